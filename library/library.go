@@ -1,0 +1,141 @@
+package library
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"carillon/blobstore"
+)
+
+// Config of the library. The TOML keys and environment names are made in
+// cmd/appliance; defaults are the constants beside.
+type Config struct {
+	UploadBytesMax    int64         // largest PUT
+	RecordingBytesMax int64         // largest recording; beyond it the source is cut and sealed
+	TicketTTL         time.Duration // how long a ticket waits for its source
+	PlayTTL           time.Duration // life of a /play token
+	DefaultLanguage   string        // of prompts, "en-us"
+	// Key signs playback tokens; equal on all nodes (from cluster.secret), or
+	// empty: one is made once and kept in the catalog.
+	Key []byte
+	// HTTPURL and ShoutHost are what clients reach this node under:
+	// "http://10.0.0.1:8080", "10.0.0.1:8000".
+	HTTPURL   string
+	ShoutHost string
+	Sources   []SourceAccount
+}
+
+// SourceAccount is a configured source login, for sources without a ticket.
+type SourceAccount struct {
+	User     string
+	Password string // compared in constant time
+	Account  string // recordings land here
+}
+
+// Deps are the parts the library stands on.
+type Deps struct {
+	NodeID  string
+	Writer  blobstore.Writer
+	Shelf   blobstore.Shelf
+	Catalog blobstore.Catalog
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Service is what the doors see of a Library; they declare the part they use
+// as an interface of their own. It stands here so that one place lists it all.
+type Service interface {
+	// Put stores body as {account}/{id}, replacing what was there, and says
+	// whether it was new. It returns when a majority holds sound and document
+	// durably. Nothing becomes visible before that, and nothing on error.
+	Put(ctx context.Context, account, id string, body io.Reader, opts PutOptions) (Document, bool, error)
+	// Get returns the document of {account}/{id}.
+	Get(ctx context.Context, account, id string, c Consistency) (Document, error)
+	// OpenItem opens the bytes of a document.
+	OpenItem(ctx context.Context, doc Document) (*blobstore.Reader, error)
+	// Delete removes the item; ErrNotFound when there is none.
+	Delete(ctx context.Context, account, id, ifMatch string) error
+	// Update changes the document's editable fields.
+	Update(ctx context.Context, account, id string, p Patch) (Document, error)
+	// List returns documents in the order of their ids.
+	List(ctx context.Context, account string, q ListQuery) (Page, error)
+
+	// Lookup finds where a media name is played.
+	Lookup(ctx context.Context, r LookupRequest) (Lookup, error)
+	// OpenPlay checks a /play token against id and returns the pinned document.
+	OpenPlay(ctx context.Context, token string) (Document, error)
+
+	// CreateRecording makes a ticket.
+	CreateRecording(ctx context.Context, r RecordingRequest) (Recording, error)
+	// Recording returns a recording; of a live one with its present size.
+	Recording(ctx context.Context, id string) (Recording, error)
+	// ListRecordings returns the recordings of an account ("" for all) in the
+	// order of their ids.
+	ListRecordings(ctx context.Context, account, after string, limit int) ([]Recording, string, error)
+	// StoreRecording makes the sealed recording the item {account}/{id}
+	// without moving bytes, in one commit.
+	StoreRecording(ctx context.Context, recordingID, account, id string) (Document, error)
+	// DiscardRecording ends and frees a recording in any state but stored.
+	DiscardRecording(ctx context.Context, recordingID string) error
+	// RecordURL is the shout:// URL for a ticket (the Token must be set).
+	RecordURL(r Recording) string
+
+	// Claim checks a source's credentials and mount, turns the ticket (or the
+	// configured account) into a live recording, and returns the session that
+	// takes its bytes. ErrUnauthorized, ErrNotFound, ErrTicketUsed,
+	// ErrMountInUse, ErrLimit, ErrUnavailable.
+	Claim(ctx context.Context, r SourceRequest) (*Session, error)
+	// Mount finds what {account}/{id} plays: a stored item, else the newest
+	// recording of that account under that name that is live or ended.
+	Mount(ctx context.Context, account, id string) (Mount, error)
+	// OpenRecording opens a recording's bytes. A live one is followed to its
+	// end, or until ctx ends.
+	OpenRecording(ctx context.Context, recordingID string, from From) (*blobstore.Reader, Recording, error)
+}
+
+// Mount is what a path of the SHOUT port or of /media stands for: Doc or Recording is set.
+type Mount struct {
+	Doc       *Document
+	Recording *Recording
+}
+
+// LookupRequest asks where a name is played.
+type LookupRequest struct {
+	Name, Account, Language string
+	Stream                  string // "new" (default) or "extant"
+	Protocol                string // "http" (default) or "shout"
+	Consistency             Consistency
+}
+
+// Lookup is the answer.
+type Lookup struct {
+	StreamURL string `json:"stream_url"`
+	// FreeSWITCH is the ready file string for playback().
+	FreeSWITCH  string `json:"freeswitch"`
+	Type        string `json:"type"` // content type
+	Account     string `json:"account,omitempty"`
+	ID          string `json:"id,omitempty"`
+	Revision    uint64 `json:"revision,omitempty"`
+	SHA256      string `json:"sha256,omitempty"`
+	DurationMS  int64  `json:"duration_ms"`
+	RecordingID string `json:"recording_id,omitempty"` // when a recording in progress is played
+}
+
+// Fault is what an error means to a client: one HTTP status and one stable
+// code, whichever door it leaves by.
+type Fault struct {
+	Status int
+	Code   string
+}
+
+// FaultOf is the only place where errors become statuses. Unknown errors are
+// 500 "internal".
+func FaultOf(err error) Fault {
+	_ = err
+	return Fault{http.StatusInternalServerError, "internal"}
+}

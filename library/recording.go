@@ -1,0 +1,92 @@
+package library
+
+import (
+	"time"
+
+	"carillon/audio"
+	"carillon/blobstore"
+)
+
+// State is where a recording is in its life:
+// waiting → live → sealed | truncated → stored | discarded.
+type State string
+
+// The states of a recording.
+const (
+	StateWaiting   State = "waiting"   // the ticket is out, no source yet
+	StateLive      State = "live"      // a source is sending
+	StateSealed    State = "sealed"    // the source ended in order
+	StateTruncated State = "truncated" // the source was cut off; what came is kept
+	StateStored    State = "stored"    // it is an item now
+	StateDiscarded State = "discarded"
+)
+
+// Recording is one SHOUT ingest, from its ticket on.
+type Recording struct {
+	ID       string       `json:"id"`
+	Account  string       `json:"account"`
+	Name     string       `json:"name"` // media name, extension included: "greeting.mp3"
+	State    State        `json:"state"`
+	Revision uint64       `json:"revision"`
+	Blob     blobstore.ID `json:"-"`
+	// Token is the password of the ticket. It is only set in the answer to
+	// CreateRecording.
+	Token string `json:"-"`
+	// Node is the id of the node whose source is or was live.
+	Node        string            `json:"node,omitempty"`
+	ContentType string            `json:"content_type,omitempty"`
+	Size        int64             `json:"content_length"`
+	SHA256      string            `json:"sha256,omitempty"`
+	Audio       *audio.Info       `json:"audio,omitempty"`
+	DurationMS  int64             `json:"duration_ms"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
+	// ICY holds the source's ice-name, ice-description, ice-url … headers.
+	ICY map[string]string `json:"icy,omitempty"`
+	// StoreAs is the item id that the recording is stored under as soon as it
+	// is sealed, "" for an explicit store.
+	StoreAs string `json:"store_as,omitempty"`
+	// Item is the id it was stored under, in Account or ItemAccount.
+	ItemAccount string     `json:"item_account,omitempty"`
+	Item        string     `json:"item,omitempty"`
+	Created     time.Time  `json:"created"`
+	Started     *time.Time `json:"started,omitempty"`
+	Ended       *time.Time `json:"ended,omitempty"`
+	Expires     *time.Time `json:"expires,omitempty"` // of a waiting ticket
+}
+
+// RecordingRequest asks for a ticket.
+type RecordingRequest struct {
+	Account  string            `json:"account"`
+	Name     string            `json:"name"`     // "" makes one; ".mp3" is added when there is no extension
+	StoreAs  string            `json:"store_as"` // store as this item when sealed
+	Metadata map[string]string `json:"metadata"`
+	// TTLSeconds bounds the wait for the source; 0: the configured default.
+	TTLSeconds int `json:"ttl_seconds"`
+}
+
+// SourceRequest is what a SHOUT source presents.
+type SourceRequest struct {
+	Mount          string // decoded path without the leading slash
+	User, Password string
+	ContentType    string
+	ICY            map[string]string
+	RemoteAddr     string
+}
+
+// Ending says how a source left.
+type Ending int
+
+// The endings of a source.
+const (
+	EndedClean Ending = iota // FIN, final chunk, or the announced length
+	EndedCut                 // reset, timeout, half a body, shutdown
+)
+
+// From says where a listener of a live recording begins.
+type From string
+
+// Where a listener begins.
+const (
+	FromStart From = "start" // the first byte
+	FromNow   From = "now"   // the live edge, less a short lead
+)
