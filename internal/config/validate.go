@@ -1,0 +1,244 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Bounds of the settings. Each upper bound is where the value is certainly a
+// mistake, not where it becomes unwise.
+const (
+	// secretBytesMin is 128 bits as 22 characters of base64, rounded down to
+	// what "openssl rand -hex 8" gives; less can be guessed from a capture of
+	// the gossip.
+	secretBytesMin = 16
+	secretBytesMax = 1024
+	// nameBytesMax bounds accounts, users, zones (library.AccountBytesMax).
+	nameBytesMax = 64
+	// listMax bounds every list of the file.
+	listMax = 256
+	// expectMax and replicasMax: the catalog has at most five voters, so
+	// bootstrap waits for no more than those need; see design section 3.
+	expectMax   = 99
+	replicasMax = 7
+	shardsMax   = 256
+	// connectionsMax: beyond it one process runs out of descriptors.
+	connectionsMax = 100_000
+)
+
+// Validate checks each setting and how they fit together, and reports all
+// problems at once as Problems. It changes nothing and may be called again.
+func (c *Config) Validate() error {
+	v := validator{config: c}
+	v.node()
+	v.bounds()
+	v.counts()
+	v.addresses()
+	v.sources()
+	v.secrets()
+	v.exposure()
+	return v.problems.err()
+}
+
+type validator struct {
+	config   *Config
+	problems Problems
+}
+
+func (v *validator) failf(key, format string, args ...any) {
+	v.problems = append(v.problems, Problem{Key: key, Text: fmt.Sprintf(format, args...)})
+}
+
+func (v *validator) node() {
+	n := v.config.Node
+	if n.DataDir == "" || strings.ContainsRune(n.DataDir, 0) {
+		v.failf("node.data_dir", "must name a directory")
+	} else if filepath.Clean(n.DataDir) == "/" {
+		v.failf("node.data_dir", "must not be the root directory")
+	}
+	if len(n.Zone) > nameBytesMax {
+		v.failf("node.zone", "has more than %d bytes", nameBytesMax)
+	}
+	if lang := v.config.Play.Language; len(lang) < 2 || len(lang) > nameBytesMax ||
+		strings.ToLower(lang) != lang {
+		v.failf("play.language", "%q is no language in lower case, like \"en-us\"", lang)
+	}
+}
+
+func (v *validator) bounds() {
+	c := v.config
+	durations := []struct {
+		key      string
+		value    Duration
+		min, max time.Duration
+	}{
+		{"node.stop_grace", c.Node.StopGrace, 0, 10 * time.Minute},
+		{"shout.source_silence_max", c.Shout.SourceSilenceMax, time.Second, time.Hour},
+		// A paused FreeSWITCH reads nothing for minutes (freeswitch-wire 0.6).
+		{"shout.listener_stall_max", c.Shout.ListenerStallMax, 10 * time.Second, 24 * time.Hour},
+		{"cluster.election_timeout", c.Cluster.ElectionTimeout, 100 * time.Millisecond, 30 * time.Second},
+		{"cluster.write_timeout", c.Cluster.WriteTimeout, time.Second, 2 * time.Minute},
+		{"recordings.ticket_ttl", c.Recordings.TicketTTL, time.Second, 7 * 24 * time.Hour},
+		{"play.ttl", c.Play.TTL, time.Second, 365 * 24 * time.Hour},
+	}
+	for _, d := range durations {
+		if d.value.Duration < d.min || d.value.Duration > d.max {
+			v.failf(d.key, "%s is not between %s and %s", d.value, Duration{d.min}, Duration{d.max})
+		}
+	}
+	sizes := []struct {
+		key      string
+		value    ByteSize
+		min, max ByteSize
+	}{
+		{"http.upload_bytes_max", c.HTTP.UploadBytesMax, Bytes(64 << 10), GiB(64)},
+		{"recordings.bytes_max", c.Recordings.BytesMax, Bytes(64 << 10), GiB(64)},
+		// Badger does not work well below a few megabytes of cache.
+		{"storage.blobs_cache_bytes", c.Storage.BlobsCacheBytes, MiB(8), GiB(256)},
+		{"storage.catalog_cache_bytes", c.Storage.CatalogCacheBytes, MiB(8), GiB(256)},
+		{"storage.disk_reserve_bytes", c.Storage.DiskReserveBytes, Bytes(0), GiB(1024)},
+	}
+	for _, s := range sizes {
+		if s.value.n < s.min.n || s.value.n > s.max.n {
+			v.failf(s.key, "%s is not between %s and %s", s.value, s.min, s.max)
+		}
+	}
+}
+
+func (v *validator) counts() {
+	c := v.config
+	counts := []struct {
+		key             string
+		value, min, max int
+	}{
+		{"shout.sources_max", c.Shout.SourcesMax, 0, connectionsMax},
+		{"shout.listeners_max", c.Shout.ListenersMax, 0, connectionsMax},
+		{"cluster.expect", c.Cluster.Expect, 1, expectMax},
+		{"cluster.shards", c.Cluster.Shards, 1, shardsMax},
+		{"cluster.replicas", c.Cluster.Replicas, 1, replicasMax},
+		{"shout.sources", len(c.Shout.Sources), 0, listMax},
+		{"cluster.join", len(c.Cluster.Join), 0, listMax},
+		{"api.tokens", len(c.API.Tokens), 0, listMax},
+		{"streams.allow", len(c.Streams.Allow), 0, listMax},
+	}
+	for _, n := range counts {
+		if n.value < n.min || n.value > n.max {
+			v.failf(n.key, "%d is not between %d and %d", n.value, n.min, n.max)
+		}
+	}
+	if c.Cluster.Replicas > c.Cluster.Expect {
+		v.failf("cluster.replicas", "%d copies do not fit on the %d nodes that cluster.expect waits for",
+			c.Cluster.Replicas, c.Cluster.Expect)
+	}
+	if c.Cluster.Expect == 2 {
+		v.failf("cluster.expect", "two nodes have no majority without each other; 1 or 3 is meant")
+	}
+}
+
+// addresses checks that ports are not used twice and that what is advertised
+// can be reached.
+func (v *validator) addresses() {
+	c := v.config
+	binds := []struct {
+		key  string
+		addr Addr
+	}{
+		{"http.bind", c.HTTP.Bind},
+		{"shout.bind", c.Shout.Bind},
+		{"cluster.bind", c.Cluster.Bind},
+		{"cluster.peer_bind", c.Cluster.PeerBind},
+	}
+	users := map[uint16]string{}
+	for _, b := range binds {
+		if b.addr.IsZero() {
+			v.failf(b.key, "must be set")
+			continue
+		}
+		if other, used := users[b.addr.Port()]; used && b.addr.Port() != 0 {
+			v.failf(b.key, "port %d is that of %s too", b.addr.Port(), other)
+		}
+		users[b.addr.Port()] = b.key
+	}
+	for _, a := range []struct {
+		key  string
+		addr Addr
+	}{
+		{"shout.advertise", c.Shout.Advertise},
+		{"cluster.advertise", c.Cluster.Advertise},
+		{"cluster.peer_advertise", c.Cluster.PeerAdvertise},
+	} {
+		if a.addr.IsUnspecified() || !a.addr.IsZero() && a.addr.Port() == 0 {
+			v.failf(a.key, "%q is nothing that others can dial; give a host and a port", a.addr)
+		}
+	}
+	for _, addr := range c.Cluster.Join {
+		if addr.IsUnspecified() || addr.IsZero() || addr.Port() == 0 {
+			v.failf("cluster.join", "%q is nothing to dial; give a host and a port", addr)
+		}
+	}
+}
+
+func (v *validator) sources() {
+	users := map[string]bool{}
+	for i, s := range v.config.Shout.Sources {
+		switch {
+		case s.User == "" && s.Password.IsZero():
+			v.failf("shout.sources", "entry %d has neither user nor password", i+1)
+		case strings.Contains(s.User, ":") || len(s.User) > nameBytesMax:
+			v.failf("shout.sources", "entry %d: a user has no \":\" and at most %d bytes", i+1, nameBytesMax)
+		case s.Account == "" || len(s.Account) > nameBytesMax || strings.ContainsAny(s.Account, "/\x00 "):
+			v.failf("shout.sources", "entry %d (%s): %q is no account", i+1, s.User, s.Account)
+		case users[s.User]:
+			v.failf("shout.sources", "entry %d: user %q is there twice", i+1, s.User)
+		}
+		users[s.User] = true
+	}
+}
+
+func (v *validator) secrets() {
+	c := v.config
+	if n := len(c.Cluster.Secret.Reveal()); n > 0 && (n < secretBytesMin || n > secretBytesMax) {
+		v.failf("cluster.secret", "has %d bytes, not between %d and %d; \"openssl rand -hex 32\" makes one",
+			n, secretBytesMin, secretBytesMax)
+	}
+	for i, t := range c.API.Tokens {
+		if n := len(t.Reveal()); n < secretBytesMin || n > secretBytesMax {
+			v.failf("api.tokens", "token %d has %d bytes, not between %d and %d; \"openssl rand -hex 32\" makes one",
+				i+1, n, secretBytesMin, secretBytesMax)
+		}
+	}
+}
+
+// exposure refuses to be reachable from other machines unprotected: writing
+// would be open to everyone (no token), or joining would be (no secret).
+func (v *validator) exposure() {
+	c := v.config
+	var exposed []string
+	for _, b := range []struct {
+		key  string
+		addr Addr
+	}{
+		{"http.bind", c.HTTP.Bind},
+		{"shout.bind", c.Shout.Bind},
+		{"cluster.bind", c.Cluster.Bind},
+		{"cluster.peer_bind", c.Cluster.PeerBind},
+	} {
+		if !b.addr.IsZero() && !b.addr.IsLoopback() {
+			exposed = append(exposed, fmt.Sprintf("%s = %q", b.key, b.addr))
+		}
+	}
+	if len(exposed) == 0 {
+		return
+	}
+	reach := "other machines can reach " + strings.Join(exposed, ", ")
+	if c.Cluster.Secret.IsZero() {
+		v.failf("cluster.secret", "%s: set cluster.secret (or cluster.secret_file, or %s), the same on all nodes;"+
+			" \"openssl rand -hex 32\" makes one", reach, EnvName("cluster.secret"))
+	}
+	if len(c.API.Tokens) == 0 {
+		v.failf("api.tokens", "%s: set api.tokens (or api.tokens_file, or %s) to at least one token",
+			reach, EnvName("api.tokens"))
+	}
+}
