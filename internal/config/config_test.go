@@ -36,10 +36,10 @@ func write(t *testing.T, text string) string {
 	return path
 }
 
-func load(t *testing.T, text string, environ ...string) (config.Config, error) {
+func loadError(t *testing.T, text string, environ ...string) error {
 	t.Helper()
-	loaded, err := config.Load(config.Source{File: write(t, text), Environ: environ})
-	return loaded.Config, err
+	_, err := config.Load(config.Source{File: write(t, text), Environ: environ})
+	return err
 }
 
 // Goal: each layer overrides the one before it, for keys of every kind.
@@ -78,7 +78,8 @@ func TestLoadOrder(t *testing.T) {
 	if diff := cmp.Diff(want, loaded.Config, compare()); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"environment variable CARILLON_HTP_BIND is no setting"}, loaded.Warnings); diff != "" {
+	warnings := []string{"environment variable CARILLON_HTP_BIND is no setting"}
+	if diff := cmp.Diff(warnings, loaded.Warnings); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -87,7 +88,8 @@ func TestLoadOrder(t *testing.T) {
 func TestEveryKeyFromEnvironment(t *testing.T) {
 	values := map[string]string{
 		"node.data_dir": "/x", "node.zone": "z", "node.log_level": "debug", "node.log_format": "json",
-		"node.stop_grace": "1s", "http.bind": "127.0.0.1:1", "http.advertise": "https://h", "play.language": "de-de",
+		"node.stop_grace": "1s", "http.bind": "127.0.0.1:1", "http.advertise": "https://h",
+		"play.language":         "de-de",
 		"http.upload_bytes_max": "1MiB", "shout.bind": "127.0.0.1:2", "shout.advertise": "h:2",
 		"shout.source_silence_max": "2s", "shout.listener_stall_max": "20s", "shout.sources_max": "1",
 		"shout.listeners_max": "1", "shout.sources": "u:p:@q@acc", "cluster.bind": "127.0.0.1:3",
@@ -96,7 +98,8 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"cluster.shards": "4", "cluster.replicas": "5", "cluster.election_timeout": "2s",
 		"cluster.write_timeout": "11s", "api.tokens": secret, "api.tokens_file": "", "streams.allow": "10.0.0.1",
 		"recordings.ticket_ttl": "1m", "recordings.bytes_max": "1GiB", "play.ttl": "1h",
-		"storage.blobs_cache_bytes": "9MiB", "storage.catalog_cache_bytes": "10MiB", "storage.disk_reserve_bytes": "0",
+		"storage.blobs_cache_bytes": "9MiB", "storage.catalog_cache_bytes": "10MiB",
+		"storage.disk_reserve_bytes": "0",
 	}
 	for _, key := range config.Keys() {
 		value, ok := values[key.Name]
@@ -104,8 +107,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 			t.Errorf("no test value for %s", key.Name)
 		}
 		loaded, err := config.Load(config.Source{Environ: []string{key.Env + "=" + value}})
-		var invalid config.Problems
-		if errors.As(err, &invalid) {
+		if invalid, ok := errors.AsType[config.ProblemsError](err); ok {
 			for _, p := range invalid {
 				if p.Where == key.Env && !strings.Contains(p.Text, "copies do not fit") {
 					t.Errorf("%s=%s: %v", key.Env, value, p)
@@ -120,7 +122,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 
 // Goal: all problems come at once, each with its place.
 func TestLoadReportsAllProblems(t *testing.T) {
-	_, err := load(t, `[http]
+	err := loadError(t, `[http]
 bind = ":8080"
 upload_bytes_max = "many"
 bnid = ":1"
@@ -134,7 +136,7 @@ expect = 2
 replicas = 3
 election_timeout = 5
 `, "CARILLON_PLAY_TTL=-3s")
-	var problems config.Problems
+	var problems config.ProblemsError
 	if !errors.As(err, &problems) || !errors.Is(err, config.ErrInvalid) {
 		t.Fatalf("got %v", err)
 	}
@@ -165,7 +167,7 @@ election_timeout = 5
 }
 
 func TestSyntaxErrorHasPosition(t *testing.T) {
-	_, err := load(t, "[http]\nbind = \n")
+	err := loadError(t, "[http]\nbind = \n")
 	if err == nil || !strings.Contains(err.Error(), "carillon.toml:2:") {
 		t.Errorf("got %v", err)
 	}
@@ -209,7 +211,7 @@ func TestValidate(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := config.Load(config.Source{Environ: tt.environ})
-			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 			if err != nil && strings.Contains(err.Error(), secret) {

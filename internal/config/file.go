@@ -29,8 +29,7 @@ func (l *loader) document(name string, text []byte) {
 	var tree map[string]any
 	if err := toml.Unmarshal(text, &tree); err != nil {
 		where := name
-		var decode *toml.DecodeError
-		if errors.As(err, &decode) {
+		if decode, ok := errors.AsType[*toml.DecodeError](err); ok {
 			line, column := decode.Position()
 			where = fmt.Sprintf("%s:%d:%d", name, line, column)
 		}

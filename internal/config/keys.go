@@ -84,10 +84,10 @@ func (s setting) setText(text string) error {
 }
 
 func setValue(v reflect.Value, text string) error {
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
-		return u.UnmarshalText([]byte(text)) //nolint:wrapcheck // the text names the value already
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
+		return u.UnmarshalText([]byte(text))
 	}
-	switch v.Kind() { //nolint:exhaustive // Config has no other kinds, a test sets each key
+	switch v.Kind() {
 	case reflect.String:
 		v.SetString(text)
 	case reflect.Int:

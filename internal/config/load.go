@@ -35,15 +35,14 @@ type Loaded struct {
 
 // Load reads the settings in the order defaults, file, environment, command
 // line, then the secret and token files they name, and validates the result.
-// All that is wrong comes back at once, as Problems.
+// All that is wrong comes back at once, as ProblemsError.
 func Load(src Source) (Loaded, error) {
 	l := loader{config: Default(), where: map[string]string{}}
 	l.file(src.File)
 	l.environment(src.Environ, src.OtherEnv)
 	l.commandLine(src.Set)
 	l.secretFiles()
-	var invalid Problems
-	if errors.As(l.config.Validate(), &invalid) {
+	if invalid, ok := errors.AsType[ProblemsError](l.config.Validate()); ok {
 		l.problems = append(l.problems, l.unlessReported(invalid.place(l.where))...)
 	}
 	return Loaded{Config: l.config, Warnings: l.warnings}, l.problems.err()
@@ -53,7 +52,7 @@ func Load(src Source) (Loaded, error) {
 type loader struct {
 	config   Config
 	where    map[string]string // key → the place that set it last
-	problems Problems
+	problems ProblemsError
 	warnings []string
 }
 
@@ -140,7 +139,7 @@ func (l *loader) secretFiles() {
 
 // unlessReported drops what Validate says of keys whose value could not be
 // read: that is a consequence, not a second mistake.
-func (l *loader) unlessReported(invalid Problems) Problems {
+func (l *loader) unlessReported(invalid ProblemsError) ProblemsError {
 	return slices.DeleteFunc(invalid, func(p Problem) bool {
 		return p.Key != "" && slices.ContainsFunc(l.problems, func(q Problem) bool { return q.Key == p.Key })
 	})

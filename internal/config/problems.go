@@ -27,12 +27,12 @@ func (p Problem) String() string {
 	return strings.Join(parts, ": ")
 }
 
-// Problems is all that is wrong with a configuration, as one error. It matches
-// ErrInvalid.
-type Problems []Problem
+// ProblemsError is all that is wrong with a configuration, as one error. It
+// matches ErrInvalid.
+type ProblemsError []Problem
 
 // Error lists the problems, one a line.
-func (p Problems) Error() string {
+func (p ProblemsError) Error() string {
 	if len(p) == 1 {
 		return ErrInvalid.Error() + ": " + p[0].String()
 	}
@@ -46,10 +46,10 @@ func (p Problems) Error() string {
 }
 
 // Is makes errors.Is(err, ErrInvalid) true.
-func (p Problems) Is(target error) bool { return target == ErrInvalid } //nolint:errorlint // this is Is
+func (p ProblemsError) Is(target error) bool { return target == ErrInvalid }
 
-// err is nil without problems; a nil Problems in an error would not be nil.
-func (p Problems) err() error {
+// err is nil without problems; a nil ProblemsError in an error would not be nil.
+func (p ProblemsError) err() error {
 	if len(p) == 0 {
 		return nil
 	}
@@ -57,7 +57,7 @@ func (p Problems) err() error {
 }
 
 // place fills in where each key was set, for those problems that do not know.
-func (p Problems) place(where map[string]string) Problems {
+func (p ProblemsError) place(where map[string]string) ProblemsError {
 	placed := slices.Clone(p)
 	for i := range placed {
 		if placed[i].Where == "" {

@@ -29,7 +29,7 @@ const (
 )
 
 // Validate checks each setting and how they fit together, and reports all
-// problems at once as Problems. It changes nothing and may be called again.
+// problems at once as ProblemsError. It changes nothing and may be called again.
 func (c *Config) Validate() error {
 	v := validator{config: c}
 	v.node()
@@ -44,7 +44,7 @@ func (c *Config) Validate() error {
 
 type validator struct {
 	config   *Config
-	problems Problems
+	problems ProblemsError
 }
 
 func (v *validator) failf(key, format string, args ...any) {

@@ -17,7 +17,7 @@ import (
 var (
 	// ErrValue is returned when a text is not a value of its type.
 	ErrValue = errors.New("bad value")
-	// ErrInvalid is matched by the [Problems] that Load and Validate return.
+	// ErrInvalid is matched by the [ProblemsError] that Load and Validate return.
 	ErrInvalid = errors.New("invalid configuration")
 )
 

@@ -1,0 +1,65 @@
+# What there is to make. `make test` is what CI and everyone else runs.
+
+GO        ?= go
+TOOL      := $(GO) tool -modfile=tools/go.mod
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS   := -s -w -X main.version=$(VERSION)
+FUZZTIME  ?= 5s
+BENCHTIME ?= 3s
+
+.PHONY: all build test race lint fmt fuzz sim bench demo docker-test vuln clean
+
+all: build
+
+# One static binary, bin/appliance.
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/appliance ./cmd/appliance
+
+# Unit, property, script and system tests; the clients of the system tests
+# (ffmpeg, ezstream, mpg123, sox, curl) must be installed: .ci/run lists them.
+# One package at a time on small machines keeps the timing tests honest.
+test:
+	$(GO) vet ./...
+	$(GO) test -timeout 20m ./...
+
+# The same under the race detector, without the system tests: those run a
+# binary that is built without it.
+race:
+	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v /systemtest)
+
+lint:
+	$(TOOL) golangci-lint run ./...
+
+fmt:
+	$(TOOL) golangci-lint fmt ./...
+
+# Every fuzz target for FUZZTIME.
+fuzz:
+	@set -eu; for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "fuzz $$pkg $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+# Whole clusters in virtual time, longer than in make test.
+sim:
+	CARILLON_SIM_RUNS=$${CARILLON_SIM_RUNS:-50} $(GO) test -count 1 -timeout 60m -run Sim ./cluster/...
+
+# Rates and CPU per operation, beside a bare pipe measured in the same run.
+bench:
+	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./...
+
+demo:
+	$(GO) run ./cmd/appliance demo
+
+# The image and three containers; needs a Docker engine, no registry.
+docker-test:
+	$(GO) test -tags docker -count 1 -timeout 20m -run Docker -v ./systemtest/
+
+# Known holes; needs the internet, so it is no gate.
+vuln:
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@latest ./...
+
+clean:
+	rm -rf bin
