@@ -1,0 +1,147 @@
+package peer
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// The first bytes of a connection, both ways. All integers are big endian.
+//
+//	dialer:   "CARP" version(1) length(2) body
+//	          body = kind(1) from(1+n) to(1+n) name(1+n)
+//	acceptor: "CARP" version(1) status(1) length(2) text
+//
+// The length comes before anything a later version may change, so that an old
+// node can read past it and answer why it refuses.
+const (
+	magic           = "CARP"
+	protocolVersion = 1
+
+	kindCalls  = 'C'
+	kindStream = 'S'
+
+	statusOK      = 0
+	statusRefused = 1
+
+	// preambleBytesMax bounds the body: three names and room for a future.
+	preambleBytesMax = 1024
+	// streamNameBytesMax bounds a stream's name; "raft/blob-12345" is long.
+	streamNameBytesMax = 128
+	// refusalBytesMax bounds the text of a refusal.
+	refusalBytesMax = 512
+)
+
+// preamble is what a dialer says first.
+type preamble struct {
+	version byte
+	kind    byte
+	from    string
+	to      string
+	name    string // streams only
+}
+
+func (p preamble) encode() []byte {
+	body := []byte{p.kind}
+	for _, s := range []string{p.from, p.to, p.name} {
+		body = append(body, byte(len(s))) //nolint:gosec // G115: names are limited far below 256
+		body = append(body, s...)
+	}
+	b := append([]byte(magic), p.version)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(body))) //nolint:gosec // G115: as above
+	return append(b, body...)
+}
+
+// readPreamble reads what a dialer says first. A version that is not ours
+// comes back with nothing but the version set, and no error: the caller tells
+// the dialer. Everything else that is wrong is ErrProtocol.
+func readPreamble(r io.Reader) (preamble, error) {
+	var head [len(magic) + 3]byte
+	if _, err := io.ReadFull(r, head[:len(magic)]); err != nil {
+		return preamble{}, fmt.Errorf("read preamble: %w", err)
+	}
+	if string(head[:len(magic)]) != magic {
+		return preamble{}, fmt.Errorf("not a peer: %w", ErrProtocol)
+	}
+	if _, err := io.ReadFull(r, head[len(magic):]); err != nil {
+		return preamble{}, fmt.Errorf("read preamble: %w", err)
+	}
+	p := preamble{version: head[len(magic)]}
+	n := int(binary.BigEndian.Uint16(head[len(magic)+1:]))
+	if n > preambleBytesMax {
+		return preamble{}, fmt.Errorf("preamble of %d bytes: %w", n, ErrProtocol)
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return preamble{}, fmt.Errorf("read preamble: %w", err)
+	}
+	if p.version != protocolVersion {
+		return p, nil
+	}
+	return p, p.decode(body)
+}
+
+func (p *preamble) decode(body []byte) error {
+	if len(body) == 0 {
+		return fmt.Errorf("empty preamble: %w", ErrProtocol)
+	}
+	p.kind, body = body[0], body[1:]
+	for _, s := range []*string{&p.from, &p.to, &p.name} {
+		if len(body) == 0 || len(body) < 1+int(body[0]) {
+			return fmt.Errorf("short preamble: %w", ErrProtocol)
+		}
+		n := 1 + int(body[0])
+		*s, body = string(body[1:n]), body[n:]
+	}
+	switch {
+	case len(body) != 0:
+		return fmt.Errorf("%d bytes too many in the preamble: %w", len(body), ErrProtocol)
+	case p.kind != kindCalls && p.kind != kindStream:
+		return fmt.Errorf("connection kind %#x: %w", p.kind, ErrProtocol)
+	case !ValidNodeID(p.from) || !ValidNodeID(p.to):
+		return fmt.Errorf("node ids %q, %q: %w", p.from, p.to, ErrProtocol)
+	case p.kind == kindCalls && p.name != "", p.kind == kindStream && !validStreamName(p.name):
+		return fmt.Errorf("stream name %q: %w", p.name, ErrProtocol)
+	}
+	return nil
+}
+
+func validStreamName(name string) bool {
+	for i := range len(name) {
+		if name[i] <= ' ' || name[i] > '~' {
+			return false
+		}
+	}
+	return name != "" && len(name) <= streamNameBytesMax
+}
+
+func encodeReply(status byte, text string) []byte {
+	text = text[:min(len(text), refusalBytesMax)]
+	b := append([]byte(magic), protocolVersion, status)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(text))) //nolint:gosec // G115: cut above
+	return append(b, text...)
+}
+
+// readReply reads the acceptor's reply; a refusal is ErrRefused.
+func readReply(r io.Reader) error {
+	var head [len(magic) + 4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return fmt.Errorf("read reply: %w", err)
+	}
+	if string(head[:len(magic)]) != magic {
+		return fmt.Errorf("not a peer: %w", ErrProtocol)
+	}
+	status := head[len(magic)+1]
+	n := int(binary.BigEndian.Uint16(head[len(magic)+2:]))
+	if n > refusalBytesMax {
+		return fmt.Errorf("refusal of %d bytes: %w", n, ErrProtocol)
+	}
+	text := make([]byte, n)
+	if _, err := io.ReadFull(r, text); err != nil {
+		return fmt.Errorf("read reply: %w", err)
+	}
+	if status != statusOK {
+		return fmt.Errorf("%w: %q", ErrRefused, text)
+	}
+	return nil
+}

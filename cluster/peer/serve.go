@@ -1,0 +1,300 @@
+package peer
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// inflightBytesMax bounds the request bodies that one connection's
+	// handlers hold; over it nothing more is read. Four full frames.
+	inflightBytesMax = 4 * FrameBytesMax
+	// idleWorkersMax bounds the goroutines that wait for the next request of a
+	// connection, to spare starting one and growing its stack each time.
+	idleWorkersMax = 16
+	// errorTextBytesMax bounds the text of an error on the wire.
+	errorTextBytesMax = 1 << 10
+)
+
+// serveConn is the accepting end of a call connection.
+type serveConn struct {
+	link  *Link
+	from  string
+	conn  net.Conn
+	out   *outbox
+	dead  chan struct{}
+	once  sync.Once
+	heard atomic.Int64
+
+	work  chan *request // unbuffered: taken by an idle worker
+	slots chan struct{}
+	idle  atomic.Int32
+	bytes byteGate
+	wg    sync.WaitGroup
+
+	mu      sync.Mutex // guards flights and the requests' cancel and canceled
+	flights map[uint64]*request
+}
+
+type request struct {
+	id     uint64
+	kind   byte
+	budget uint32
+	body   *[]byte
+
+	cancel   context.CancelFunc // nil before its worker begins
+	canceled bool
+}
+
+// serveCalls reads requests until the connection ends, then ends and waits for
+// the handlers.
+func (l *Link) serveCalls(conn net.Conn, from string) {
+	s := &serveConn{
+		link:    l,
+		from:    from,
+		conn:    conn,
+		dead:    make(chan struct{}),
+		work:    make(chan *request),
+		slots:   make(chan struct{}, callsPerConnMax),
+		flights: make(map[uint64]*request),
+	}
+	s.out = newOutbox(conn, s.dead)
+	s.heard.Store(time.Now().UnixNano())
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s.wg.Go(func() { s.fail(s.out.run()) })
+	l.watch(s, true)
+	defer l.watch(s, false)
+	err := s.read(ctx)
+	s.fail(err)
+	cancel()
+	s.wg.Wait()
+	l.log.Debug("call connection ended", "peer", from, "error", err)
+}
+
+func (l *Link) watch(s *serveConn, on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if on {
+		l.serves[s] = struct{}{}
+		return
+	}
+	delete(l.serves, s)
+}
+
+// fail ends the connection; the reader notices.
+func (s *serveConn) fail(error) {
+	s.once.Do(func() {
+		close(s.dead)
+		_ = s.conn.Close() // it is dead already
+	})
+}
+
+func (s *serveConn) read(ctx context.Context) error {
+	r := bufio.NewReaderSize(s.conn, readBufferBytes)
+	var head [headerBytes]byte
+	for {
+		if _, err := io.ReadFull(r, head[:]); err != nil {
+			return fmt.Errorf("read frame: %w", err)
+		}
+		s.heard.Store(time.Now().UnixNano())
+		h, err := parseHeader(head[:])
+		if err != nil {
+			return err
+		}
+		switch h.kind {
+		case framePing:
+			s.out.trySend(header{kind: framePong, id: h.id})
+		case frameCancel:
+			s.cancel(h.id)
+		case frameRequest:
+			if err := s.receive(ctx, r, h); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("frame type %d from a dialer: %w", h.kind, ErrProtocol)
+		}
+	}
+}
+
+// receive reads one request and gives it to a worker. It waits while too much
+// is in flight: that is the back pressure.
+func (s *serveConn) receive(ctx context.Context, r *bufio.Reader, h header) error {
+	n := int(h.length)
+	if !s.bytes.enter(n, s.dead) {
+		return io.ErrClosedPipe
+	}
+	body := s.link.bodies.get(n)
+	if _, err := io.ReadFull(r, *body); err != nil {
+		return fmt.Errorf("read request: %w", err)
+	}
+	req := &request{id: h.id, kind: h.code, budget: h.budget, body: body}
+	s.mu.Lock()
+	s.flights[req.id] = req
+	s.mu.Unlock()
+	select {
+	case s.work <- req:
+		return nil
+	default:
+	}
+	select {
+	case s.work <- req:
+	case s.slots <- struct{}{}:
+		s.wg.Go(func() { s.worker(ctx, req) })
+	case <-s.dead:
+		return io.ErrClosedPipe
+	}
+	return nil
+}
+
+// worker handles a request, and then others for as long as it is needed.
+func (s *serveConn) worker(ctx context.Context, req *request) {
+	defer func() { <-s.slots }()
+	written := make(chan struct{}, 1)
+	for {
+		s.handle(ctx, req, written)
+		if s.idle.Add(1) > idleWorkersMax {
+			s.idle.Add(-1)
+			return
+		}
+		select {
+		case req = <-s.work:
+			s.idle.Add(-1)
+		case <-s.dead:
+			s.idle.Add(-1)
+			return
+		}
+	}
+}
+
+func (s *serveConn) handle(ctx context.Context, req *request, written chan struct{}) {
+	n := len(*req.body)
+	answer, err := s.answer(ctx, req)
+	s.link.bodies.put(req.body)
+	s.bytes.leave(n)
+	if err == nil && len(answer) > FrameBytesMax {
+		err = fmt.Errorf("answer of %d bytes: %w", len(answer), ErrTooLarge)
+	}
+	h := header{kind: frameAnswer, id: req.id}
+	if err != nil {
+		text := err.Error()
+		answer = []byte(text[:min(len(text), errorTextBytesMax)])
+		h.kind, h.code = frameError, s.link.codes.Load().encode(err)
+	}
+	h.length = uint32(len(answer)) //nolint:gosec // G115: at most FrameBytesMax
+	if len(answer) <= copyBytesMax {
+		s.out.send(nil, h, [][]byte{answer}, nil)
+		return
+	}
+	// The worker waits for its write: a caller that does not read its answers
+	// is sent no more than it has workers.
+	if !s.out.send(nil, h, [][]byte{answer}, written) {
+		return
+	}
+	select {
+	case <-written:
+	case <-s.dead:
+		if !s.out.withdraw(written) {
+			<-written
+		}
+	}
+}
+
+func (s *serveConn) answer(ctx context.Context, req *request) ([]byte, error) {
+	ctx, cancel := s.depart(ctx, req)
+	defer cancel()
+	defer s.land(req)
+	h := s.link.handlers[req.kind].Load()
+	if h == nil {
+		return nil, fmt.Errorf("kind %d: %w", req.kind, ErrNoHandler)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err // cancelled on the way here
+	}
+	return (*h)(ctx, s.from, *req.body)
+}
+
+// depart makes the context of a request, which a cancel frame may have met
+// before its worker did.
+func (s *serveConn) depart(ctx context.Context, req *request) (context.Context, context.CancelFunc) {
+	var cancel context.CancelFunc
+	if req.budget == 0 {
+		ctx, cancel = context.WithCancel(ctx)
+	} else {
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(req.budget)*time.Millisecond)
+	}
+	s.mu.Lock()
+	req.cancel = cancel
+	canceled := req.canceled
+	s.mu.Unlock()
+	if canceled {
+		cancel()
+	}
+	return ctx, cancel
+}
+
+func (s *serveConn) land(req *request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flights[req.id] == req {
+		delete(s.flights, req.id)
+	}
+}
+
+func (s *serveConn) cancel(id uint64) {
+	s.mu.Lock()
+	req := s.flights[id]
+	var cancel context.CancelFunc
+	if req != nil {
+		req.canceled = true
+		cancel = req.cancel
+	}
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
+
+// byteGate bounds a sum of bytes. One goroutine enters, many leave.
+type byteGate struct {
+	mu   sync.Mutex // guards what follows
+	held int
+	room chan struct{} // closed at the next leave; nil if nobody waits
+}
+
+func (g *byteGate) enter(n int, dead <-chan struct{}) bool {
+	for {
+		g.mu.Lock()
+		if g.held == 0 || g.held+n <= inflightBytesMax {
+			g.held += n
+			g.mu.Unlock()
+			return true
+		}
+		if g.room == nil {
+			g.room = make(chan struct{})
+		}
+		room := g.room
+		g.mu.Unlock()
+		select {
+		case <-room:
+		case <-dead:
+			return false
+		}
+	}
+}
+
+func (g *byteGate) leave(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held -= n
+	if g.room != nil {
+		close(g.room)
+		g.room = nil
+	}
+}
