@@ -2,7 +2,6 @@ package audio
 
 import (
 	"errors"
-	"io"
 	"time"
 )
 
@@ -64,12 +63,3 @@ func (i Info) Duration() time.Duration {
 	}
 	return time.Duration(float64(i.Samples) / float64(i.SampleRate) * float64(time.Second))
 }
-
-// Prober measures audio that is written to it, whatever the sizes of the
-// writes, in constant memory, so that a stream is probed while it passes.
-// Write never fails and never blocks.
-type Prober struct {
-	probe
-}
-
-var _ io.Writer = (*Prober)(nil)
