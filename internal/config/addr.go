@@ -116,6 +116,29 @@ func validLabel(label string) bool {
 	return true
 }
 
+// Host is an IP address or a DNS name, without a port. The zero Host means
+// "not set".
+type Host struct{ name string }
+
+// UnmarshalText reads a host that others can reach: no wildcard.
+func (h *Host) UnmarshalText(text []byte) error {
+	name := strings.Trim(string(text), "[]")
+	if !validHost(name) || (Addr{host: name, set: name != ""}).IsUnspecified() {
+		return fmt.Errorf(`%q is no host (like "10.0.0.1" or "node1"): %w`, text, ErrValue)
+	}
+	h.name = name
+	return nil
+}
+
+// MarshalText writes the host.
+func (h Host) MarshalText() ([]byte, error) { return []byte(h.name), nil }
+
+// String is the text form.
+func (h Host) String() string { return h.name }
+
+// IsZero says whether the host was not set.
+func (h Host) IsZero() bool { return h.name == "" }
+
 // URL is the base of an address that others use: "https://media.example.com".
 // The zero URL means "not set".
 type URL struct{ text string }

@@ -27,9 +27,12 @@ type Node struct {
 
 // HTTP is the door for the API and playback.
 type HTTP struct {
-	Bind           Addr     `toml:"bind"`
-	Advertise      URL      `toml:"advertise"`
-	UploadBytesMax ByteSize `toml:"upload_bytes_max"`
+	Bind             Addr     `toml:"bind"`
+	Advertise        URL      `toml:"advertise"`
+	UploadBytesMax   ByteSize `toml:"upload_bytes_max"`
+	UploadStallMax   Duration `toml:"upload_stall_max"`
+	ListenerStallMax Duration `toml:"listener_stall_max"`
+	ConnectionsMax   int      `toml:"connections_max"`
 }
 
 // Shout is the door for SHOUT sources and listeners.
@@ -39,16 +42,15 @@ type Shout struct {
 	SourceSilenceMax Duration      `toml:"source_silence_max"`
 	ListenerStallMax Duration      `toml:"listener_stall_max"`
 	SourcesMax       int           `toml:"sources_max"`
-	ListenersMax     int           `toml:"listeners_max"`
+	ConnectionsMax   int           `toml:"connections_max"`
 	Sources          []SourceLogin `toml:"sources"`
 }
 
 // Cluster is how the nodes find, trust and agree with one another.
 type Cluster struct {
 	Bind            Addr     `toml:"bind"`
-	Advertise       Addr     `toml:"advertise"`
 	PeerBind        Addr     `toml:"peer_bind"`
-	PeerAdvertise   Addr     `toml:"peer_advertise"`
+	Advertise       Host     `toml:"advertise"`
 	Join            []Addr   `toml:"join"`
 	Expect          int      `toml:"expect"`
 	Secret          Secret   `toml:"secret"`
@@ -56,7 +58,6 @@ type Cluster struct {
 	Shards          int      `toml:"shards"`
 	Replicas        int      `toml:"replicas"`
 	ElectionTimeout Duration `toml:"election_timeout"`
-	WriteTimeout    Duration `toml:"write_timeout"`
 }
 
 // API is who may write and administer.
@@ -84,9 +85,11 @@ type Play struct {
 
 // Storage is the memory and disk that the shelf may use.
 type Storage struct {
-	BlobsCacheBytes   ByteSize `toml:"blobs_cache_bytes"`
-	CatalogCacheBytes ByteSize `toml:"catalog_cache_bytes"`
-	DiskReserveBytes  ByteSize `toml:"disk_reserve_bytes"`
+	MemtableBytes   ByteSize `toml:"memtable_bytes"`
+	BlockCacheBytes ByteSize `toml:"block_cache_bytes"`
+	IndexCacheBytes ByteSize `toml:"index_cache_bytes"`
+	SweepInterval   Duration `toml:"sweep_interval"`
+	SweepGrace      Duration `toml:"sweep_grace"`
 }
 
 // Default is the configuration of a node that was told nothing. It binds to
@@ -97,18 +100,21 @@ func Default() Config {
 			DataDir:   "/var/lib/carillon",
 			LogLevel:  LogAt("info"),
 			LogFormat: LogAs("text"),
-			StopGrace: Seconds(20),
+			StopGrace: Seconds(8),
 		},
 		HTTP: HTTP{
-			Bind:           LoopbackAddr(8080),
-			UploadBytesMax: MiB(512),
+			Bind:             LoopbackAddr(8080),
+			UploadBytesMax:   GiB(1),
+			UploadStallMax:   Seconds(60),
+			ListenerStallMax: Minutes(15),
+			ConnectionsMax:   10_000,
 		},
 		Shout: Shout{
 			Bind:             LoopbackAddr(8000),
 			SourceSilenceMax: Seconds(60),
 			ListenerStallMax: Minutes(15),
-			SourcesMax:       2000,
-			ListenersMax:     4000,
+			SourcesMax:       4096,
+			ConnectionsMax:   16_384,
 		},
 		Cluster: Cluster{
 			Bind:            LoopbackAddr(7946),
@@ -116,16 +122,17 @@ func Default() Config {
 			Expect:          3,
 			Shards:          8,
 			Replicas:        3,
-			ElectionTimeout: Seconds(1),
-			WriteTimeout:    Seconds(10),
+			ElectionTimeout: Duration{750 * time.Millisecond},
 		},
 		Streams:    Streams{Allow: PrivateNetworks()},
-		Recordings: Recordings{TicketTTL: Minutes(15), BytesMax: MiB(512)},
-		Play:       Play{TTL: Duration{24 * time.Hour}, Language: "en-us"},
+		Recordings: Recordings{TicketTTL: Minutes(10), BytesMax: MiB(512)},
+		Play:       Play{TTL: Duration{time.Hour}, Language: "en-us"},
 		Storage: Storage{
-			BlobsCacheBytes:   MiB(64),
-			CatalogCacheBytes: MiB(64),
-			DiskReserveBytes:  MiB(512),
+			MemtableBytes:   MiB(16),
+			BlockCacheBytes: MiB(16),
+			IndexCacheBytes: MiB(16),
+			SweepInterval:   Minutes(10),
+			SweepGrace:      Duration{time.Hour},
 		},
 	}
 }

@@ -21,7 +21,7 @@ const secret = "0123456789abcdef0123456789abcdef"
 func compare() cmp.Option {
 	return cmp.Options{
 		cmp.AllowUnexported(
-			config.Addr{}, config.URL{}, config.ByteSize{}, config.LogLevel{}, config.LogFormat{}, config.Network{},
+			config.Addr{}, config.Host{}, config.URL{}, config.ByteSize{}, config.LogLevel{}, config.LogFormat{}, config.Network{},
 		),
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	}
@@ -49,17 +49,17 @@ func TestLoadOrder(t *testing.T) {
 		upload_bytes_max = "2MiB"
 		[shout]
 		sources_max = 7
-		listeners_max = 8
+		connections_max = 5000
 		sources = [ { user = "foo", password = "bar", account = "pbx" } ]
 		[play]
 		ttl = "2m"`)
 	loaded, err := config.Load(config.Source{
 		File: file,
 		Environ: []string{
-			"HOME=/root", "CARILLON_SHOUT_SOURCES_MAX=9", "CARILLON_SHOUT_LISTENERS_MAX=10",
+			"HOME=/root", "CARILLON_SHOUT_SOURCES_MAX=9", "CARILLON_SHOUT_CONNECTIONS_MAX=5001",
 			"CARILLON_CLUSTER_JOIN=a:1, b:2", "CARILLON_SERVER=http://x", "CARILLON_HTP_BIND=:1",
 		},
-		Set:      []string{"shout.listeners_max=11", "cluster.join=c:3"},
+		Set:      []string{"shout.connections_max=5002", "cluster.join=c:3"},
 		OtherEnv: []string{"CARILLON_SERVER"},
 	})
 	if err != nil {
@@ -68,7 +68,7 @@ func TestLoadOrder(t *testing.T) {
 	want := config.Default()
 	want.HTTP.UploadBytesMax = config.MiB(2)
 	want.Shout.SourcesMax = 9
-	want.Shout.ListenersMax = 11
+	want.Shout.ConnectionsMax = 5002
 	want.Shout.Sources = []config.SourceLogin{
 		{User: "foo", Password: config.NewSecret("bar"), Account: "pbx"},
 	}
@@ -92,14 +92,16 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"play.language":         "de-de",
 		"http.upload_bytes_max": "1MiB", "shout.bind": "127.0.0.1:2", "shout.advertise": "h:2",
 		"shout.source_silence_max": "2s", "shout.listener_stall_max": "20s", "shout.sources_max": "1",
-		"shout.listeners_max": "1", "shout.sources": "u:p:@q@acc", "cluster.bind": "127.0.0.1:3",
-		"cluster.advertise": "h:3", "cluster.peer_bind": "127.0.0.1:4", "cluster.peer_advertise": "h:4",
+		"shout.connections_max": "5000", "http.connections_max": "7", "http.upload_stall_max": "2s",
+		"http.listener_stall_max": "2h", "storage.sweep_grace": "2h", "storage.sweep_interval": "1h",
+		"shout.sources": "u:p:@q@acc", "cluster.bind": "127.0.0.1:3",
+		"cluster.advertise": "h", "cluster.peer_bind": "127.0.0.1:4",
 		"cluster.join": "a:1,[::1]:2", "cluster.expect": "5", "cluster.secret": secret, "cluster.secret_file": "",
 		"cluster.shards": "4", "cluster.replicas": "5", "cluster.election_timeout": "2s",
-		"cluster.write_timeout": "11s", "api.tokens": secret, "api.tokens_file": "", "streams.allow": "10.0.0.1",
+		"api.tokens": secret, "api.tokens_file": "", "streams.allow": "10.0.0.1",
 		"recordings.ticket_ttl": "1m", "recordings.bytes_max": "1GiB", "play.ttl": "1h",
-		"storage.blobs_cache_bytes": "9MiB", "storage.catalog_cache_bytes": "10MiB",
-		"storage.disk_reserve_bytes": "0",
+		"storage.block_cache_bytes": "9MiB", "storage.index_cache_bytes": "10MiB",
+		"storage.memtable_bytes": "32MiB",
 	}
 	for _, key := range config.Keys() {
 		value, ok := values[key.Name]
@@ -195,6 +197,7 @@ func TestValidate(t *testing.T) {
 		{"free ports", []string{"CARILLON_SHOUT_BIND=127.0.0.1:0", "CARILLON_HTTP_BIND=127.0.0.1:0"}, ""},
 		{"short token", []string{"CARILLON_API_TOKENS=abc"}, "token 1 has 3 bytes"},
 		{"advertise nowhere", []string{"CARILLON_SHOUT_ADVERTISE=:8000"}, "nothing that others can dial"},
+		{"more sources than connections", []string{"CARILLON_SHOUT_SOURCES_MAX=99999"}, "do not fit"},
 		{"join nowhere", []string{"CARILLON_CLUSTER_JOIN=:7946"}, "nothing to dial"},
 		{"root as data dir", []string{"CARILLON_NODE_DATA_DIR=//"}, "root directory"},
 		{"login twice", []string{"CARILLON_SHOUT_SOURCES=a:b@c,a:d@e"}, "there twice"},
@@ -246,6 +249,7 @@ func TestValues(t *testing.T) {
 		{new(config.Duration), []string{"", "5", "s", "1 year"}},
 		{new(config.ByteSize), []string{"", "1MB", "MiB", "1.5GiB", "9999999999TiB", "0x10"}},
 		{new(config.Addr), []string{"8080", "a b:1", "host:", "host:70000", "-x:1", "a..b:1", "[::1:1"}},
+		{new(config.Host), []string{"a:1", "0.0.0.0", "::", "a b"}},
 		{new(config.URL), []string{"host:1", "ftp://h", "http://", "http://u@h", "http://h?x=1"}},
 		{new(config.Network), []string{"10", "10.0.0.0/33", "fe80::1%eth0"}},
 		{new(config.LogLevel), []string{"", "INFO", "loud"}},

@@ -21,7 +21,7 @@ const (
 	listMax = 256
 	// expectMax and replicasMax: the catalog has at most five voters, so
 	// bootstrap waits for no more than those need; see design section 3.
-	expectMax   = 99
+	expectMax   = 64
 	replicasMax = 7
 	shardsMax   = 256
 	// connectionsMax: beyond it one process runs out of descriptors.
@@ -75,13 +75,16 @@ func (v *validator) bounds() {
 		min, max time.Duration
 	}{
 		{"node.stop_grace", c.Node.StopGrace, 0, 10 * time.Minute},
+		{"http.upload_stall_max", c.HTTP.UploadStallMax, time.Second, time.Hour},
+		{"http.listener_stall_max", c.HTTP.ListenerStallMax, 10 * time.Second, 24 * time.Hour},
 		{"shout.source_silence_max", c.Shout.SourceSilenceMax, time.Second, time.Hour},
 		// A paused FreeSWITCH reads nothing for minutes (freeswitch-wire 0.6).
 		{"shout.listener_stall_max", c.Shout.ListenerStallMax, 10 * time.Second, 24 * time.Hour},
 		{"cluster.election_timeout", c.Cluster.ElectionTimeout, 100 * time.Millisecond, 30 * time.Second},
-		{"cluster.write_timeout", c.Cluster.WriteTimeout, time.Second, 2 * time.Minute},
 		{"recordings.ticket_ttl", c.Recordings.TicketTTL, time.Second, 7 * 24 * time.Hour},
 		{"play.ttl", c.Play.TTL, time.Second, 365 * 24 * time.Hour},
+		{"storage.sweep_interval", c.Storage.SweepInterval, time.Second, 24 * time.Hour},
+		{"storage.sweep_grace", c.Storage.SweepGrace, time.Minute, 30 * 24 * time.Hour},
 	}
 	for _, d := range durations {
 		if d.value.Duration < d.min || d.value.Duration > d.max {
@@ -95,10 +98,11 @@ func (v *validator) bounds() {
 	}{
 		{"http.upload_bytes_max", c.HTTP.UploadBytesMax, Bytes(64 << 10), GiB(64)},
 		{"recordings.bytes_max", c.Recordings.BytesMax, Bytes(64 << 10), GiB(64)},
-		// Badger does not work well below a few megabytes of cache.
-		{"storage.blobs_cache_bytes", c.Storage.BlobsCacheBytes, MiB(8), GiB(256)},
-		{"storage.catalog_cache_bytes", c.Storage.CatalogCacheBytes, MiB(8), GiB(256)},
-		{"storage.disk_reserve_bytes", c.Storage.DiskReserveBytes, Bytes(0), GiB(1024)},
+		// A transaction of Badger fills at most 15% of a memtable, and an entry
+		// of the log may have a megabyte.
+		{"storage.memtable_bytes", c.Storage.MemtableBytes, MiB(8), GiB(1)},
+		{"storage.block_cache_bytes", c.Storage.BlockCacheBytes, MiB(1), GiB(256)},
+		{"storage.index_cache_bytes", c.Storage.IndexCacheBytes, MiB(1), GiB(256)},
 	}
 	for _, s := range sizes {
 		if s.value.n < s.min.n || s.value.n > s.max.n {
@@ -113,8 +117,9 @@ func (v *validator) counts() {
 		key             string
 		value, min, max int
 	}{
-		{"shout.sources_max", c.Shout.SourcesMax, 0, connectionsMax},
-		{"shout.listeners_max", c.Shout.ListenersMax, 0, connectionsMax},
+		{"shout.sources_max", c.Shout.SourcesMax, 1, connectionsMax},
+		{"shout.connections_max", c.Shout.ConnectionsMax, 1, connectionsMax},
+		{"http.connections_max", c.HTTP.ConnectionsMax, 1, connectionsMax},
 		{"cluster.expect", c.Cluster.Expect, 1, expectMax},
 		{"cluster.shards", c.Cluster.Shards, 1, shardsMax},
 		{"cluster.replicas", c.Cluster.Replicas, 1, replicasMax},
@@ -131,6 +136,10 @@ func (v *validator) counts() {
 	if c.Cluster.Replicas > c.Cluster.Expect {
 		v.failf("cluster.replicas", "%d copies do not fit on the %d nodes that cluster.expect waits for",
 			c.Cluster.Replicas, c.Cluster.Expect)
+	}
+	if c.Shout.SourcesMax > c.Shout.ConnectionsMax {
+		v.failf("shout.sources_max", "%d sources do not fit into the %d connections of shout.connections_max",
+			c.Shout.SourcesMax, c.Shout.ConnectionsMax)
 	}
 	if c.Cluster.Expect == 2 {
 		v.failf("cluster.expect", "two nodes have no majority without each other; 1 or 3 is meant")
@@ -161,17 +170,8 @@ func (v *validator) addresses() {
 		}
 		users[b.addr.Port()] = b.key
 	}
-	for _, a := range []struct {
-		key  string
-		addr Addr
-	}{
-		{"shout.advertise", c.Shout.Advertise},
-		{"cluster.advertise", c.Cluster.Advertise},
-		{"cluster.peer_advertise", c.Cluster.PeerAdvertise},
-	} {
-		if a.addr.IsUnspecified() || !a.addr.IsZero() && a.addr.Port() == 0 {
-			v.failf(a.key, "%q is nothing that others can dial; give a host and a port", a.addr)
-		}
+	if a := c.Shout.Advertise; a.IsUnspecified() || !a.IsZero() && a.Port() == 0 {
+		v.failf("shout.advertise", "%q is nothing that others can dial; give a host and a port", a)
 	}
 	for _, addr := range c.Cluster.Join {
 		if addr.IsUnspecified() || addr.IsZero() || addr.Port() == 0 {
