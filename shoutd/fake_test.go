@@ -1,0 +1,232 @@
+package shoutd
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	"carillon/audio"
+	"carillon/library"
+)
+
+// fakeLibrary keeps everything in memory and knows one login, foo:bar.
+type fakeLibrary struct {
+	mu       sync.Mutex
+	items    map[string]fakeItem
+	live     map[string]*fakeSession // by recording id
+	used     map[string]bool         // mounts whose ticket was used
+	claimErr error
+	writeErr error // of every session, after writeMax bytes
+	writeMax int
+	claims   []library.SourceRequest
+	claimed  chan *fakeSession
+}
+
+type fakeItem struct {
+	doc  library.Document
+	body []byte
+}
+
+func newFakeLibrary() *fakeLibrary {
+	return &fakeLibrary{
+		items:   make(map[string]fakeItem),
+		live:    make(map[string]*fakeSession),
+		used:    make(map[string]bool),
+		claimed: make(chan *fakeSession, 4096),
+	}
+}
+
+func (f *fakeLibrary) put(account, id string, format audio.Format, body []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.items[account+"/"+id] = fakeItem{body: body, doc: library.Document{
+		Account: account, ID: id, Name: "It's " + id, Size: int64(len(body)), SHA256: "00",
+		ContentType: format.ContentType(), Audio: audio.Info{Format: format},
+	}}
+}
+
+func (f *fakeLibrary) Claim(ctx context.Context, r library.SourceRequest) (Session, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case f.claimErr != nil:
+		return nil, f.claimErr
+	case r.User != "foo" || r.Password != "bar":
+		return nil, library.ErrUnauthorized
+	case f.used[r.Mount]:
+		return nil, library.ErrTicketUsed
+	}
+	f.claims = append(f.claims, r)
+	f.used[r.Mount] = true
+	s := newFakeSession(r.Mount, r)
+	s.writeErr, s.writeMax = f.writeErr, f.writeMax
+	f.live[s.recording.ID] = s
+	f.claimed <- s
+	return s, nil
+}
+
+func (f *fakeLibrary) Mount(_ context.Context, account, id string) (library.Mount, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if it, ok := f.items[account+"/"+id]; ok {
+		return library.Mount{Doc: &it.doc}, nil
+	}
+	if s, ok := f.live["r-"+account+"/"+id]; ok {
+		rec := s.Recording()
+		return library.Mount{Recording: &rec}, nil
+	}
+	return library.Mount{}, fmt.Errorf("mount %s/%s: %w", account, id, library.ErrNotFound)
+}
+
+func (f *fakeLibrary) OpenItem(_ context.Context, doc library.Document) (io.ReadCloser, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	it, ok := f.items[doc.Account+"/"+doc.ID]
+	if !ok {
+		return nil, library.ErrNotFound
+	}
+	return io.NopCloser(bytes.NewReader(it.body)), nil
+}
+
+func (f *fakeLibrary) OpenRecording(
+	ctx context.Context, id string, from library.From,
+) (io.ReadCloser, library.Recording, error) {
+	f.mu.Lock()
+	s, ok := f.live[id]
+	f.mu.Unlock()
+	if !ok {
+		return nil, library.Recording{}, library.ErrNotFound
+	}
+	r := s.follow(ctx)
+	if from == library.FromNow {
+		r.off = len(s.content())
+	}
+	return r, s.Recording(), nil
+}
+
+// fakeSession is a growing byte slice that can be followed.
+type fakeSession struct {
+	recording library.Recording
+	request   library.SourceRequest
+	writeErr  error
+	writeMax  int
+	done      chan struct{}
+
+	mu     sync.Mutex
+	cond   *sync.Cond
+	data   []byte
+	n      int
+	toss   bool // count the bytes, do not keep them
+	ended  bool
+	ending library.Ending
+	sealed chan struct{}
+}
+
+func newFakeSession(mount string, r library.SourceRequest) *fakeSession {
+	s := &fakeSession{
+		request: r,
+		recording: library.Recording{
+			ID: "r-" + mount, Name: mount, ContentType: r.ContentType, ICY: r.ICY,
+		},
+		done:   make(chan struct{}),
+		sealed: make(chan struct{}),
+	}
+	s.cond = sync.NewCond(&s.mu)
+	return s
+}
+
+func (s *fakeSession) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writeErr != nil && len(s.data)+len(p) > s.writeMax {
+		return 0, s.writeErr
+	}
+	s.n += len(p)
+	if !s.toss {
+		s.data = append(s.data, p...)
+	}
+	s.cond.Broadcast()
+	return len(p), nil
+}
+
+func (s *fakeSession) Recording() library.Recording {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rec := s.recording
+	rec.Size, rec.State = int64(len(s.data)), library.StateLive
+	if s.ended {
+		rec.State = library.StateSealed
+	}
+	return rec
+}
+
+func (s *fakeSession) Done() <-chan struct{} { return s.done }
+
+func (s *fakeSession) Close(_ context.Context, how library.Ending) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.ended, s.ending = true, how
+		close(s.sealed)
+		s.cond.Broadcast()
+	}
+	return nil
+}
+
+func (s *fakeSession) content() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return bytes.Clone(s.data)
+}
+
+func (s *fakeSession) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n
+}
+
+// follow reads the session as a blob that is not sealed yet.
+func (s *fakeSession) follow(ctx context.Context) *fakeReader {
+	r := &fakeReader{s: s, ctx: ctx}
+	r.stop = context.AfterFunc(ctx, s.wake)
+	return r
+}
+
+func (s *fakeSession) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cond.Broadcast()
+}
+
+type fakeReader struct {
+	s    *fakeSession
+	ctx  context.Context //nolint:containedctx // as blobstore.Reader does
+	stop func() bool
+	off  int
+}
+
+func (r *fakeReader) Read(p []byte) (int, error) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	for r.off == len(r.s.data) {
+		if err := r.ctx.Err(); err != nil {
+			return 0, err
+		}
+		if r.s.ended {
+			return 0, io.EOF
+		}
+		r.s.cond.Wait()
+	}
+	n := copy(p, r.s.data[r.off:])
+	r.off += n
+	return n, nil
+}
+
+func (r *fakeReader) Close() error {
+	r.stop()
+	return nil
+}

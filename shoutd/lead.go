@@ -1,0 +1,97 @@
+package shoutd
+
+import (
+	"io"
+	"time"
+)
+
+const (
+	// leadTime is how much sound a listener of a live recording is ahead when
+	// it starts. FreeSWITCH as a source pauses for up to 1.23 s between
+	// writes, and bytes are a second on the way to the other nodes; an empty
+	// decoder costs the caller a second of silence.
+	leadTime = 2500 * time.Millisecond
+	// leadWait ends the hold of a listener whose source is too slow: mod_shout
+	// gives up 20 s after it asked.
+	leadWait = 5 * time.Second
+	// leadBytesMax bounds what is held; 128 kbit/s for leadTime.
+	leadBytesMax = 40 << 10
+	// leadBitRate is assumed when no frame header is found: FreeSWITCH's
+	// 16 kbit/s, the slowest.
+	leadBitRate = 16000
+	// headerSearchBytes is where a frame must begin.
+	headerSearchBytes = 2 << 10
+)
+
+// leadWriter holds back the beginning of a young recording until the listener
+// has a lead, then steps out of the way. A recording that is already longer
+// comes in larger pieces and is not held at all.
+type leadWriter struct {
+	next  io.Writer
+	held  []byte
+	since time.Time
+	done  bool
+}
+
+func (w *leadWriter) Write(p []byte) (int, error) {
+	if w.done {
+		return w.next.Write(p)
+	}
+	if w.since.IsZero() {
+		w.since = time.Now()
+	}
+	head := w.held
+	if len(head) == 0 {
+		head = p
+	}
+	if len(w.held)+len(p) < leadBytes(head) && time.Since(w.since) < leadWait {
+		w.held = append(w.held, p...)
+		return len(p), nil
+	}
+	if err := w.flush(); err != nil {
+		return 0, err
+	}
+	return w.next.Write(p)
+}
+
+// flush sends what is held; at the end of a recording shorter than the lead it
+// is all there is.
+func (w *leadWriter) flush() error {
+	held := w.held
+	w.held, w.done = nil, true
+	if len(held) == 0 {
+		return nil
+	}
+	_, err := w.next.Write(held)
+	return err
+}
+
+func leadBytes(head []byte) int {
+	return min(bitRateOf(head)/8*int(leadTime.Milliseconds())/1000, leadBytesMax)
+}
+
+// bitRateOf finds the bit rate in the first frame header of p.
+func bitRateOf(p []byte) int {
+	for i := 0; i+3 < len(p) && i < headerSearchBytes; i++ {
+		if p[i] != 0xff || p[i+1]&0xe0 != 0xe0 {
+			continue
+		}
+		if rate := layer3BitRate(p[i+1], p[i+2]); rate > 0 {
+			return rate
+		}
+	}
+	return leadBitRate
+}
+
+// layer3BitRate reads the second and third byte of an MPEG audio header; 0 if
+// they are not those of a layer III frame.
+func layer3BitRate(b1, b2 byte) int {
+	version, layer, index := b1>>3&3, b1>>1&3, b2>>4
+	if layer != 1 || version == 1 || index == 0 || index == 15 || b2>>2&3 == 3 {
+		return 0
+	}
+	if version == 3 { // MPEG-1
+		return 1000 * [...]int{0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320}[index]
+	}
+	return 1000 * [...]int{0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160}[index]
+}

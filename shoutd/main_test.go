@@ -1,0 +1,213 @@
+package shoutd
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"carillon/library"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const testWait = 10 * time.Second
+
+// syncBuffer is a log that goroutines may write while a test reads.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// door is a server over a fake library.
+type door struct {
+	*Server
+	lib *fakeLibrary
+	log *syncBuffer
+}
+
+func openDoor(t testing.TB, cfg Config) *door {
+	t.Helper()
+	d := &door{lib: newFakeLibrary(), log: new(syncBuffer)}
+	if cfg.Address == "" {
+		cfg.Address = "127.0.0.1:0"
+	}
+	s, err := Open(cfg, Deps{
+		Library: d.lib,
+		Allow:   func(a netip.Addr) bool { return a.IsLoopback() },
+		Log:     slog.New(slog.NewTextHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Server = s
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return d
+}
+
+// client is one raw connection.
+type client struct {
+	t testing.TB
+	*net.TCPConn
+	br *bufio.Reader
+}
+
+func (d *door) dial(t testing.TB) *client {
+	t.Helper()
+	nc, err := (&net.Dialer{Timeout: testWait}).DialContext(t.Context(), "tcp", d.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(testWait))
+	tcp, _ := nc.(*net.TCPConn)
+	return &client{t: t, TCPConn: tcp, br: bufio.NewReader(tcp)}
+}
+
+func (c *client) send(p string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, p); err != nil {
+		c.t.Fatalf("send: %v", err)
+	}
+}
+
+// exactly reads an answer that must be these bytes.
+func (c *client) exactly(want string) {
+	c.t.Helper()
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(c.br, got); err != nil || string(got) != want {
+		c.t.Fatalf("answer %q (%v), want %q", got[:n], err, want)
+	}
+}
+
+// answer reads a head and, when it has a length, its body.
+func (c *client) answer(method string) (*http.Response, string) {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.br, &http.Request{Method: method})
+	if err != nil {
+		c.t.Fatalf("answer: %v", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.ContentLength < 0 {
+		return resp, ""
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatalf("body: %v", err)
+	}
+	return resp, string(body)
+}
+
+// refused wants an error answer without a body, and the end of the connection.
+func (c *client) refused(method string, status int) {
+	c.t.Helper()
+	resp, body := c.answer(method)
+	if resp.StatusCode != status || body != "" || !resp.Close {
+		c.t.Fatalf("answer %d %q close=%v, want %d without body", resp.StatusCode, body, resp.Close, status)
+	}
+	c.ended()
+}
+
+// ended wants the server to have closed its side, without more bytes.
+func (c *client) ended() {
+	c.t.Helper()
+	if p, err := io.ReadAll(c.br); len(p) > 0 || err != nil && !isReset(err) {
+		c.t.Fatalf("after the answer: %q, %v", p, err)
+	}
+}
+
+func isReset(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && !op.Timeout()
+}
+
+func file(t testing.TB, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// split cuts a captured connection into its head and its sound.
+func split(t testing.TB, capture string) (head, sound string) {
+	t.Helper()
+	head, sound, ok := strings.Cut(capture, "\r\n\r\n")
+	if !ok {
+		t.Fatal("no head in capture")
+	}
+	return head + "\r\n\r\n", sound
+}
+
+// session waits for the next claimed session.
+func (d *door) session(t testing.TB) *fakeSession {
+	t.Helper()
+	select {
+	case s := <-d.lib.claimed:
+		return s
+	case <-time.After(testWait):
+		t.Fatalf("no source was claimed; log:\n%s", d.log)
+		return nil
+	}
+}
+
+// endsAs waits for the seal and checks it.
+func (s *fakeSession) endsAs(t testing.TB, how library.Ending, content string) {
+	t.Helper()
+	select {
+	case <-s.sealed:
+	case <-time.After(testWait):
+		t.Fatal("the session was not sealed")
+	}
+	if s.ending != how {
+		t.Errorf("ending %v, want %v", s.ending, how)
+	}
+	if got := string(s.content()); got != content {
+		t.Errorf("recorded %d bytes, want %d, or they differ", len(got), len(content))
+	}
+}
+
+// until polls for a condition.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(testWait); !ok(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+func statusFor(err error) int { return library.FaultOf(err).Status }

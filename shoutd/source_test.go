@@ -1,0 +1,487 @@
+package shoutd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"carillon/library"
+)
+
+const authorization = "Authorization: Basic Zm9vOmJhcg==\r\n"
+
+// TestFreeSWITCHRecords replays the client's bytes of a measured recording:
+// the probes on connections of their own, then the stream.
+func TestFreeSWITCHRecords(t *testing.T) {
+	d := openDoor(t, Config{})
+	c := d.dial(t)
+	c.send(file(t, "options.txt"))
+	c.exactly(answerOptions)
+	_ = c.CloseWrite()
+	c.ended()
+
+	c = d.dial(t)
+	c.send(file(t, "poke.txt"))
+	c.refused(methodGet, http.StatusBadRequest)
+
+	c = d.dial(t)
+	c.send(file(t, "probe.txt"))
+	c.exactly(answerChallenge)
+	_ = c.Close()
+
+	capture := file(t, "source.bin")
+	head, sound := split(t, capture)
+	c = d.dial(t)
+	c.send(head)
+	c.exactly("HTTP/1.0 200 OK\r\n\r\n")
+	s := d.session(t)
+	c.send(sound)
+	_ = c.CloseWrite()
+	c.ended()
+	s.endsAs(t, library.EndedClean, sound)
+
+	want := library.SourceRequest{
+		Mount: "fs_abc.mp3", User: "foo", Password: "bar", ContentType: "audio/mpeg",
+		RemoteAddr: s.request.RemoteAddr,
+		ICY: map[string]string{
+			"ice-public": "0", "ice-name": "no name", "ice-url": "http://www.freeswitch.org",
+			"ice-description": "FreeSWITCH mod_shout Broadcasting Module",
+			"ice-audio-info":  "bitrate=24000",
+		},
+	}
+	if diff := cmp.Diff(want, s.request); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestKeptConnection sends everything over one connection, as libshout does
+// after an answer with keep-alive, also when it does not wait for the 401.
+func TestKeptConnection(t *testing.T) {
+	for _, probe := range []string{"probe.txt", "probe-240.txt", "probe-put.txt"} {
+		for _, pipelined := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s pipelined=%v", probe, pipelined), func(t *testing.T) {
+				d := openDoor(t, Config{})
+				capture := file(t, "source.bin")
+				_, sound := split(t, capture)
+				c := d.dial(t)
+				if pipelined {
+					c.send(file(t, "options.txt") + file(t, probe) + capture)
+					c.exactly(answerOptions + answerChallenge + answerSource)
+				} else {
+					c.send(file(t, "options.txt"))
+					c.exactly(answerOptions)
+					c.send(file(t, probe))
+					c.exactly(answerChallenge)
+					c.send(capture)
+					c.exactly(answerSource)
+				}
+				_ = c.CloseWrite()
+				d.session(t).endsAs(t, library.EndedClean, sound)
+			})
+		}
+	}
+}
+
+// TestLibshoutPut replays a recording by PUT: 100 at once, raw bytes until
+// FIN, and no final answer before that, which would turn the FIN into a reset.
+func TestLibshoutPut(t *testing.T) {
+	d := openDoor(t, Config{})
+	head, sound := split(t, file(t, "put.bin"))
+	c := d.dial(t)
+	c.send(head)
+	c.exactly(answerContinue)
+	c.send(sound)
+	s := d.session(t)
+	until(t, "all bytes", func() bool { return s.count() == len(sound) })
+	if n := c.br.Buffered(); n != 0 {
+		t.Fatalf("%d bytes of answer before the end", n)
+	}
+	_ = c.CloseWrite()
+	c.exactly(answerStored)
+	c.ended()
+	s.endsAs(t, library.EndedClean, sound)
+}
+
+// TestPutFramings sends bodies of each kind, whole and cut.
+func TestPutFramings(t *testing.T) {
+	const head = "PUT /x.mp3 HTTP/1.1\r\n" + authorization
+	incomplete := statusFor(library.ErrIncomplete)
+	tests := []struct {
+		name, request  string
+		content        string
+		how            library.Ending
+		status         int
+		final, expects bool // expects: a 100 comes first; final: a 200 without length comes first
+	}{
+		{name: "length", request: head + "Content-Length: 5\r\n\r\nabcde", content: "abcde", status: 200},
+		{
+			name: "length and expect", request: head + "Content-Length: 5\r\nExpect: 100-continue\r\n\r\nabcde",
+			content: "abcde", status: 200, expects: true,
+		},
+		{
+			name: "length, pipelined rest is not sound", content: "abcde", status: 200,
+			request: head + "Content-Length: 5\r\n\r\nabcdeGET / HTTP/1.1\r\n\r\n",
+		},
+		{
+			name: "short length", request: head + "Content-Length: 6\r\n\r\nabcde",
+			content: "abcde", how: library.EndedCut, status: incomplete,
+		},
+		{
+			name: "chunked", content: "abcdefghij", status: 200,
+			request: head + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n07;x=y\r\ndefghij\r\n0\r\nT: x\r\n\r\n",
+		},
+		{
+			name: "chunked wins over length", content: "abc", status: 200,
+			request: head + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+		},
+		{
+			name: "half a chunk", content: "abc", how: library.EndedCut, status: incomplete,
+			request: head + "Transfer-Encoding: chunked\r\n\r\n5\r\nabc",
+		},
+		{
+			name: "no last chunk", content: "abc", how: library.EndedCut, status: incomplete,
+			request: head + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+		},
+		{
+			name: "no end of trailer", content: "abc", how: library.EndedCut, status: incomplete,
+			request: head + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
+		},
+		{
+			name: "garbage for a chunk size", content: "abc", how: library.EndedCut, status: 400,
+			request: head + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nxyz\r\n",
+		},
+		{
+			name: "chunk size beyond an int64", content: "", how: library.EndedCut, status: 400,
+			request: head + "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc",
+		},
+		{
+			name: "chunk longer than its size", content: "abc", how: library.EndedCut, status: 400,
+			request: head + "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+		},
+		{name: "until FIN", request: head + "\r\nabcde", content: "abcde", final: true},
+		{name: "empty header values", request: head + "icy-name:\r\nContent-Length:\r\nX\r\n folded\r\n\r\nab", content: "ab", final: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := openDoor(t, Config{})
+			c := d.dial(t)
+			c.send(tt.request)
+			_ = c.CloseWrite()
+			if tt.expects {
+				c.exactly(answerContinue)
+			}
+			if tt.final {
+				c.exactly(answerPut)
+			} else if resp, body := c.answer(methodPut); resp.StatusCode != tt.status || body != "" {
+				t.Errorf("answer %d %q, want %d", resp.StatusCode, body, tt.status)
+			}
+			c.ended()
+			d.session(t).endsAs(t, tt.how, tt.content)
+		})
+	}
+}
+
+// TestSourceLength: on a SOURCE a length of 0 is the habit of a prober, any
+// other is a promise.
+func TestSourceLength(t *testing.T) {
+	for _, tt := range []struct {
+		header string
+		how    library.Ending
+	}{
+		{"Content-Length: 0\r\n", library.EndedClean},
+		{"Content-Length: 5\r\n", library.EndedClean},
+		{"Content-Length: 50\r\n", library.EndedCut},
+	} {
+		t.Run(tt.header, func(t *testing.T) {
+			d := openDoor(t, Config{})
+			c := d.dial(t)
+			c.send("SOURCE /x.mp3 HTTP/1.0\r\n" + authorization + tt.header + "\r\nabcde")
+			_ = c.CloseWrite()
+			c.exactly(answerSource)
+			c.ended()
+			d.session(t).endsAs(t, tt.how, "abcde")
+		})
+	}
+}
+
+func TestSourceRefusals(t *testing.T) {
+	long := strings.Repeat("a", 5000)
+	tests := []struct {
+		name, request string
+		claimErr      error
+		status        int
+	}{
+		{name: "wrong password", request: "SOURCE /x HTTP/1.0\r\nAuthorization: Basic Zm9vOnh4\r\n\r\n", status: statusFor(library.ErrUnauthorized)},
+		{name: "empty password", request: "SOURCE /x HTTP/1.0\r\nAuthorization: Basic Zm9vOg==\r\n\r\n", status: statusFor(library.ErrUnauthorized)},
+		{name: "bearer", request: "SOURCE /x HTTP/1.0\r\nAuthorization: Bearer abc\r\n\r\n", status: statusFor(library.ErrUnauthorized)},
+		{name: "bad base64", request: "SOURCE /x HTTP/1.0\r\nAuthorization: Basic $$$\r\n\r\n", status: statusFor(library.ErrUnauthorized)},
+		{name: "unknown mount", claimErr: library.ErrNotFound, status: statusFor(library.ErrNotFound)},
+		{name: "bad name", claimErr: library.ErrBadName, status: statusFor(library.ErrBadName)},
+		{name: "mount in use", claimErr: library.ErrMountInUse, status: statusFor(library.ErrMountInUse)},
+		{name: "no majority", claimErr: library.ErrUnavailable, status: statusFor(library.ErrUnavailable)},
+		{name: "too late", claimErr: context.DeadlineExceeded, status: statusFor(library.ErrUnavailable)},
+		{name: "other", claimErr: errors.New("boom"), status: 500},
+		{name: "bad escape", request: "SOURCE /%zz HTTP/1.0\r\n" + authorization + "\r\n", status: 400},
+		{name: "bad length", request: "SOURCE /x HTTP/1.0\r\n" + authorization + "Content-Length: -1\r\n\r\n", status: 400},
+		{name: "two lengths", request: "PUT /x HTTP/1.1\r\n" + authorization + "Content-Length: 1\r\nContent-Length: 2\r\n\r\n", status: 400},
+		{name: "huge length", request: "PUT /x HTTP/1.1\r\n" + authorization + "Content-Length: 99999999999999999999\r\n\r\n", status: 413},
+		{name: "empty body", request: "PUT /x HTTP/1.1\r\n" + authorization + "Content-Length: 0\r\n\r\n", status: 400},
+		{name: "gzip", request: "PUT /x HTTP/1.1\r\n" + authorization + "Transfer-Encoding: gzip\r\n\r\n", status: 501},
+		{name: "PUT with a body and no login", request: "PUT /x HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", status: 401},
+		{name: "long mount", request: "SOURCE /" + long + " HTTP/1.0\r\n\r\n", status: 414},
+		{name: "long header", request: "SOURCE /x HTTP/1.0\r\nAuthorization: Basic " + long + "\r\n\r\n", status: 431},
+		{name: "10,000 headers", request: "SOURCE /x HTTP/1.0\r\n" + strings.Repeat("X: y\r\n", 10000) + "\r\n", status: 431},
+		{name: "endless headers", request: "SOURCE /x HTTP/1.0\r\n" + strings.Repeat("X: "+long[:3000]+"\r\n", 100), status: 431},
+		{name: "half a head", request: "SOURCE /x HTTP/1.0\r\nHost: x", status: 400},
+		{name: "half a line", request: "SOUR", status: 400},
+		{name: "no version", request: "GET /x\r\n\r\n", status: 400},
+		{name: "HTTP/2", request: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", status: 400},
+		{name: "method", request: "POST /x HTTP/1.1\r\n\r\n", status: 501},
+		{name: "TLS ClientHello", request: "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", status: 400},
+		{name: "binary after letters", request: "AB\x00\x01\x02", status: 400},
+		{name: "MP3", request: "\xff\xe3\x28\xc4", status: 400},
+		{name: "empty lines", request: strings.Repeat("\r\n", 20), status: 400},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := openDoor(t, Config{})
+			d.lib.claimErr = tt.claimErr
+			c := d.dial(t)
+			if tt.request == "" {
+				tt.request = "SOURCE /x HTTP/1.0\r\n" + authorization + "\r\n"
+			}
+			c.send(tt.request)
+			if strings.HasPrefix(tt.name, "half") {
+				_ = c.CloseWrite()
+			}
+			c.refused(methodSource, tt.status)
+			if n := len(d.lib.claims); n != 0 {
+				t.Errorf("%d claims", n)
+			}
+		})
+	}
+}
+
+func TestTicketUsedTwice(t *testing.T) {
+	d := openDoor(t, Config{})
+	first, second := d.dial(t), d.dial(t)
+	capture := file(t, "source.bin")
+	_, sound := split(t, capture)
+	first.send(capture)
+	first.exactly(answerSource)
+	second.send(capture)
+	second.refused(methodSource, statusFor(library.ErrTicketUsed))
+	_ = first.CloseWrite()
+	d.session(t).endsAs(t, library.EndedClean, sound)
+}
+
+// TestMountDecodedOnce: FreeSWITCH escapes an escape; `%20` in its URL is
+// `%20` in the name.
+func TestMountDecodedOnce(t *testing.T) {
+	d := openDoor(t, Config{})
+	for request, mount := range map[string]string{
+		file(t, "slashes.txt"):                                             "401.200/a/b/c%20d/fs_x.mp3",
+		"SOURCE /fs%3ftoken%3dabc HTTP/1.0\r\n" + authorization + "\r\n":    "fs?token=abc",
+		"SOURCE /fs?token=abc HTTP/1.0\r\n" + authorization + "\r\n":        "fs",
+		"SOURCE bare HTTP/1.0\r\n" + authorization + "\r\n":                 "bare",
+		"SOURCE /ice ICE/1.0\r\n" + authorization + "\r\n":                  "ice",
+		"SOURCE /\xff\x00%00 HTTP/1.0\r\n" + authorization + "\r\n":         "",
+		"SOURCE http://h:8000/abs HTTP/1.1\r\n" + authorization + "\r\n":    "abs",
+		"SOURCE /lf HTTP/1.0\n" + strings.TrimSpace(authorization) + "\n\n": "lf",
+	} {
+		c := d.dial(t)
+		c.send(request)
+		if mount == "" {
+			c.refused(methodSource, http.StatusBadRequest) // control characters are no request
+			continue
+		}
+		c.exactly(answerSource)
+		if s := d.session(t); s.request.Mount != mount {
+			t.Errorf("mount %q, want %q", s.request.Mount, mount)
+		}
+	}
+}
+
+func TestSourceIsCut(t *testing.T) {
+	capture := "SOURCE /x.mp3 HTTP/1.0\r\n" + authorization + "\r\nabc"
+	start := func(t *testing.T, cfg Config) (*door, *client, *fakeSession) {
+		t.Helper()
+		d := openDoor(t, cfg)
+		c := d.dial(t)
+		c.send(capture)
+		c.exactly(answerSource)
+		s := d.session(t)
+		until(t, "first bytes", func() bool { return s.count() == 3 })
+		return d, c, s
+	}
+	t.Run("reset", func(t *testing.T) {
+		_, c, s := start(t, Config{})
+		_ = c.SetLinger(0)
+		_ = c.Close()
+		s.endsAs(t, library.EndedCut, "abc")
+	})
+	t.Run("silence", func(t *testing.T) {
+		d, c, s := start(t, Config{SourceSilence: 100 * time.Millisecond})
+		s.endsAs(t, library.EndedCut, "abc")
+		c.ended()
+		if !strings.Contains(d.log.String(), errSilence.Error()) {
+			t.Error(d.log)
+		}
+	})
+	t.Run("discarded", func(t *testing.T) {
+		_, c, s := start(t, Config{})
+		close(s.done)
+		s.endsAs(t, library.EndedCut, "abc")
+		c.ended()
+	})
+	t.Run("close of the server", func(t *testing.T) {
+		d, c, s := start(t, Config{})
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.endsAs(t, library.EndedCut, "abc")
+		c.ended()
+		if err := d.Close(); err != nil {
+			t.Fatal("second close:", err)
+		}
+	})
+}
+
+// TestSourceTooLarge: the library's limit ends the source, and a client that
+// waits for an answer gets one.
+func TestSourceTooLarge(t *testing.T) {
+	for _, method := range []string{methodSource, methodPut} {
+		d := openDoor(t, Config{})
+		d.lib.writeErr, d.lib.writeMax = library.ErrTooLarge, 10
+		c := d.dial(t)
+		c.send(method + " /x.mp3 HTTP/1.1\r\n" + authorization + "Content-Length: 100\r\n\r\n")
+		if method == methodSource {
+			c.exactly(answerSource)
+		}
+		c.send("0123456789")
+		s := d.session(t)
+		until(t, "first bytes", func() bool { return s.count() == 10 })
+		c.send("more")
+		if method == methodPut {
+			c.refused(method, statusFor(library.ErrTooLarge))
+		} else {
+			c.ended()
+		}
+		s.endsAs(t, library.EndedCut, "0123456789")
+	}
+}
+
+// TestSilenceIsCountedFromTheLastByte: a source that sends now and then lives
+// for longer than the limit.
+func TestSilenceIsCountedFromTheLastByte(t *testing.T) {
+	d := openDoor(t, Config{SourceSilence: 300 * time.Millisecond})
+	c := d.dial(t)
+	c.send("SOURCE /x.mp3 HTTP/1.0\r\n" + authorization + "\r\n")
+	c.exactly(answerSource)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for range 8 {
+		<-tick.C
+		c.send("x")
+	}
+	_ = c.CloseWrite()
+	d.session(t).endsAs(t, library.EndedClean, "xxxxxxxx")
+}
+
+func TestSlowLoris(t *testing.T) {
+	d := openDoor(t, Config{HeadWait: 150 * time.Millisecond})
+	c := d.dial(t)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for _, b := range "SOURCE /x" {
+		<-tick.C
+		if _, err := c.Write([]byte{byte(b)}); err != nil {
+			break
+		}
+	}
+	c.refused(methodSource, http.StatusRequestTimeout)
+
+	c = d.dial(t) // who sends nothing is told nothing
+	c.ended()
+}
+
+func TestDrain(t *testing.T) {
+	d := openDoor(t, Config{})
+	c := d.dial(t)
+	c.send("SOURCE /x.mp3 HTTP/1.0\r\n" + authorization + "\r\nabc")
+	c.exactly(answerSource)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := d.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal("drain with a live source:", err)
+	}
+	late := d.dial(t)
+	late.send("SOURCE /y.mp3 HTTP/1.0\r\n" + authorization + "\r\n")
+	late.refused(methodSource, statusFor(library.ErrUnavailable))
+	_ = c.CloseWrite()
+	if err := d.Drain(t.Context()); err != nil {
+		t.Fatal("drain:", err)
+	}
+	d.session(t).endsAs(t, library.EndedClean, "abc")
+}
+
+func TestConnectionLimit(t *testing.T) {
+	d := openDoor(t, Config{ConnectionsMax: 1})
+	first := d.dial(t)
+	first.send(file(t, "options.txt"))
+	first.exactly(answerOptions)
+	for range refusalsMax + 5 {
+		c := d.dial(t)
+		c.send(file(t, "source.bin"))
+		resp, body := c.answer(methodSource)
+		if resp.StatusCode != http.StatusServiceUnavailable || body != "" {
+			t.Fatalf("answer %d %q", resp.StatusCode, body)
+		}
+	}
+	_ = first.Close()
+	until(t, "room again", func() bool {
+		c := d.dial(t)
+		c.send(file(t, "options.txt"))
+		resp, _ := c.answer(methodOptions)
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// TestLogIsEscaped: what a client sends cannot begin a line of the log.
+func TestLogIsEscaped(t *testing.T) {
+	d := openDoor(t, Config{})
+	c := d.dial(t)
+	c.send("SOURCE /a%0alevel=ERROR%1b[2J HTTP/1.0\r\nAuthorization: Basic " +
+		"eApsZXZlbD1FUlJPUjp5\r\n\r\n")
+	c.refused(methodSource, statusFor(library.ErrUnauthorized))
+	for line := range strings.Lines(d.log.String()) {
+		if !strings.HasPrefix(line, "time=") {
+			t.Errorf("log line %q", line)
+		}
+	}
+}
+
+func TestMetadataUpdate(t *testing.T) {
+	d := openDoor(t, Config{})
+	const update = "GET /admin/metadata?mode=updinfo&mount=/x.mp3&song=a%20b HTTP/1.0\r\n"
+	c := d.dial(t)
+	c.send(update + authorization + "\r\n")
+	c.refused(methodGet, http.StatusUnauthorized) // no such source is live
+	src := d.dial(t)
+	src.send("SOURCE /x.mp3 HTTP/1.0\r\n" + authorization + "\r\n")
+	src.exactly(answerSource)
+	c = d.dial(t)
+	c.send(update + "\r\n")
+	c.refused(methodGet, http.StatusUnauthorized)
+	c = d.dial(t)
+	c.send(update + authorization + "\r\n")
+	if resp, body := c.answer(methodGet); resp.StatusCode != http.StatusOK || body != updated {
+		t.Errorf("answer %d %q", resp.StatusCode, body)
+	}
+}
