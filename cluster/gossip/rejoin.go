@@ -1,0 +1,155 @@
+package gossip
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"time"
+)
+
+const (
+	// lonelyPause is between attempts while nobody else is there or our own
+	// address is contested; at a restart of all nodes it is what they wait.
+	lonelyPause = 2 * time.Second
+	// calmPause is between attempts otherwise, and calmJitter is added at
+	// random so that nodes do not keep step.
+	calmPause  = 15 * time.Second
+	calmJitter = 15 * time.Second
+	// targetsMax bounds the addresses tried in one round: each may cost a
+	// timeout.
+	targetsMax = 8
+)
+
+// rejoin tries seeds and lost nodes until Close.
+func (g *Gossip) rejoin() {
+	for {
+		g.round()
+		pause := calmPause + rand.N(calmJitter) //nolint:gosec // G404: jitter
+		if len(g.others(true)) == 0 {
+			pause = lonelyPause
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-g.closing:
+			timer.Stop()
+			return
+		case <-timer.C:
+		case <-g.kick:
+			timer.Stop()
+			if !g.sleep(lonelyPause) {
+				return
+			}
+		}
+	}
+}
+
+func (g *Gossip) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-g.closing:
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// contested asks for a round soon, with the living too: they know us at
+// another address. It never waits.
+func (g *Gossip) contested() {
+	select {
+	case g.kick <- struct{}{}:
+	default:
+	}
+}
+
+// others returns the addresses of the other members, living or dead.
+func (g *Gossip) others(alive bool) []string {
+	var addrs []string
+	for _, m := range g.roster.all() {
+		if m.ID != g.id && m.Alive == alive {
+			addrs = append(addrs, m.Addr)
+		}
+	}
+	return addrs
+}
+
+// round tries each seed and lost node that is not a living member, and one
+// living member.
+func (g *Gossip) round() {
+	self := g.Addr()
+	skip := map[string]bool{self: true}
+	living := g.others(true)
+	for _, addr := range living {
+		skip[addr] = true
+	}
+	targets := shuffled(g.resolveSeeds())
+	targets = append(targets, shuffled(g.others(false))...)
+	tried := 0
+	for _, addr := range targets {
+		if skip[addr] {
+			continue
+		}
+		skip[addr] = true
+		if tried++; tried > targetsMax || !g.join(addr) {
+			break
+		}
+	}
+	// Without a contest this is one more exchange of state, which does no harm.
+	if len(living) > 0 {
+		g.join(living[rand.IntN(len(living))]) //nolint:gosec // G404: any of them
+	}
+}
+
+// join returns false when we are closing.
+func (g *Gossip) join(addr string) bool {
+	select {
+	case <-g.closing:
+		return false
+	default:
+	}
+	if _, err := g.list.Join([]string{addr}); err != nil {
+		g.log.Debug("join failed", "addr", addr, "error", err)
+	}
+	return true
+}
+
+func shuffled(s []string) []string {
+	rand.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] }) //nolint:gosec // G404: fairness only
+	return s
+}
+
+// resolveSeeds resolves the seeds anew: containers come back with other
+// addresses under the same name.
+func (g *Gossip) resolveSeeds() []string {
+	ctx, cancel := context.WithTimeout(context.Background(), lookupWait)
+	defer cancel()
+	go func() { // ends with this function at the latest
+		select {
+		case <-g.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	var addrs []string
+	for _, seed := range g.seeds {
+		host, port, err := net.SplitHostPort(seed)
+		if err != nil {
+			g.log.Warn("seed without a port", "seed", seed, "error", err)
+			continue
+		}
+		if net.ParseIP(host) != nil {
+			addrs = append(addrs, seed)
+			continue
+		}
+		ips, err := net.DefaultResolver.LookupHost(ctx, host)
+		if err != nil {
+			g.log.Debug("seed not found", "seed", seed, "error", err)
+			continue
+		}
+		for _, ip := range ips {
+			addrs = append(addrs, net.JoinHostPort(ip, port))
+		}
+	}
+	return addrs
+}
