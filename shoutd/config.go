@@ -23,8 +23,9 @@ const (
 	// playback() simply stops reading, and a caller on hold is minutes.
 	WriteStallDefault = 15 * time.Minute
 	// SealWaitDefault bounds the seal of a source that ended; what takes
-	// longer is finished by the library in the background.
-	SealWaitDefault = 10 * time.Second
+	// longer is finished by the library in the background. It is below the
+	// 10 s that Docker leaves a container to stop.
+	SealWaitDefault = 8 * time.Second
 )
 
 // Config of the SHOUT port. Zero durations and numbers mean the defaults.

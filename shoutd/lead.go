@@ -3,6 +3,8 @@ package shoutd
 import (
 	"io"
 	"time"
+
+	"carillon/audio"
 )
 
 const (
@@ -19,8 +21,8 @@ const (
 	// leadBitRate is assumed when no frame header is found: FreeSWITCH's
 	// 16 kbit/s, the slowest.
 	leadBitRate = 16000
-	// headerSearchBytes is where a frame must begin.
-	headerSearchBytes = 2 << 10
+	// headerSearchBytes is where a frame must begin, if this is MP3.
+	headerSearchBytes = audio.FindFrameBytesMin
 )
 
 // leadWriter holds back the beginning of a young recording until the listener
@@ -70,28 +72,13 @@ func leadBytes(head []byte) int {
 	return min(bitRateOf(head)/8*int(leadTime.Milliseconds())/1000, leadBytesMax)
 }
 
-// bitRateOf finds the bit rate in the first frame header of p.
+// bitRateOf is the bit rate of the first frame in p.
 func bitRateOf(p []byte) int {
-	for i := 0; i+3 < len(p) && i < headerSearchBytes; i++ {
-		if p[i] != 0xff || p[i+1]&0xe0 != 0xe0 {
-			continue
-		}
-		if rate := layer3BitRate(p[i+1], p[i+2]); rate > 0 {
-			return rate
+	p = p[:min(len(p), headerSearchBytes)]
+	if at, ok := audio.FindFrame(p); ok {
+		if h, err := audio.ParseFrameHeader(p[at:]); err == nil {
+			return h.BitRate
 		}
 	}
 	return leadBitRate
-}
-
-// layer3BitRate reads the second and third byte of an MPEG audio header; 0 if
-// they are not those of a layer III frame.
-func layer3BitRate(b1, b2 byte) int {
-	version, layer, index := b1>>3&3, b1>>1&3, b2>>4
-	if layer != 1 || version == 1 || index == 0 || index == 15 || b2>>2&3 == 3 {
-		return 0
-	}
-	if version == 3 { // MPEG-1
-		return 1000 * [...]int{0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320}[index]
-	}
-	return 1000 * [...]int{0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160}[index]
 }

@@ -286,7 +286,7 @@ func TestTicketUsedTwice(t *testing.T) {
 func TestMountDecodedOnce(t *testing.T) {
 	d := openDoor(t, Config{})
 	for request, mount := range map[string]string{
-		file(t, "slashes.txt"):                                             "401.200/a/b/c%20d/fs_x.mp3",
+		file(t, "slashes.txt"): "401.200/a/b/c%20d/fs_x.mp3",
 		"SOURCE /fs%3ftoken%3dabc HTTP/1.0\r\n" + authorization + "\r\n":    "fs?token=abc",
 		"SOURCE /fs?token=abc HTTP/1.0\r\n" + authorization + "\r\n":        "fs",
 		"SOURCE bare HTTP/1.0\r\n" + authorization + "\r\n":                 "bare",

@@ -1,0 +1,386 @@
+package shoutd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"carillon/audio"
+	"carillon/library"
+)
+
+func noise(n int) []byte {
+	p := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{1})
+	_, _ = r.Read(p)
+	return p
+}
+
+func (c *client) get(target string, headers ...string) *http.Response {
+	c.t.Helper()
+	c.send("GET " + target + " HTTP/1.1\r\nHost: x\r\n" + strings.Join(headers, "") + "\r\n")
+	resp, err := http.ReadResponse(c.br, &http.Request{Method: methodGet})
+	if err != nil {
+		c.t.Fatalf("answer: %v", err)
+	}
+	c.t.Cleanup(func() { _ = resp.Body.Close() })
+	return resp
+}
+
+func (d *door) listenersLive() int { return int(testutil.ToFloat64(d.metrics.listenersLive)) }
+
+// live starts a source on mount and returns its connection and session.
+func (d *door) live(t testing.TB, mount string) (*client, *fakeSession) {
+	t.Helper()
+	c := d.dial(t)
+	c.send("SOURCE /" + mount + " HTTP/1.0\r\n" + authorization + "ice-name: Kim's call\r\n\r\n")
+	c.exactly(answerSource)
+	return c, d.session(t)
+}
+
+// TestPlayStored asks for an item as mod_shout does and as others may.
+func TestPlayStored(t *testing.T) {
+	d := openDoor(t, Config{})
+	body := noise(300_000)
+	d.lib.put("acme", "greeting", audio.FormatMP3, body)
+	d.lib.put("acme", "moh/jazz.mp3", audio.FormatMP3, body)
+	d.lib.put("acme", "noext.v2", audio.FormatMP3, body)
+	for _, target := range []string{
+		"/acme/greeting.mp3", "/acme/greeting", "/acme/greeting.wav", "/acme/moh/jazz.mp3",
+		"/acme/noext.v2", "/acme/noext.v2.mp3", "/acme/moh%2Fjazz.mp3?token=a%20b&x=1",
+	} {
+		c := d.dial(t)
+		resp := c.get(target)
+		got, err := io.ReadAll(resp.Body)
+		if err != nil || !bytes.Equal(got, body) {
+			t.Errorf("%s: %d bytes, %v", target, len(got), err)
+		}
+		if resp.Proto != "HTTP/1.1" || resp.StatusCode != http.StatusOK || resp.ContentLength != int64(len(body)) ||
+			resp.Header.Get("Content-Type") != "audio/mpeg" || resp.Header.Get("Icy-Metaint") != "" {
+			t.Errorf("%s: %+v", target, resp)
+		}
+		c.ended()
+	}
+
+	c := d.dial(t)
+	c.send(file(t, "play.txt"))
+	resp, got := c.answer(methodGet)
+	if resp.StatusCode != http.StatusOK || got != string(body) {
+		t.Errorf("mod_shout: %+v", resp)
+	}
+
+	c = d.dial(t)
+	c.send("GET /acme/greeting.mp3 HTTP/1.0\r\n\r\n")
+	if resp, _ := c.answer(methodGet); resp.Proto != "HTTP/1.0" || resp.StatusCode != http.StatusOK {
+		t.Errorf("HTTP/1.0: %+v", resp)
+	}
+
+	c = d.dial(t)
+	c.send("HEAD /acme/greeting.mp3 HTTP/1.1\r\n\r\n")
+	if resp, _ := c.answer(methodHead); resp.ContentLength != int64(len(body)) {
+		t.Errorf("HEAD: %+v", resp)
+	}
+	c.ended()
+}
+
+func TestPlayRefusals(t *testing.T) {
+	d := openDoor(t, Config{})
+	d.lib.put("acme", "menu.wav", audio.FormatWAV, noise(100))
+	for target, status := range map[string]int{
+		"/":                       statusFor(library.ErrNotFound),
+		"/acme":                   statusFor(library.ErrNotFound),
+		"/acme/":                  statusFor(library.ErrNotFound),
+		"/acme/none.mp3":          statusFor(library.ErrNotFound),
+		"/acme/.mp3":              statusFor(library.ErrNotFound),
+		"/admin/stats":            statusFor(library.ErrNotFound),
+		"/acme/menu.wav":          statusFor(library.ErrUnsupportedMedia),
+		"/acme/menu.wav.mp3":      statusFor(library.ErrUnsupportedMedia),
+		"/acme/%":                 http.StatusBadRequest,
+		"/" + noiseName(10 << 10): http.StatusRequestURITooLong,
+	} {
+		for _, method := range []string{methodGet, methodHead} {
+			c := d.dial(t)
+			c.send(method + " " + target + " HTTP/1.1\r\nHost: x\r\n\r\n")
+			c.refused(method, status)
+		}
+	}
+	d.allow = func(netip.Addr) bool { return false }
+	c := d.dial(t)
+	c.send("GET /acme/menu.wav HTTP/1.1\r\n\r\n")
+	c.refused(methodGet, http.StatusForbidden)
+}
+
+func noiseName(n int) string { return strings.Repeat("n", n) }
+
+// TestPlayLive: a listener gets the recording from its first byte, follows it
+// and ends with it; another one starts now.
+func TestPlayLive(t *testing.T) {
+	d := openDoor(t, Config{})
+	src, s := d.live(t, "acme/call.mp3")
+	first, rest := noise(20_000), []byte("and the rest")
+	src.send(string(first))
+	until(t, "first bytes", func() bool { return s.count() == len(first) })
+
+	start, now := d.dial(t), d.dial(t)
+	a := start.get("/acme/call.mp3")
+	b := now.get("/acme/call.mp3?from=now")
+	if a.ContentLength != -1 || !a.Close || a.Header.Get("Icy-Name") != "Kim's call" {
+		t.Errorf("head: %+v", a)
+	}
+	got := make([]byte, len(first))
+	if _, err := io.ReadFull(a.Body, got); err != nil || !bytes.Equal(got, first) {
+		t.Fatal("burst:", err)
+	}
+	until(t, "both listen", func() bool { return d.listenersLive() == 2 })
+	src.send(string(rest))
+	_ = src.CloseWrite()
+	for _, r := range []*http.Response{a, b} {
+		if got, err := io.ReadAll(r.Body); err != nil || !bytes.Equal(got, rest) {
+			t.Errorf("rest: %q, %v", got, err)
+		}
+	}
+	s.endsAs(t, library.EndedClean, string(first)+string(rest))
+
+	c := d.dial(t) // and after its end it has a length
+	resp := c.get("/acme/call.mp3?from=now")
+	if body, err := io.ReadAll(resp.Body); err != nil || resp.ContentLength != int64(len(body)) ||
+		len(body) != len(first)+len(rest) {
+		t.Errorf("ended recording: %+v, %d bytes, %v", resp, len(body), err)
+	}
+}
+
+// TestLead: the head comes at once, the sound of a young recording when there
+// is enough of it.
+func TestLead(t *testing.T) {
+	d := openDoor(t, Config{})
+	src, s := d.live(t, "acme/call.mp3")
+	_, sound := split(t, file(t, "source.bin"))
+	enough := leadBytes([]byte(sound))
+	if enough != 5000 {
+		t.Fatalf("lead %d bytes at 16 kbit/s", enough)
+	}
+	src.send(sound[:enough-1])
+	until(t, "bytes", func() bool { return s.count() == enough-1 })
+	c := d.dial(t)
+	resp := c.get("/acme/call.mp3")
+	_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	if n, err := resp.Body.Read(make([]byte, 1)); n != 0 || !isTimeout(err) {
+		t.Fatalf("sound without a lead: %d, %v", n, err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(testWait))
+	src.send(sound[enough-1:])
+	_ = src.CloseWrite()
+	if got, err := io.ReadAll(c.br); err != nil || string(got) != sound {
+		t.Errorf("got %d bytes of %d, %v", len(got), len(sound), err)
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// TestShortRecordingIsPlayed: one that ends before the lead is played at its end.
+func TestShortRecordingIsPlayed(t *testing.T) {
+	d := openDoor(t, Config{})
+	src, _ := d.live(t, "acme/call.mp3")
+	src.send("abc")
+	c := d.dial(t)
+	resp := c.get("/acme/call.mp3")
+	_ = src.CloseWrite()
+	if got, err := io.ReadAll(resp.Body); err != nil || string(got) != "abc" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// TestListenerLeaves: an end of a listener shows at once, although nothing is
+// written to it.
+func TestListenerLeaves(t *testing.T) {
+	for _, linger := range []int{-1, 0} { // FIN, reset
+		d := openDoor(t, Config{})
+		d.live(t, "acme/call.mp3")
+		c := d.dial(t)
+		c.get("/acme/call.mp3")
+		until(t, "a listener", func() bool { return d.listenersLive() == 1 })
+		_ = c.SetLinger(linger)
+		_ = c.Close()
+		until(t, "no listener", func() bool { return d.listenersLive() == 0 })
+	}
+}
+
+// TestCloseEndsListeners, quiet and blocked ones.
+func TestCloseEndsListeners(t *testing.T) {
+	d := openDoor(t, Config{})
+	d.lib.put("acme", "long.mp3", audio.FormatMP3, noise(16<<20))
+	d.live(t, "acme/call.mp3")
+	d.dial(t).get("/acme/call.mp3")
+	d.dial(t).get("/acme/long.mp3")
+	until(t, "listeners", func() bool { return d.listenersLive() == 2 })
+	began := time.Now()
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 2*lingerWait {
+		t.Errorf("close took %s", took)
+	}
+}
+
+// TestPause: a listener that stops reading keeps its stream, and gets every
+// byte, until the stall limit; one that never reads again is dropped then.
+func TestPause(t *testing.T) {
+	d := openDoor(t, Config{WriteStall: time.Second})
+	body := noise(16 << 20)
+	d.lib.put("acme", "long.mp3", audio.FormatMP3, body)
+	c := d.dial(t)
+	resp := c.get("/acme/long.mp3")
+	head := make([]byte, 100_000)
+	if _, err := io.ReadFull(resp.Body, head); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		stuck := testutil.ToFloat64(d.metrics.listenerBytes)
+		timer := time.NewTimer(600 * time.Millisecond)
+		<-timer.C
+		if testutil.ToFloat64(d.metrics.listenerBytes) == stuck && stuck == float64(len(body)) {
+			t.Fatal("the kernel took it all: this shows nothing")
+		}
+		more := make([]byte, 1<<20)
+		if _, err := io.ReadFull(resp.Body, more); err != nil {
+			t.Fatal("after a pause:", err)
+		}
+		head = append(head, more...)
+	}
+	rest, err := io.ReadAll(resp.Body)
+	if err != nil || !bytes.Equal(append(head, rest...), body) {
+		t.Fatal("differs:", err)
+	}
+
+	never := d.dial(t)
+	never.get("/acme/long.mp3")
+	began := time.Now()
+	until(t, "a listener", func() bool { return d.listenersLive() > 0 })
+	until(t, "the drop", func() bool { return d.listenersLive() == 0 })
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("dropped after %s", took)
+	}
+}
+
+// TestICYMetadata takes the stream apart again.
+func TestICYMetadata(t *testing.T) {
+	for _, size := range []int{100, icyInterval - 1, icyInterval, icyInterval + 1, 3*icyInterval + 5} {
+		t.Run(strconv.Itoa(size), func(t *testing.T) {
+			d := openDoor(t, Config{})
+			body := noise(size)
+			d.lib.put("acme", "a.mp3", audio.FormatMP3, body)
+			c := d.dial(t)
+			resp := c.get("/acme/a.mp3", "Icy-MetaData: 1\r\n")
+			if resp.Header.Get("Icy-Metaint") != strconv.Itoa(icyInterval) || resp.ContentLength != -1 {
+				t.Fatalf("%+v", resp)
+			}
+			var sound []byte
+			var titles []string
+			for {
+				part, err := io.ReadAll(io.LimitReader(resp.Body, icyInterval))
+				if err != nil {
+					t.Fatal(err)
+				}
+				sound = append(sound, part...)
+				if len(part) < icyInterval {
+					break
+				}
+				var units [1]byte
+				if _, err := io.ReadFull(resp.Body, units[:]); err != nil {
+					t.Fatal("no block after a full interval:", err)
+				}
+				text := make([]byte, int(units[0])*icyBlockUnit)
+				if _, err := io.ReadFull(resp.Body, text); err != nil {
+					t.Fatal(err)
+				}
+				titles = append(titles, strings.TrimRight(string(text), "\x00"))
+			}
+			want := make([]string, size/icyInterval)
+			if len(want) > 0 {
+				want[0] = "StreamTitle='It’s a.mp3';"
+			}
+			if diff := cmp.Diff(want, append([]string{}, titles...)); diff != "" {
+				t.Error(diff)
+			}
+			if !bytes.Equal(sound, body) {
+				t.Error("sound differs")
+			}
+		})
+	}
+}
+
+func TestICYBlockIsBounded(t *testing.T) {
+	b := icyBlock(strings.Repeat("'é\x00", 3000))
+	if len(b) != 1+int(b[0])*icyBlockUnit || !bytes.Contains(b, []byte("';")) {
+		t.Errorf("%d bytes, units %d", len(b), b[0])
+	}
+}
+
+// TestHeadCannotBeSplit: a document's name cannot add a header.
+func TestHeadCannotBeSplit(t *testing.T) {
+	s := &stream{title: "a\r\nX-Evil: 1", size: 5}
+	if head := string(s.head(&request{http11: true})); strings.Contains(head, "\nX-Evil") {
+		t.Errorf("%q", head)
+	}
+}
+
+func TestConfigValidate(t *testing.T) {
+	err := Config{Address: "nonsense", ConnectionsMax: -1, HeadWait: -1}.Validate()
+	for _, key := range []string{"address", "connections_max", "head_wait"} {
+		if err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s is not in %v", key, err)
+		}
+	}
+	if err := (Config{Address: "127.0.0.1:0"}).Validate(); err != nil {
+		t.Error(err)
+	}
+	if _, err := Open(Config{Address: "x"}, Deps{}); err == nil {
+		t.Error("opened with a bad config")
+	}
+}
+
+// TestBitRate reads the rates of FreeSWITCH's three kinds of frame.
+func TestBitRate(t *testing.T) {
+	for head, rate := range map[string]int{
+		"\xff\xe3\x28\xc4": 16000, "\xff\xf3\x48\xc4": 32000, "\xff\xfb\x90\x64": 128000,
+	} {
+		h, err := audio.ParseFrameHeader([]byte(head))
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame := append([]byte(head), make([]byte, h.FrameBytes-4)...)
+		if got := bitRateOf(bytes.Repeat(frame, 2)); got != rate {
+			t.Errorf("%x: %d, want %d", head, got, rate)
+		}
+	}
+	if got := leadBytes(noise(100)); got != leadBitRate/8*5/2 {
+		t.Error("unknown:", got)
+	}
+}
+
+// TestManyRequests: a connection is not kept for ever.
+func TestManyRequests(t *testing.T) {
+	d := openDoor(t, Config{})
+	c := d.dial(t)
+	for i := range requestsMax {
+		c.send(file(t, "options.txt"))
+		if resp, _ := c.answer(methodOptions); resp.StatusCode != http.StatusOK {
+			t.Fatal(fmt.Sprint(i), resp.Status)
+		}
+	}
+	c.refused(methodOptions, http.StatusBadRequest)
+}
