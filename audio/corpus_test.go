@@ -24,6 +24,18 @@ func tool(t *testing.T, name string, args ...string) []byte {
 	return out
 }
 
+// toolMessages runs a program and returns what it complained about.
+func toolMessages(t *testing.T, name string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, stderr.Bytes())
+	}
+	return stderr.Bytes()
+}
+
 // tone makes a WAV file with a sound that keeps a VBR encoder busy.
 func tone(t *testing.T, file string, rate, channels int, seconds float64) {
 	t.Helper()
