@@ -1,0 +1,347 @@
+package blobstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+const (
+	// rowOverheadBytes is what Badger counts for a row beside its value when
+	// it decides whether a transaction is full; generously.
+	rowOverheadBytes = 64
+	// opRowsMax is how many rows an operation writes at most, removal apart:
+	// two pieces and a meta row.
+	opRowsMax = 3
+)
+
+// batch is one transaction for many operations. It belongs to one goroutine,
+// which has the turn.
+type batch struct {
+	s    *Store
+	txn  *badger.Txn
+	rows int64 // in txn
+	size int64 // as Badger counts it, about
+
+	first, next int // operations in txn: [first, next)
+	number      int // of the operation in its log entry
+
+	metas   map[ID]*meta // as changed in this batch; nil for removed
+	changes []change     // to publish after the commit
+	merges  []chunkRef   // for the merger after the commit
+	used    []*[]byte    // row buffers, free after the commit
+}
+
+// change is what followers are told; data is what a live blob grew by.
+type change struct {
+	info    Info
+	removed bool
+	offset  int64
+	data    []byte
+}
+
+func newBatch(s *Store) *batch {
+	return &batch{
+		s:     s,
+		txn:   s.db.NewTransactionAt(newest, true),
+		metas: make(map[ID]*meta),
+	}
+}
+
+func (b *batch) release() {
+	b.txn.Discard()
+	b.freeRows()
+}
+
+func (b *batch) freeRows() {
+	for _, row := range b.used {
+		b.s.buffers.row.Put(row)
+	}
+	b.used = b.used[:0]
+}
+
+// makeRoom commits what is there when op might not fit any more.
+func (b *batch) makeRoom(op *Op) error {
+	size := int64(metaHeadBytes+metaTotalsBytes+8*aheadMax) + opRowsMax*rowOverheadBytes
+	if n := int64(len(op.Data)); n < storeValueThreshold+pieceHeadBytes {
+		size += 2 * n
+	}
+	return b.reserve(opRowsMax, size)
+}
+
+// reserve makes room for rows of together size bytes.
+func (b *batch) reserve(rows, size int64) error {
+	if b.rows+rows < b.s.db.MaxBatchCount()-1 && b.size+size < b.s.db.MaxBatchSize()-rowOverheadBytes {
+		return nil
+	}
+	if err := b.commit(); err != nil {
+		return err
+	}
+	b.txn = b.s.db.NewTransactionAt(newest, true)
+	return nil
+}
+
+// commit writes the transaction and tells followers and merger.
+func (b *batch) commit() error {
+	if b.rows > 0 {
+		b.s.ts++
+		if err := b.txn.CommitAt(b.s.ts, nil); err != nil {
+			return fmt.Errorf("write blobs database: %w", err)
+		}
+		b.s.readers.commit(b.s.db, b.s.ts)
+	}
+	for i := range b.changes {
+		b.s.publish(&b.changes[i])
+	}
+	b.s.merger.add(b.merges)
+	b.freeRows()
+	b.rows, b.size, b.first = 0, 0, b.next
+	b.changes, b.merges = b.changes[:0], b.merges[:0]
+	return nil
+}
+
+func (b *batch) set(key, value []byte) error {
+	b.rows++
+	b.size += rowOverheadBytes
+	if len(value) < storeValueThreshold {
+		b.size += int64(len(value))
+	}
+	if err := b.txn.Set(key, value); err != nil {
+		return fmt.Errorf("write blobs database: %w", err)
+	}
+	return nil
+}
+
+func (b *batch) delete(key []byte) error {
+	b.rows++
+	b.size += rowOverheadBytes
+	if err := b.txn.Delete(key); err != nil {
+		return fmt.Errorf("write blobs database: %w", err)
+	}
+	return nil
+}
+
+// meta returns a blob as this batch leaves it, nil if there is none. The
+// caller may change it only together with setMeta.
+func (b *batch) meta(id ID) (*meta, error) {
+	if m, ok := b.metas[id]; ok {
+		return m, nil
+	}
+	m, err := txnMeta(b.txn, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil //nolint:nilnil // no blob is not a failure here
+	}
+	if err != nil {
+		return nil, brokenRow(err)
+	}
+	b.metas[id] = m
+	return m, nil
+}
+
+// brokenRow hides the sentinel of a row that cannot be read where it would
+// pass for the outcome of an operation.
+func brokenRow(err error) error { return fmt.Errorf("database: %s", err.Error()) }
+
+func (b *batch) setMeta(id ID, m *meta) error {
+	b.changes = append(b.changes, change{info: m.info(id)})
+	return b.writeMeta(id, m)
+}
+
+func (b *batch) writeMeta(id ID, m *meta) error {
+	b.metas[id] = m
+	return b.set(metaKey(id), m.encode())
+}
+
+// grow is setMeta for a live blob, with the bytes that it grew by.
+func (b *batch) grow(id ID, m *meta, offset int64, p []byte) error {
+	b.s.bytes.Add(int64(len(p)))
+	b.changes = append(b.changes, change{info: m.info(id), offset: offset, data: p})
+	first, end := chunkOf(offset), chunkOf(offset+int64(len(p)))
+	for c := first; c < end; c++ {
+		b.merges = append(b.merges, chunkRef{id, c})
+	}
+	return b.writeMeta(id, m)
+}
+
+// merge hands the last pieces of a sealed live blob to the merger.
+func (b *batch) merge(id ID, m *meta) {
+	if m.live && m.sum.size > 0 {
+		b.merges = append(b.merges, chunkRef{id, chunkOf(m.sum.size - 1)})
+	}
+}
+
+// row makes the row of a chunk in a pooled buffer and adds it to sum.
+func (b *batch) row(p []byte, sum *RootSum) []byte {
+	buf := take(&b.s.buffers.row)
+	b.used = append(b.used, buf)
+	row := appendChunk((*buf)[:0], p)
+	if sum != nil && len(p) > 0 {
+		sum.addBlocks(row[chunkHeadBytes:len(row)-len(p)], len(p))
+	}
+	return row
+}
+
+func (b *batch) putChunk(id ID, chunk uint32, p []byte, sum *RootSum) error {
+	if sum != nil {
+		b.s.bytes.Add(int64(len(p)))
+	}
+	return b.set(chunkKey(id, chunk), b.row(p, sum))
+}
+
+// putPieces writes p as pieces that do not cross the end of a chunk.
+func (b *batch) putPieces(id ID, off int64, p []byte) error {
+	for len(p) > 0 {
+		n := min(int64(len(p)), chunkStart(chunkOf(off)+1)-off)
+		row := appendPiece(make([]byte, 0, pieceHeadBytes+n), p[:n])
+		if err := b.set(pieceKey(id, off), row); err != nil {
+			return err
+		}
+		off, p = off+n, p[n:]
+	}
+	return nil
+}
+
+// closeGap makes the chunks contiguous that were ahead and are no longer.
+func (b *batch) closeGap(id ID, m *meta) error {
+	for len(m.ahead) > 0 && chunkStart(m.ahead[0].chunk) == m.sum.size {
+		a := m.ahead[0]
+		err := b.readRow(chunkKey(id, a.chunk), func(row []byte) error {
+			c, err := viewChunk(row)
+			if err != nil {
+				return err
+			}
+			if len(c.data) != int(a.bytes) {
+				return fmt.Errorf("chunk of %d bytes, counted as %d: %w", len(c.data), a.bytes, ErrCorrupt)
+			}
+			m.sum.addBlocks(c.crcs, len(c.data))
+			return nil
+		})
+		if err != nil {
+			return brokenRow(err)
+		}
+		b.s.bytes.Add(int64(a.bytes))
+		m.ahead = m.ahead[1:]
+	}
+	return nil
+}
+
+func (b *batch) readRow(key []byte, fn func(row []byte) error) error {
+	return readRow(b.txn, key, fn)
+}
+
+// compareChunk compares the first have bytes of p with the chunk that is
+// there. A chunk that is lost or damaged is written again.
+func (b *batch) compareChunk(id ID, chunk uint32, have int, p []byte) error {
+	conflict := fmt.Errorf("other bytes at %d of blob %v: %w", chunkStart(chunk), id, ErrConflict)
+	if len(p) != have {
+		return conflict
+	}
+	equal := false
+	err := b.readRow(chunkKey(id, chunk), func(row []byte) error {
+		c, err := viewChunk(row)
+		if err == nil {
+			err = c.check()
+		}
+		equal = err == nil && bytes.Equal(c.data, p)
+		return err
+	})
+	if err != nil {
+		b.s.log.Warn("chunk restored", "blob", id, "chunk", chunk, "error", err)
+		return b.putChunk(id, chunk, p, nil)
+	}
+	if !equal {
+		return conflict
+	}
+	return nil
+}
+
+// comparePiece compares p, which m counts as there, with what is stored, and
+// writes it again if that is lost or damaged.
+func (b *batch) comparePiece(id ID, m *meta, off int64, p []byte) error {
+	equal, err := b.storedEqual(id, off, p)
+	if err != nil {
+		b.s.log.Warn("piece restored", "blob", id, "offset", off, "error", err)
+		if err := b.putPieces(id, off, p); err != nil {
+			return err
+		}
+		end := off + int64(len(p))
+		if next := chunkStart(chunkOf(off) + 1); end >= next || m.sealed && end == m.sum.size {
+			b.merges = append(b.merges, chunkRef{id, chunkOf(off)})
+		}
+		return nil
+	}
+	if !equal {
+		return fmt.Errorf("other bytes at %d of blob %v: %w", off, id, ErrConflict)
+	}
+	return nil
+}
+
+// storedEqual compares p with what is stored at off, in whatever form.
+func (b *batch) storedEqual(id ID, off int64, p []byte) (bool, error) {
+	equal := false
+	// A repeated append has the same bounds as the first, nearly always.
+	err := b.readRow(pieceKey(id, off), func(row []byte) error {
+		stored, err := viewPiece(row)
+		equal = err == nil && bytes.Equal(stored, p)
+		return err
+	})
+	if err == nil && equal {
+		return true, nil
+	}
+	buf := make([]byte, len(p))
+	r := blobReader{id: id, live: true}
+	for n := 0; n < len(buf); {
+		k, err := r.read(b.txn, off+int64(n), off+int64(len(p)), buf[n:])
+		if err != nil {
+			return false, err
+		}
+		n += k
+	}
+	return bytes.Equal(buf, p), nil
+}
+
+// deleteBlob deletes every row of the blob, in as many transactions as it
+// takes; the meta row goes first.
+func (b *batch) deleteBlob(id ID, m *meta) error {
+	if err := b.delete(metaKey(id)); err != nil {
+		return err
+	}
+	b.metas[id] = nil
+	b.changes = append(b.changes, change{info: Info{ID: id}, removed: true})
+	var keys [][]byte
+	if m != nil && !m.live {
+		for c := range m.chunks() {
+			keys = append(keys, chunkKey(id, c))
+		}
+		for _, a := range m.ahead {
+			keys = append(keys, chunkKey(id, a.chunk))
+		}
+	} else {
+		keys = append(keysOf(b.txn, kindChunk, id), keysOf(b.txn, kindPiece, id)...)
+	}
+	for _, key := range keys {
+		if err := b.reserve(1, rowOverheadBytes); err != nil {
+			return err
+		}
+		if err := b.delete(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chunks is how many chunks the contiguous bytes take.
+func (m *meta) chunks() uint32 { return chunkOf(m.sum.size + ChunkBytesMax - 1) }
+
+// keysOf lists the keys of a blob's rows of one kind.
+func keysOf(txn *badger.Txn, kind byte, id ID) [][]byte {
+	var keys [][]byte
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: blobPrefix(kind, id)})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		keys = append(keys, it.Item().KeyCopy(nil))
+	}
+	return keys
+}

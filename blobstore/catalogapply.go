@@ -1,0 +1,233 @@
+package blobstore
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// catalogRowOverhead is what Badger counts for a row beside key and value.
+const catalogRowOverhead = 32
+
+// Apply applies entries in order, each atomically, and returns the result of
+// each: nil, ErrConflict, or ErrTooLarge. The whole call is one transaction
+// with one fsync (more only when it exceeds what the database takes at once,
+// then split between entries), with the applied index in it, and visible and
+// durable when it returns. A later entry sees the earlier ones.
+//
+// An entry at or below the applied index, or with an ID that was applied
+// before, is skipped and has the first one's result if that is remembered,
+// else nil. The second error means that the disk failed: nothing of the last
+// step is applied and the node must stop.
+func (c *CatalogStore) Apply(entries []TxnEntry) ([]error, error) {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	gen, err := c.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer gen.gate.leave()
+	b := &catalogBatch{c: c, gen: gen, prog: c.progress}
+	b.reset()
+	defer func() { b.txn.Discard() }()
+	results := make([]error, len(entries))
+	for i := range entries {
+		if results[i], err = b.add(&entries[i]); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.commit(); err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+// Noop notes that the log position index holds nothing for the catalog. It is
+// written down with the next Apply.
+func (c *CatalogStore) Noop(index uint64) {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	if index <= c.progress.applied {
+		return
+	}
+	c.progress.applied = index
+	c.applied.Store(index)
+	c.watches.fire(nil)
+}
+
+// Outcome returns the log position and the result of a transaction that was
+// applied not long ago.
+func (c *CatalogStore) Outcome(id [16]byte) (index uint64, err error, ok bool) { //nolint:revive // result, not failure
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	o, ok := c.known[id]
+	return o.index, o.result.err(), ok
+}
+
+// catalogBatch is one database transaction for many entries. It belongs to
+// the goroutine that has the turn.
+type catalogBatch struct {
+	c    *CatalogStore
+	gen  *generation
+	txn  *badger.Txn
+	prog progress // as this batch leaves it
+
+	rows, size int64
+	outcomes   []outcome // made in this transaction, in order
+	ids        map[[16]byte]outcome
+	changed    []string
+}
+
+func (b *catalogBatch) reset() {
+	b.txn = b.gen.db.NewTransactionAt(newest, true)
+	b.rows, b.size = 0, 0
+	b.outcomes, b.changed, b.ids = nil, nil, make(map[[16]byte]outcome)
+}
+
+// lookup finds a transaction that was applied before, in this batch too.
+func (b *catalogBatch) lookup(id [16]byte) (outcome, bool) {
+	if id == ([16]byte{}) {
+		return outcome{}, false
+	}
+	if o, ok := b.ids[id]; ok {
+		return o, true
+	}
+	o, ok := b.c.known[id]
+	return o, ok
+}
+
+func (b *catalogBatch) add(e *TxnEntry) (res, err error) {
+	if o, ok := b.lookup(e.ID); ok {
+		b.prog.applied = max(b.prog.applied, e.Index)
+		return o.result.err(), nil
+	}
+	if e.Index <= b.prog.applied {
+		return nil, nil
+	}
+	r := resultOK
+	res = e.Txn.check()
+	if res != nil {
+		r = resultTooLarge
+	} else {
+		if err := b.makeRoom(&e.Txn); err != nil {
+			return nil, err
+		}
+		if res, err = b.evaluate(&e.Txn); err != nil {
+			return nil, err
+		}
+		if res != nil {
+			r = resultConflict
+		} else if err := b.write(e); err != nil {
+			return nil, err
+		}
+	}
+	b.prog.applied = e.Index
+	if e.ID == ([16]byte{}) {
+		return res, nil
+	}
+	o := outcome{e.ID, e.Index, r}
+	slot := uint16(b.prog.count % outcomesMax)
+	b.prog.count++
+	b.ids[o.id] = o
+	b.outcomes = append(b.outcomes, o)
+	return res, b.set(outcomeKey(slot), o.encode())
+}
+
+// makeRoom commits the earlier entries when t might not fit any more.
+func (b *catalogBatch) makeRoom(t *Txn) error {
+	rows := int64(len(t.Put)+len(t.Delete)) + 2
+	size := (rows + 2) * (catalogRowOverhead + KeyBytesMax)
+	for i := range t.Put {
+		size += int64(len(t.Put[i].Value) + rowHeadBytes)
+	}
+	if b.rows+rows < b.gen.db.MaxBatchCount()-2 && b.size+size < b.gen.db.MaxBatchSize() {
+		return nil
+	}
+	if err := b.commit(); err != nil {
+		return err
+	}
+	b.reset()
+	return nil
+}
+
+// evaluate returns ErrConflict when a condition does not hold.
+func (b *catalogBatch) evaluate(t *Txn) (conflict, err error) {
+	for _, cond := range t.If {
+		var revision uint64
+		err := readRow(b.txn, rowKey(cond.Key), func(row []byte) error {
+			var err error
+			revision, _, err = decodeRow(row)
+			return err
+		})
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, fmt.Errorf("catalog key %q: %w", cond.Key, err)
+		}
+		if revision != cond.Revision {
+			return fmt.Errorf("key %q has revision %d, wanted %d: %w",
+				cond.Key, revision, cond.Revision, ErrConflict), nil
+		}
+	}
+	return nil, nil
+}
+
+func (b *catalogBatch) write(e *TxnEntry) error {
+	for i := range e.Txn.Put {
+		row := &e.Txn.Put[i]
+		if err := b.set(rowKey(row.Key), encodeRow(e.Index, row.Value)); err != nil {
+			return err
+		}
+		b.changed = append(b.changed, row.Key)
+	}
+	for _, key := range e.Txn.Delete {
+		b.count(len(key), 0)
+		if err := b.txn.Delete(rowKey(key)); err != nil {
+			return fmt.Errorf("write catalog: %w", err)
+		}
+		b.changed = append(b.changed, key)
+	}
+	return nil
+}
+
+func (b *catalogBatch) count(key, value int) {
+	b.rows++
+	b.size += int64(key + value + catalogRowOverhead)
+}
+
+func (b *catalogBatch) set(key, value []byte) error {
+	b.count(len(key), len(value))
+	if err := b.txn.Set(key, value); err != nil {
+		return fmt.Errorf("write catalog: %w", err)
+	}
+	return nil
+}
+
+// commit writes the transaction, then lets others see what it means.
+func (b *catalogBatch) commit() error {
+	c := b.c
+	if b.prog == c.progress {
+		return nil // everything was skipped
+	}
+	if b.rows > 0 {
+		if err := b.set(appliedKey(), b.prog.encode()); err != nil {
+			return err
+		}
+		if err := b.txn.CommitAt(b.prog.applied, nil); err != nil {
+			return fmt.Errorf("write catalog: %w", err)
+		}
+		b.gen.readers.commit(b.gen.db, b.prog.applied)
+	}
+	slot := c.progress.count
+	for _, o := range b.outcomes {
+		at := slot % outcomesMax
+		slot++
+		if old := c.slots[at]; old != ([16]byte{}) {
+			delete(c.known, old)
+		}
+		c.slots[at], c.known[o.id] = o.id, o
+	}
+	c.progress = b.prog
+	c.applied.Store(b.prog.applied)
+	c.watches.fire(b.changed)
+	return nil
+}

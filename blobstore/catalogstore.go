@@ -1,0 +1,352 @@
+package blobstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Defaults of CatalogConfig.
+const (
+	// CatalogMemtableBytes is one memtable. A batch of transactions may fill
+	// 15% of it; what is larger is applied in several steps.
+	CatalogMemtableBytes = 16 << 20
+	// CatalogBlockCacheBytes holds the blocks that lookups touch.
+	CatalogBlockCacheBytes = 32 << 20
+	// CatalogIndexCacheBytes holds table indexes and bloom filters.
+	CatalogIndexCacheBytes = 16 << 20
+
+	// catalogValueLogFileBytes is small: nothing is stored in it.
+	catalogValueLogFileBytes = 16 << 20
+
+	// currentFile names the directory in use; see DESIGN.md, "Restore".
+	currentFile      = "CURRENT"
+	generationPrefix = "catalog-"
+)
+
+// CatalogConfig says where a CatalogStore is and how much memory it may take.
+// Zero fields mean the default.
+type CatalogConfig struct {
+	Dir             string
+	MemtableBytes   int64 // CatalogMemtableBytes
+	BlockCacheBytes int64 // CatalogBlockCacheBytes
+	IndexCacheBytes int64 // CatalogIndexCacheBytes
+}
+
+// TxnEntry is a transaction with its place in the log.
+type TxnEntry struct {
+	Index uint64
+	// ID names the commit: a second entry with the same ID is not applied but
+	// has the first one's result. Zero: not remembered.
+	ID  [16]byte
+	Txn Txn
+}
+
+// CatalogStore is the catalog of one node: small rows and the log position
+// they stand for, changed together. Its reads implement those of Catalog. All
+// methods may be called concurrently; Apply, Noop and Restore take turns.
+type CatalogStore struct {
+	cfg CatalogConfig
+	log *slog.Logger
+
+	// turn orders changes, and is held over their one fsync: waiting for it is
+	// all it is for. No reader takes it.
+	turn     sync.Mutex
+	progress progress              // guarded by turn
+	known    map[[16]byte]outcome  // guarded by turn
+	slots    [outcomesMax][16]byte // ids by slot, guarded by turn
+
+	current atomic.Pointer[generation]
+	closing atomic.Bool
+	retired sync.WaitGroup // generations that still have readers
+	applied atomic.Uint64
+	watches watches
+}
+
+// generation is one database directory: Restore makes a new one.
+type generation struct {
+	name    string
+	db      *badger.DB
+	gate    gate
+	readers readers
+}
+
+// OpenCatalog opens or creates the catalog in cfg.Dir.
+func OpenCatalog(cfg CatalogConfig, log *slog.Logger) (*CatalogStore, error) {
+	for _, f := range []struct {
+		value *int64
+		def   int64
+	}{
+		{&cfg.MemtableBytes, CatalogMemtableBytes},
+		{&cfg.BlockCacheBytes, CatalogBlockCacheBytes},
+		{&cfg.IndexCacheBytes, CatalogIndexCacheBytes},
+	} {
+		if *f.value == 0 {
+			*f.value = f.def
+		}
+	}
+	c := &CatalogStore{cfg: cfg, log: log.With("component", "catalog")}
+	name, err := c.currentName()
+	if err != nil {
+		return nil, err
+	}
+	gen, err := c.openGeneration(name, true)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.adopt(gen); err != nil {
+		return nil, errors.Join(err, gen.db.Close())
+	}
+	return c, nil
+}
+
+// Close waits for running calls and closes the database. It may be called
+// twice.
+func (c *CatalogStore) Close() error {
+	first := !c.closing.Swap(true)
+	c.watches.close()
+	gen := c.shut()
+	c.retired.Wait()
+	if !first {
+		return nil
+	}
+	if err := gen.db.Close(); err != nil {
+		return fmt.Errorf("close catalog: %w", err)
+	}
+	return nil
+}
+
+// shut closes the gate of the current generation. It waits without the turn,
+// which somebody inside may want; a Restore may switch meanwhile.
+func (c *CatalogStore) shut() *generation {
+	for {
+		gen := c.current.Load()
+		gen.gate.close()
+		c.turn.Lock()
+		same := c.current.Load() == gen
+		c.turn.Unlock()
+		if same {
+			return gen
+		}
+	}
+}
+
+// currentName reads which directory is in use and removes the others: what a
+// Restore left that did not come to its end, or was replaced by one that did.
+func (c *CatalogStore) currentName() (string, error) {
+	if err := os.MkdirAll(c.cfg.Dir, 0o750); err != nil {
+		return "", fmt.Errorf("open catalog: %w", err)
+	}
+	raw, err := os.ReadFile(filepath.Join(c.cfg.Dir, currentFile))
+	name := strings.TrimSpace(string(raw))
+	if errors.Is(err, os.ErrNotExist) {
+		name = generationPrefix + "1"
+		err = c.setCurrent(name)
+	}
+	if err != nil {
+		return "", fmt.Errorf("open catalog: %w", err)
+	}
+	if _, err := generationNumber(name); err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(c.cfg.Dir)
+	if err != nil {
+		return "", fmt.Errorf("open catalog: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() == name || !strings.HasPrefix(e.Name(), generationPrefix) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(c.cfg.Dir, e.Name())); err != nil {
+			return "", fmt.Errorf("open catalog: %w", err)
+		}
+	}
+	return name, nil
+}
+
+func generationNumber(name string) (uint64, error) {
+	var n uint64
+	if _, err := fmt.Sscanf(name, generationPrefix+"%d", &n); err != nil || n == 0 {
+		return 0, fmt.Errorf("%s names %q: %w", currentFile, name, ErrFormat)
+	}
+	return n, nil
+}
+
+// setCurrent switches durably: after a crash CURRENT names the one or the
+// other.
+func (c *CatalogStore) setCurrent(name string) error {
+	path := filepath.Join(c.cfg.Dir, currentFile)
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, []byte(name+"\n"), 0o600); err != nil {
+		return fmt.Errorf("switch catalog: %w", err)
+	}
+	if err := syncPath(tmp); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("switch catalog: %w", err)
+	}
+	return syncPath(c.cfg.Dir)
+}
+
+func (c *CatalogStore) openGeneration(name string, syncWrites bool) (*generation, error) {
+	opts := badgerOptions(filepath.Join(c.cfg.Dir, name), c.log).
+		WithSyncWrites(syncWrites).
+		WithMemTableSize(c.cfg.MemtableBytes).
+		WithBlockCacheSize(c.cfg.BlockCacheBytes).
+		WithIndexCacheSize(c.cfg.IndexCacheBytes).
+		WithValueLogFileSize(catalogValueLogFileBytes).
+		WithValueThreshold(catalogValueBytes + 1). // all in the tree
+		WithVerifyValueChecksum(true)
+	db, err := badger.OpenManaged(opts)
+	if err != nil {
+		return nil, fmt.Errorf("open catalog database: %w", err)
+	}
+	gen := &generation{name: name, db: db}
+	gen.readers.visible = db.MaxVersion()
+	return gen, nil
+}
+
+// adopt makes gen the current one; the caller has the turn.
+func (c *CatalogStore) adopt(gen *generation) error {
+	txn := gen.db.NewTransactionAt(newest, false)
+	defer txn.Discard()
+	var prog progress
+	err := readRow(txn, appliedKey(), func(row []byte) error {
+		var err error
+		prog, err = decodeProgress(row)
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("open catalog: %w", err)
+	}
+	known := make(map[[16]byte]outcome)
+	var slots [outcomesMax][16]byte
+	it := txn.NewIterator(badger.IteratorOptions{
+		Prefix: kindKey(kindOutcome, kindBytes), PrefetchValues: true, PrefetchSize: 64,
+	})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		key := it.Item().Key()
+		if len(key) != kindBytes+2 {
+			return fmt.Errorf("outcome key of %d bytes: %w", len(key), ErrFormat)
+		}
+		err := it.Item().Value(func(row []byte) error {
+			o, err := decodeOutcome(row)
+			slot := binary.BigEndian.Uint16(key[kindBytes:])
+			if err != nil || slot >= outcomesMax {
+				return errors.Join(err, fmt.Errorf("outcome %d: %w", slot, ErrFormat))
+			}
+			known[o.id], slots[slot] = o, o.id
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("open catalog: %w", err)
+		}
+	}
+	c.progress, c.known, c.slots = prog, known, slots
+	c.current.Store(gen)
+	c.applied.Store(prog.applied)
+	return nil
+}
+
+// enter returns the current generation; leave its gate afterwards.
+func (c *CatalogStore) enter() (*generation, error) {
+	for !c.closing.Load() {
+		gen := c.current.Load()
+		if err := gen.gate.enter(); err == nil {
+			return gen, nil
+		}
+		if c.current.Load() == gen {
+			break
+		}
+	}
+	return nil, ErrClosed
+}
+
+// Get implements Catalog.
+func (c *CatalogStore) Get(ctx context.Context, key string) (Row, error) {
+	if err := ctx.Err(); err != nil {
+		return Row{}, err
+	}
+	gen, err := c.enter()
+	if err != nil {
+		return Row{}, err
+	}
+	defer gen.gate.leave()
+	txn := gen.db.NewTransactionAt(newest, false)
+	defer txn.Discard()
+	row := Row{Key: key}
+	err = readRow(txn, rowKey(key), func(raw []byte) error {
+		revision, value, err := decodeRow(raw)
+		row.Revision, row.Value = revision, append([]byte(nil), value...)
+		return err
+	})
+	if err != nil {
+		return Row{}, fmt.Errorf("catalog key %q: %w", key, err)
+	}
+	return row, nil
+}
+
+// Scan implements Catalog. Close waits for the loop.
+func (c *CatalogStore) Scan(ctx context.Context, prefix, after string) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		gen, err := c.enter()
+		if err != nil {
+			yield(Row{}, err)
+			return
+		}
+		defer gen.gate.leave()
+		ts := gen.readers.begin()
+		defer gen.readers.end(ts)
+		txn := gen.db.NewTransactionAt(ts, false)
+		defer txn.Discard()
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: rowKey(prefix)})
+		defer it.Close()
+		start := rowKey(prefix)
+		if after >= prefix {
+			start = append(rowKey(after), 0) // the key that follows it
+		}
+		for it.Seek(start); it.Valid(); it.Next() {
+			row, err := itemRow(it.Item())
+			if err == nil {
+				err = ctx.Err()
+			}
+			if !yield(row, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func itemRow(item *badger.Item) (Row, error) {
+	row := Row{Key: string(item.Key()[kindBytes:])}
+	err := item.Value(func(raw []byte) error {
+		revision, value, err := decodeRow(raw)
+		row.Revision, row.Value = revision, append([]byte(nil), value...)
+		return err
+	})
+	return row, err
+}
+
+// Applied implements Catalog.
+func (c *CatalogStore) Applied() uint64 { return c.applied.Load() }
+
+// WaitApplied returns once everything up to index is applied, or with
+// ctx.Err(), or ErrClosed.
+func (c *CatalogStore) WaitApplied(ctx context.Context, index uint64) error {
+	return c.watches.waitApplied(ctx, &c.applied, index)
+}
+
+// Watch implements Catalog.
+func (c *CatalogStore) Watch(key string) (<-chan struct{}, func()) { return c.watches.watch(key) }
