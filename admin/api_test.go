@@ -1,0 +1,401 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"carillon/internal/web"
+	"carillon/library"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	testToken = "t0ken-of-the-test"
+	// testWait bounds every wait of a test; nothing here takes a tenth of it.
+	testWait = 10 * time.Second
+)
+
+// node is the API over real TCP, on a fake library.
+type node struct {
+	fake  *fakeLibrary
+	addr  string
+	url   string
+	ready error
+	allow bool
+	log   *logBuffer
+}
+
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func newNode(t *testing.T) *node {
+	t.Helper()
+	n := &node{fake: newFake(), allow: true, log: &logBuffer{}}
+	log := slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	reg := prometheus.NewRegistry()
+	api, err := New(Config{
+		UploadBytesMax: n.fake.uploadBytesMax, HTTPURL: "http://node:8080", ShoutHost: "node:8000",
+		Version: Version{Version: "1.2.3", Go: "go1"},
+	}, Deps{
+		Library: n.fake,
+		Tokens:  web.NewTokens(testToken),
+		Allow:   func(netip.Addr) bool { return n.allow },
+		Status:  func(context.Context) (any, error) { return map[string]int{"nodes": 3}, nil },
+		Ready:   func() error { return n.ready },
+		Log:     log, Metrics: reg, Gatherer: reg,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := web.New(log)
+	api.Routes(e)
+	srv, err := web.Open(web.Config{
+		Addr: "127.0.0.1:0", ReadStall: 300 * time.Millisecond, Grace: testWait,
+	}, web.Deps{Handler: e, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if strings.Contains(n.log.String(), testToken) || strings.Contains(n.log.String(), "t1cket-secret") {
+			t.Error("a secret is in the log")
+		}
+	})
+	n.addr = srv.Addr().String()
+	n.url = "http://" + n.addr
+	return n
+}
+
+// answer is a response, read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// code is the code of an error answer.
+func (a answer) code() string {
+	var v struct {
+		Error struct {
+			Code      string `json:"code"`
+			RequestID string `json:"request_id"`
+		} `json:"error"`
+	}
+	if json.Unmarshal([]byte(a.body), &v) != nil || v.Error.RequestID == "" {
+		return ""
+	}
+	return v.Error.Code
+}
+
+// do sends a request; headers are "Name: value".
+func (n *node) do(t *testing.T, method, path, body string, headers ...string) answer {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testWait)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, n.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Set(name, value)
+	}
+	tr := &http.Transport{DisableKeepAlives: true}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, string(b)}
+}
+
+const auth = "Authorization: Bearer " + testToken
+
+func (n *node) put(t *testing.T, path, body string) {
+	t.Helper()
+	if a := n.do(t, http.MethodPut, path, body, auth); a.status/100 != 2 {
+		t.Fatalf("put %s: %d %s", path, a.status, a.body)
+	}
+}
+
+// scenario is one request and what must come back.
+type scenario struct {
+	name         string
+	method, path string
+	body         string
+	headers      []string
+	status       int
+	code         string   // of an error answer
+	contains     []string // in the body
+	lacks        string   // in the body
+	wantHeader   string   // "Name: value"
+}
+
+func (n *node) run(t *testing.T, scenarios []scenario) {
+	t.Helper()
+	for _, sc := range scenarios {
+		t.Run(sc.name, func(t *testing.T) {
+			a := n.do(t, sc.method, sc.path, sc.body, append([]string{auth}, sc.headers...)...)
+			if a.status != sc.status {
+				t.Fatalf("status %d, want %d: %s", a.status, sc.status, a.body)
+			}
+			if a.status >= http.StatusBadRequest && a.code() != sc.code {
+				t.Errorf("code %q, want %q: %s", a.code(), sc.code, a.body)
+			}
+			for _, want := range sc.contains {
+				if !strings.Contains(a.body, want) {
+					t.Errorf("body lacks %s: %s", want, a.body)
+				}
+			}
+			if sc.lacks != "" && strings.Contains(a.body, sc.lacks) {
+				t.Errorf("body holds %s: %s", sc.lacks, a.body)
+			}
+			if name, value, ok := strings.Cut(sc.wantHeader, ": "); ok && a.header.Get(name) != value {
+				t.Errorf("header %s is %q, want %q", name, a.header.Get(name), value)
+			}
+		})
+	}
+}
+
+// Every route of the API asks for a token before it looks at anything else,
+// routes that do not exist included; health does not.
+func TestAuth(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	for _, route := range []string{
+		"PUT /media/a/b", "DELETE /media/a/b", "PUT /media/../..", "GET /v1/accounts/a/media",
+		"GET /v1/accounts/a/media/b", "PATCH /v1/accounts/a/media/b", "DELETE /v1/accounts/a/media/b",
+		"GET /v1/lookup?name=x", "POST /v1/recordings", "GET /v1/recordings", "GET /v1/recordings/x",
+		"POST /v1/recordings/x/store", "POST /v1/recordings/x/discard", "GET /v1/cluster", "GET /v1/version",
+		"GET /v1/nowhere",
+	} {
+		method, path, _ := strings.Cut(route, " ")
+		for _, header := range []string{"X-None: x", "Authorization: Bearer wrong", "Authorization: Basic Og=="} {
+			a := n.do(t, method, path, "some body", header)
+			if a.status != http.StatusUnauthorized || a.code() != "unauthorized" || a.header.Get("WWW-Authenticate") == "" {
+				t.Errorf("%s with %s: %d %s", route, header, a.status, a.body)
+			}
+		}
+	}
+	if puts, _ := n.fake.counts(); puts != 0 {
+		t.Errorf("%d puts reached the library", puts)
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			if a := n.do(t, method, path, ""); a.status != http.StatusOK {
+				t.Errorf("%s %s: %d", method, path, a.status)
+			}
+		}
+	}
+	if a := n.do(t, http.MethodGet, "/v1/nowhere", "", auth); a.status != http.StatusNotFound || a.code() != "not_found" {
+		t.Errorf("unknown route with a token: %d %s", a.status, a.body)
+	}
+}
+
+// Health: alive whatever happens, ready only when the node says so.
+func TestHealthAndMetrics(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.ready, n.allow = errors.New("catching up: 12 of 40"), false
+	n.run(t, []scenario{
+		{name: "alive", method: "GET", path: "/healthz", status: 200, contains: []string{`"ok"`}},
+		{name: "cluster", method: "GET", path: "/v1/cluster", status: 200, contains: []string{`{"nodes":3}`}},
+		{name: "version", method: "GET", path: "/v1/version", status: 200, contains: []string{`"1.2.3"`}},
+		{
+			name: "metrics with a token", method: "GET", path: "/metrics", status: 200,
+			contains: []string{`carillon_api_requests_total{route="cluster",status="200"} 1`},
+		},
+	})
+	a := n.do(t, http.MethodGet, "/readyz", "")
+	if a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, "12 of 40") {
+		t.Errorf("not ready: %d %s", a.status, a.body)
+	}
+	if a := n.do(t, http.MethodGet, "/metrics", ""); a.status != http.StatusUnauthorized {
+		t.Errorf("metrics from a strange network: %d", a.status)
+	}
+	n.allow = true
+	if a := n.do(t, http.MethodGet, "/metrics", ""); a.status != http.StatusOK {
+		t.Errorf("metrics from an allowed network: %d", a.status)
+	}
+}
+
+func TestPutMedia(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	long := strings.Repeat("n", 10_000)
+	etag := `"` + sumOf("hello") + `"`
+	n.run(t, []scenario{
+		{
+			name: "created", method: "PUT", path: "/media/acc/a/b%20c.wav?name=N&language=en-us&prompt_id=p&session_id=x",
+			body: "hello", headers: []string{"X-Carillon-Meta-Caller: J%C3%B6rg", "Content-Type: audio/wav"}, status: 201,
+			contains: []string{
+				`"id":"a/b c.wav"`, `"name":"N"`, `"language":"en-us"`, `"prompt_id":"p"`,
+				`"content_length":5`, `{"caller":"Jörg"}`,
+			},
+			wantHeader: "ETag: " + etag,
+		},
+		{name: "replaced", method: "PUT", path: "/media/acc/a/b%20c.wav", body: "hello", status: 200, wantHeader: "ETag: " + etag},
+		{name: "escaped slash", method: "PUT", path: "/media/acc/a%2Fb%20c.wav", body: "hello", status: 200},
+		{
+			name: "only if new", method: "PUT", path: "/media/acc/a%2Fb%20c.wav", body: "x",
+			headers: []string{"If-None-Match: *"}, status: 412, code: "precondition_failed",
+		},
+		{
+			name: "only if known", method: "PUT", path: "/media/acc/a%2Fb%20c.wav", body: "hello",
+			headers: []string{"If-Match: " + etag}, status: 200,
+		},
+		{name: "empty", method: "PUT", path: "/media/acc/e", status: 415, code: "unsupported_media"},
+		{name: "dots", method: "PUT", path: "/media/acc/a/../b", body: "x", status: 400, code: "bad_name"},
+		{name: "escaped dots", method: "PUT", path: "/media/acc/%2e%2e/b", body: "x", status: 400, code: "bad_name"},
+		{name: "dots as account", method: "PUT", path: "/media/%2e%2e/b", body: "x", status: 400, code: "bad_name"},
+		{name: "nul", method: "PUT", path: "/media/acc/a%00b", body: "x", status: 400, code: "bad_name"},
+		{name: "bad utf-8", method: "PUT", path: "/media/acc/a%ff%fe", body: "x", status: 400, code: "bad_name"},
+		{name: "no id", method: "PUT", path: "/media/acc/", body: "x", status: 400, code: "bad_name"},
+		{name: "long id", method: "PUT", path: "/media/acc/" + long, body: "x", status: 400, code: "bad_name", lacks: long},
+		{name: "long account", method: "PUT", path: "/media/" + long + "/a", body: "x", status: 400, code: "bad_name", lacks: long},
+		{
+			name: "too large", method: "PUT", path: "/media/acc/l", body: strings.Repeat("x", 1<<20+1),
+			status: 413, code: "too_large",
+		},
+		{
+			name: "packed", method: "PUT", path: "/media/acc/z", body: "x", headers: []string{"Content-Encoding: gzip"},
+			status: 415, code: "unsupported_media",
+		},
+		{
+			name: "part", method: "PUT", path: "/media/acc/z", body: "x", headers: []string{"Content-Range: bytes 0-0/9"},
+			status: 400, code: "bad_request",
+		},
+		{
+			name: "bad metadata", method: "PUT", path: "/media/acc/z", body: "x",
+			headers: []string{"X-Carillon-Meta-K: %zz"}, status: 400, code: "bad_request",
+		},
+		{
+			name: "much metadata", method: "PUT", path: "/media/acc/z", body: "x",
+			headers: []string{"X-Carillon-Meta-K: " + strings.Repeat("v", 9000)}, status: 400, code: "bad_request",
+		},
+		{name: "no method", method: "POST", path: "/media/acc/z", body: "x", status: 405, code: "method_not_allowed"},
+		{name: "deleted", method: "DELETE", path: "/media/acc/a/b%20c.wav", status: 204},
+		{name: "deleted again", method: "DELETE", path: "/media/acc/a/b%20c.wav", status: 404, code: "not_found"},
+	})
+}
+
+func TestDocuments(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.put(t, "/media/acc/moh/a.wav?language=en-us", "1")
+	n.put(t, "/media/acc/moh/b.wav?language=de-de&prompt_id=hi", "2")
+	n.put(t, "/media/acc/x%2520y", "3") // an id with a percent sign: "x%20y"
+	const list = "/v1/accounts/acc/media"
+	n.run(t, []scenario{
+		{name: "list", method: "GET", path: list, status: 200, contains: []string{"moh/a.wav", "moh/b.wav", "x%20y"}, lacks: "next"},
+		{name: "prefix", method: "GET", path: list + "?prefix=moh/", status: 200, contains: []string{"moh/a.wav"}, lacks: "x%20y"},
+		{name: "page", method: "GET", path: list + "?limit=1", status: 200, contains: []string{`"next":"moh/a.wav"`}, lacks: "b.wav"},
+		{name: "next page", method: "GET", path: list + "?limit=1&after=moh/a.wav", status: 200, contains: []string{"b.wav"}},
+		{name: "language", method: "GET", path: list + "?language=de-de&prompt=hi", status: 200, contains: []string{"b.wav"}, lacks: "a.wav"},
+		{name: "none", method: "GET", path: "/v1/accounts/empty/media", status: 200, contains: []string{`"items":[]`}},
+		{name: "limit 0", method: "GET", path: list + "?limit=0", status: 400, code: "bad_request"},
+		{name: "limit much", method: "GET", path: list + "?limit=1001", status: 400, code: "bad_request"},
+		{name: "unknown parameter", method: "GET", path: list + "?langauge=x", status: 400, code: "bad_request", contains: []string{"langauge"}},
+		{name: "twice", method: "GET", path: list + "?limit=1&limit=2", status: 400, code: "bad_request"},
+		{name: "bad escape", method: "GET", path: list + "?after=%zz", status: 400, code: "bad_request"},
+		{name: "bad utf-8", method: "GET", path: list + "?after=%ff", status: 400, code: "bad_request"},
+		{name: "bad account", method: "GET", path: "/v1/accounts/a%2Fb/media", status: 400, code: "bad_name"},
+
+		{name: "document", method: "GET", path: list + "/moh%2Fa.wav", status: 200, contains: []string{`"id":"moh/a.wav"`}},
+		{name: "document with slash", method: "GET", path: list + "/moh/a.wav", status: 200, contains: []string{`"id":"moh/a.wav"`}},
+		{name: "document with percent", method: "GET", path: list + "/x%2520y", status: 200, contains: []string{`"id":"x%20y"`}},
+		{name: "no document", method: "GET", path: list + "/nope", status: 404, code: "not_found"},
+		{name: "bad id", method: "GET", path: list + "/a%2F..%2Fb", status: 400, code: "bad_name"},
+		{name: "consistency", method: "GET", path: list + "/moh%2Fa.wav?consistency=local", status: 200},
+		{name: "bad consistency", method: "GET", path: list + "/moh%2Fa.wav?consistency=maybe", status: 400, code: "bad_request"},
+
+		{
+			name: "patch", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":"New","metadata":{"k":"v"}}`, status: 200,
+			headers: []string{"Content-Type: application/json; charset=utf-8"}, contains: []string{`"name":"New"`, `"k":"v"`},
+		},
+		{name: "misspelt", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"nmae":"x"}`, status: 400, code: "bad_request", contains: []string{"nmae"}},
+		{name: "wrong type", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":7}`, status: 400, code: "bad_request", contains: []string{"name"}},
+		{name: "no JSON", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":`, status: 400, code: "bad_request"},
+		{name: "an array", method: "PATCH", path: list + "/moh%2Fa.wav", body: `[]`, status: 400, code: "bad_request"},
+		{name: "null", method: "PATCH", path: list + "/moh%2Fa.wav", body: `null`, status: 400, code: "bad_request"},
+		{name: "nothing", method: "PATCH", path: list + "/moh%2Fa.wav", status: 400, code: "bad_request"},
+		{name: "two", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{}{}`, status: 400, code: "bad_request"},
+		{name: "not utf-8", method: "PATCH", path: list + "/moh%2Fa.wav", body: "{\"name\":\"\xff\"}", status: 400, code: "bad_request"},
+		{name: "deep", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":` + strings.Repeat("[", 20_000), status: 400, code: "bad_request"},
+		{name: "large", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":"` + strings.Repeat("x", 70_000) + `"}`, status: 413, code: "too_large"},
+		{name: "a form", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{}`, headers: []string{"Content-Type: text/plain"}, status: 415, code: "unsupported_media"},
+		{name: "stale", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{}`, headers: []string{`If-Match: "x"`}, status: 412, code: "precondition_failed"},
+		{name: "delete", method: "DELETE", path: list + "/moh%2Fa.wav", status: 204},
+
+		{name: "lookup", method: "GET", path: "/v1/lookup?name=moh/b.wav&account=acc", status: 200, contains: []string{"stream_url", "/play/t/"}},
+		{name: "lookup none", method: "GET", path: "/v1/lookup?name=nope&account=acc", status: 404, code: "not_found"},
+		{name: "lookup nothing", method: "GET", path: "/v1/lookup", status: 400, code: "bad_request"},
+		{name: "lookup misspelt", method: "GET", path: "/v1/lookup?nmae=x", status: 400, code: "bad_request", contains: []string{"nmae"}},
+	})
+}
+
+// The ticket's secret is in one answer only.
+func TestRecordings(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.run(t, []scenario{
+		{
+			name: "create", method: "POST", path: "/v1/recordings", body: `{"account":"acc","name":"vm.mp3"}`, status: 201,
+			contains: []string{
+				`"record_url":"shout://u:t1cket-secret@127.0.0.1:8000/vm.mp3"`, `"state":"waiting"`,
+				`"http":"http://node:8080/media/acc/vm.mp3"`, `"http_now":"http://node:8080/media/acc/vm.mp3?from=now"`,
+				`"shout":"shout://node:8000/acc/vm.mp3"`,
+			},
+			wantHeader: "Location: /v1/recordings/rec0",
+		},
+		{name: "get", method: "GET", path: "/v1/recordings/rec0", status: 200, contains: []string{"play_urls"}, lacks: "t1cket"},
+		{name: "list", method: "GET", path: "/v1/recordings?account=acc", status: 200, contains: []string{`"rec0"`}, lacks: "t1cket"},
+		{name: "list none", method: "GET", path: "/v1/recordings?account=other", status: 200, contains: []string{`"items":[]`}},
+		{name: "store early", method: "POST", path: "/v1/recordings/rec0/store", body: `{"account":"acc","id":"x"}`, status: 409, code: "wrong_state"},
+		{name: "store badly", method: "POST", path: "/v1/recordings/rec0/store", body: `{"account":"acc","id":"../x"}`, status: 400, code: "bad_name"},
+		{name: "store misspelt", method: "POST", path: "/v1/recordings/rec0/store", body: `{"acount":"acc"}`, status: 400, code: "bad_request", contains: []string{"acount"}},
+		{name: "no account", method: "POST", path: "/v1/recordings", body: `{}`, status: 400, code: "bad_name"},
+		{name: "unknown", method: "GET", path: "/v1/recordings/none", status: 404, code: "not_found"},
+		{name: "unknown below", method: "POST", path: "/v1/recordings/a/b", status: 404, code: "not_found"},
+		{name: "discard", method: "POST", path: "/v1/recordings/rec0/discard", status: 204},
+		{name: "discard again", method: "POST", path: "/v1/recordings/rec0/discard", status: 404, code: "not_found"},
+	})
+	n.fake.fail = fmt.Errorf("too many: %w", library.ErrLimit)
+	n.run(t, []scenario{
+		{name: "limit", method: "POST", path: "/v1/recordings", body: `{"account":"acc"}`, status: 503, code: "limit", wantHeader: "Retry-After: 1"},
+	})
+}

@@ -1,0 +1,142 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v4"
+
+	"carillon/internal/web"
+	"carillon/library"
+)
+
+// bodyBytesMax of a JSON request: the largest is a patch with full metadata,
+// of which escaping may make six bytes of one.
+const bodyBytesMax = 64 << 10
+
+// readJSON decodes the request's body into v. It is strict: a misspelt field
+// is an error that names it, not a setting that silently did nothing.
+func readJSON(c echo.Context, v any) error {
+	r := c.Request()
+	if ct := r.Header.Get("Content-Type"); ct != "" {
+		if t, _, err := mime.ParseMediaType(ct); err != nil || t != "application/json" {
+			return fmt.Errorf("content-type must be application/json: %w", library.ErrUnsupportedMedia)
+		}
+	}
+	if r.ContentLength > bodyBytesMax {
+		return fmt.Errorf("body of more than %d bytes: %w", bodyBytesMax, library.ErrTooLarge)
+	}
+	body := web.NewBody(c.Response(), r)
+	b, err := io.ReadAll(io.LimitReader(body, bodyBytesMax+1))
+	switch {
+	case err != nil:
+		return err
+	case len(b) > bodyBytesMax:
+		return fmt.Errorf("body of more than %d bytes: %w", bodyBytesMax, library.ErrTooLarge)
+	}
+	return decodeJSON(b, v)
+}
+
+func decodeJSON(b []byte, v any) error {
+	if !utf8.Valid(b) { // encoding/json would replace what is wrong
+		return fmt.Errorf("body is not UTF-8: %w", library.ErrBadRequest)
+	}
+	if !bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) {
+		return fmt.Errorf("body must be a JSON object: %w", library.ErrBadRequest)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("%s: %w", plainJSONError(err), library.ErrBadRequest)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("more than one JSON value in the body: %w", library.ErrBadRequest)
+	}
+	return nil
+}
+
+// plainJSONError says what encoding/json found without Go's own words.
+func plainJSONError(err error) string {
+	var typed *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &typed):
+		return fmt.Sprintf("field %q cannot be a %s", typed.Field, typed.Value)
+	case errors.As(err, &syntax):
+		return fmt.Sprintf("bad JSON at byte %d", syntax.Offset)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "bad JSON: it ends too early"
+	}
+	return strings.TrimPrefix(err.Error(), "json: ")
+}
+
+// sendJSON answers with v.
+func sendJSON(c echo.Context, status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	h := c.Response().Header()
+	h.Set("Cache-Control", "no-store") // an answer may hold a ticket
+	return c.JSONBlob(status, append(b, '\n'))
+}
+
+// query is the checked query of a request.
+type query struct {
+	values url.Values
+}
+
+// newQuery refuses parameters that the route does not know, by name, and
+// those given twice.
+func newQuery(r *http.Request, known ...string) (query, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return query{}, fmt.Errorf("query: bad escape: %w", library.ErrBadRequest)
+	}
+	for name, v := range values {
+		switch {
+		case !slices.Contains(known, name):
+			return query{}, fmt.Errorf("unknown parameter %.40q: %w", name, library.ErrBadRequest)
+		case len(v) > 1:
+			return query{}, fmt.Errorf("parameter %s is given %d times: %w", name, len(v), library.ErrBadRequest)
+		case !utf8.ValidString(v[0]):
+			return query{}, fmt.Errorf("parameter %s is not UTF-8: %w", name, library.ErrBadRequest)
+		}
+	}
+	return query{values}, nil
+}
+
+func (q query) get(name string) string { return q.values.Get(name) }
+
+// limit is the page size, 0 for the default.
+func (q query) limit() (int, error) {
+	v := q.get("limit")
+	if v == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 || n > library.PageLimitMax {
+		return 0, fmt.Errorf("limit must be 1 to %d: %w", library.PageLimitMax, library.ErrBadRequest)
+	}
+	return n, nil
+}
+
+func (q query) consistency() (library.Consistency, error) {
+	switch c := library.Consistency(q.get("consistency")); c {
+	case "":
+		return library.Fresh, nil
+	case library.Local, library.Fresh, library.Linearizable:
+		return c, nil
+	}
+	return "", fmt.Errorf("consistency must be local, fresh or linearizable: %w", library.ErrBadRequest)
+}

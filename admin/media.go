@@ -1,0 +1,225 @@
+package admin
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v4"
+
+	"carillon/internal/web"
+	"carillon/library"
+)
+
+// metaPrefix of headers that carry free metadata. Header names know no case,
+// so the keys are lower case.
+const metaPrefix = "X-Carillon-Meta-"
+
+// itemOf returns the checked name that a request's path gives.
+func itemOf(c echo.Context) (account, id string, err error) {
+	if account, err = accountOf(c); err != nil {
+		return "", "", err
+	}
+	if id, err = web.Param(c, "*"); err != nil {
+		return "", "", err
+	}
+	return account, id, library.CheckID(id)
+}
+
+func accountOf(c echo.Context) (string, error) {
+	account, err := web.Param(c, "account")
+	if err != nil {
+		return "", err
+	}
+	return account, library.CheckAccount(account)
+}
+
+// putMedia stores the body. Everything that can be refused is refused before
+// the first read: until then a client that sent `Expect: 100-continue` has
+// not sent its body.
+func (s *Server) putMedia(c echo.Context) error {
+	account, id, err := itemOf(c)
+	if err != nil {
+		return err
+	}
+	r := c.Request()
+	opts, err := s.putOptions(r)
+	if err != nil {
+		return err
+	}
+	body := web.NewBody(c.Response(), r)
+	doc, created, err := s.deps.Library.Put(r.Context(), account, id, body, opts)
+	s.metrics.received.Add(float64(body.Size()))
+	if err != nil {
+		if body.Stalled() {
+			return web.ErrBodyStalled
+		}
+		return err
+	}
+	c.Response().Header().Set("ETag", doc.ETag())
+	if created {
+		c.Response().Header().Set("Location", mediaPath(account, id))
+		return sendJSON(c, http.StatusCreated, doc)
+	}
+	return sendJSON(c, http.StatusOK, doc)
+}
+
+func (s *Server) putOptions(r *http.Request) (library.PutOptions, error) {
+	if r.ContentLength > s.cfg.UploadBytesMax {
+		return library.PutOptions{}, fmt.Errorf("body of %d bytes, at most %d: %w",
+			r.ContentLength, s.cfg.UploadBytesMax, library.ErrTooLarge)
+	}
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return library.PutOptions{}, fmt.Errorf("content-encoding %.40q: %w", e, library.ErrUnsupportedMedia)
+	}
+	if r.Header.Get("Content-Range") != "" { // RFC 9110 section 14.5: must not be taken for the whole
+		return library.PutOptions{}, fmt.Errorf("content-range in a put: %w", library.ErrBadRequest)
+	}
+	meta, err := metadataOf(r.Header)
+	if err != nil {
+		return library.PutOptions{}, err
+	}
+	// Other parameters are not ours to refuse: mod_httapi adds session_id,
+	// put_file, hostname and more to its PUT (freeswitch-wire.md section 5).
+	q := r.URL.Query()
+	return library.PutOptions{
+		ContentType: r.Header.Get("Content-Type"),
+		Length:      r.ContentLength,
+		IfMatch:     strings.Join(r.Header.Values("If-Match"), ", "),
+		IfNoneMatch: strings.Join(r.Header.Values("If-None-Match"), ", "),
+		Name:        q.Get("name"),
+		Description: q.Get("description"),
+		Language:    q.Get("language"),
+		Prompt:      q.Get("prompt_id"),
+		Metadata:    meta,
+	}, nil
+}
+
+// metadataOf collects the metadata headers, within the library's limits. A
+// value is UTF-8, or percent-encoded by clients that can send ASCII only.
+func metadataOf(h http.Header) (map[string]string, error) {
+	var meta map[string]string
+	size := 0
+	for name, values := range h {
+		key, ok := strings.CutPrefix(name, metaPrefix)
+		if !ok || key == "" {
+			continue
+		}
+		value, err := url.PathUnescape(values[0])
+		if err != nil || len(values) > 1 || !utf8.ValidString(value) {
+			return nil, fmt.Errorf("header %.80s must be one percent-encoded value: %w", name, library.ErrBadRequest)
+		}
+		size += len(key) + len(value)
+		if meta == nil {
+			meta = make(map[string]string)
+		}
+		meta[strings.ToLower(key)] = value
+	}
+	if len(meta) > library.MetadataEntriesMax || size > library.MetadataBytesMax {
+		return nil, fmt.Errorf("%d metadata headers of %d bytes, at most %d and %d: %w", len(meta), size,
+			library.MetadataEntriesMax, library.MetadataBytesMax, library.ErrBadRequest)
+	}
+	return meta, nil
+}
+
+// mediaPath is where an item is played.
+func mediaPath(account, id string) string {
+	u := url.URL{Path: "/media/" + account + "/" + id}
+	return u.EscapedPath()
+}
+
+func (s *Server) deleteMedia(c echo.Context) error {
+	account, id, err := itemOf(c)
+	if err != nil {
+		return err
+	}
+	ifMatch := strings.Join(c.Request().Header.Values("If-Match"), ", ")
+	if err := s.deps.Library.Delete(c.Request().Context(), account, id, ifMatch); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+func (s *Server) listMedia(c echo.Context) error {
+	account, err := accountOf(c)
+	if err != nil {
+		return err
+	}
+	q, err := newQuery(c.Request(), "prefix", "after", "limit", "language", "prompt")
+	if err != nil {
+		return err
+	}
+	limit, err := q.limit()
+	if err != nil {
+		return err
+	}
+	page, err := s.deps.Library.List(c.Request().Context(), account, library.ListQuery{
+		Prefix: q.get("prefix"), After: q.get("after"), Language: q.get("language"), Prompt: q.get("prompt"),
+		Limit: limit,
+	})
+	if err != nil {
+		return err
+	}
+	if page.Items == nil {
+		page.Items = []library.Document{} // `[]`, not `null`
+	}
+	return sendJSON(c, http.StatusOK, page)
+}
+
+func (s *Server) getDocument(c echo.Context) error {
+	account, id, err := itemOf(c)
+	if err != nil {
+		return err
+	}
+	q, err := newQuery(c.Request(), "consistency")
+	if err != nil {
+		return err
+	}
+	consistency, err := q.consistency()
+	if err != nil {
+		return err
+	}
+	doc, err := s.deps.Library.Get(c.Request().Context(), account, id, consistency)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, doc)
+}
+
+func (s *Server) patchDocument(c echo.Context) error {
+	account, id, err := itemOf(c)
+	if err != nil {
+		return err
+	}
+	var patch library.Patch
+	if err := readJSON(c, &patch); err != nil {
+		return err
+	}
+	patch.IfMatch = strings.Join(c.Request().Header.Values("If-Match"), ", ")
+	doc, err := s.deps.Library.Update(c.Request().Context(), account, id, patch)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, doc)
+}
+
+func (s *Server) lookup(c echo.Context) error {
+	q, err := newQuery(c.Request(), "name", "account", "language", "stream", "protocol", "consistency")
+	if err != nil {
+		return err
+	}
+	consistency, err := q.consistency()
+	if err != nil {
+		return err
+	}
+	found, err := s.deps.Library.Lookup(c.Request().Context(), library.LookupRequest{
+		Name: q.get("name"), Account: q.get("account"), Language: q.get("language"),
+		Stream: q.get("stream"), Protocol: q.get("protocol"), Consistency: consistency,
+	})
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, found)
+}

@@ -1,0 +1,96 @@
+package web
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// refusal is what a connection over the limit gets: an answer, never
+	// silence (promise 3), and an empty body because it may be a player.
+	refusal = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n"
+	// refusalWait: the answer fits every socket buffer; a write that blocks
+	// has no reader.
+	refusalWait = 100 * time.Millisecond
+	// rearmParts: a deadline is moved only when this part of it has passed, so
+	// that a fast writer pays for a clock reading and not for a timer.
+	rearmParts = 8
+)
+
+// listener hands out connections that watch their write progress, at most
+// max at once.
+type listener struct {
+	net.Listener
+	stall time.Duration
+	max   int64
+	open  atomic.Int64
+	start time.Time
+}
+
+func newListener(ln net.Listener, stall time.Duration, connsMax int) *listener {
+	return &listener{Listener: ln, stall: stall, max: int64(connsMax), start: time.Now()}
+}
+
+// Accept waits for a connection within the limit.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.open.Add(1) <= l.max {
+			return &conn{Conn: nc, ln: l}, nil
+		}
+		l.open.Add(-1)
+		_ = nc.SetDeadline(time.Now().Add(refusalWait))
+		_, _ = nc.Write([]byte(refusal))
+		_ = nc.Close()
+	}
+}
+
+// conn cuts a peer that takes no byte for the stall time.
+type conn struct {
+	net.Conn
+	ln *listener
+	// rearm is when the write deadline must be moved on, since ln.start.
+	rearm  atomic.Int64
+	closed sync.Once
+}
+
+// Write sends p, for which the peer has the stall time.
+func (c *conn) Write(p []byte) (int, error) {
+	if since := time.Since(c.ln.start); int64(since) >= c.rearm.Load() {
+		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.ln.stall)); err != nil {
+			return 0, err
+		}
+		c.rearm.Store(int64(since + c.ln.stall/rearmParts))
+	}
+	return c.Conn.Write(p)
+}
+
+// SetWriteDeadline is called with zero by net/http after each response. That
+// is ignored: the deadline only matters to a Write, and Write moves it on.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		return nil
+	}
+	c.rearm.Store(0)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// CloseWrite sends FIN. net/http uses it so that a client that is still
+// sending a refused body can read the answer before the reset.
+func (c *conn) CloseWrite() error {
+	if tcp, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return tcp.CloseWrite()
+	}
+	return nil
+}
+
+// Close frees the connection's place.
+func (c *conn) Close() error {
+	c.closed.Do(func() { c.ln.open.Add(-1) })
+	return c.Conn.Close()
+}

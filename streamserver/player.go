@@ -1,0 +1,280 @@
+package streamserver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"carillon/blobstore"
+	"carillon/internal/web"
+	"carillon/library"
+)
+
+const (
+	// cacheMedia: mod_http_cache looks at nothing but max-age, asks not at all
+	// within it (a day, if we said nothing) and never asks conditionally;
+	// mod_httapi keeps 300 s, or less if told so (freeswitch-wire.md sections 4
+	// and 5). A minute is what an operator waits after replacing a greeting;
+	// it still spares a busy prompt 59 of 60 fetches. Others revalidate by ETag.
+	cacheMedia = "max-age=60, must-revalidate"
+	// cachePinned: the token pins the revision, so the bytes never change; a day
+	// is mod_http_cache's own default. Private: the URL carries a token.
+	cachePinned = "private, max-age=86400, immutable"
+	// cacheEnded: an ended recording will be stored or discarded any moment.
+	cacheEnded = "no-cache"
+	// cacheLive: what is heard of a recording in progress is never whole.
+	cacheLive = "no-store"
+)
+
+// player answers one request.
+type player struct {
+	c      echo.Context
+	w      *echo.Response
+	r      *http.Request
+	server *Server
+	start  time.Time
+}
+
+// item is a sound of known length.
+type item struct {
+	size        int64
+	sha256      string
+	contentType string
+	modified    time.Time
+	cache       string
+	open        func(ctx context.Context) (*blobstore.Reader, error)
+}
+
+// media answers /media/{account}/{id}.
+func (s *Server) media(p *player) error {
+	if err := s.mayPlay(p.r); err != nil {
+		return err
+	}
+	account, err := web.Param(p.c, "account")
+	if err != nil {
+		return err
+	}
+	id, err := web.Param(p.c, "*")
+	if err != nil {
+		return err
+	}
+	query, consistency, err := p.query()
+	if err != nil {
+		return err
+	}
+	ctx := p.r.Context()
+	doc, err := s.library.Get(ctx, account, id, consistency)
+	if err == nil {
+		return p.document(doc, cacheMedia)
+	}
+	if !errors.Is(err, library.ErrNotFound) {
+		return err
+	}
+	// No such item: a recording under its media name, or an item under its id
+	// with an extension added. Get has caught up with the leader already.
+	mount, mountErr := s.library.Mount(ctx, account, id)
+	switch {
+	case mountErr == nil && mount.Recording != nil:
+		return p.recording(*mount.Recording, query)
+	case mountErr == nil && mount.Doc != nil:
+		return p.document(*mount.Doc, cacheMedia)
+	case mountErr != nil && !errors.Is(mountErr, library.ErrNotFound):
+		return mountErr
+	}
+	base, ext := splitForm(id)
+	if ext == "" {
+		return err
+	}
+	doc, baseErr := s.library.Get(ctx, account, base, library.Local)
+	if baseErr != nil {
+		return baseErr
+	}
+	if doc.Audio.Format.Ext() != ext {
+		return errOtherForm
+	}
+	return p.document(doc, cacheMedia)
+}
+
+// play answers /play/{token}/{id}.{ext}. The token is all the permission
+// there needs to be.
+func (s *Server) play(p *player) error {
+	token, err := web.Param(p.c, "token")
+	if err != nil {
+		return err
+	}
+	id, err := web.Param(p.c, "*")
+	if err != nil {
+		return err
+	}
+	doc, err := s.library.OpenPlay(p.r.Context(), token)
+	if err != nil {
+		return err
+	}
+	if id != doc.ID {
+		base, ext := splitForm(id)
+		switch {
+		case ext == "" || base != doc.ID:
+			return library.ErrNotFound
+		case ext != doc.Audio.Format.Ext():
+			return errOtherForm
+		}
+	}
+	return p.document(doc, cachePinned)
+}
+
+// errOtherForm is returned when an item is asked for in a form it is not
+// stored in: converting is not made yet.
+var errOtherForm error = &web.Error{
+	Status: http.StatusNotAcceptable, Code: "not_acceptable", Message: "the item is not stored in this form",
+}
+
+// splitForm cuts the extension of a form that an item can be asked for in.
+func splitForm(id string) (base, ext string) {
+	dot := strings.LastIndexByte(id, '.')
+	if dot <= 0 || strings.IndexByte(id[dot:], '/') >= 0 {
+		return id, ""
+	}
+	switch id[dot:] {
+	case ".wav", ".mp3", ".ogg", ".raw", ".r8", ".r16":
+		return id[:dot], id[dot:]
+	}
+	return id, ""
+}
+
+// query is nil for the usual request without one. Unknown parameters are not
+// ours to refuse: FreeSWITCH dial plans add their own.
+func (p *player) query() (url.Values, library.Consistency, error) {
+	if p.r.URL.RawQuery == "" {
+		return nil, library.Fresh, nil
+	}
+	q := p.r.URL.Query()
+	switch c := library.Consistency(q.Get("consistency")); c {
+	case "":
+		return q, library.Fresh, nil
+	case library.Local, library.Fresh, library.Linearizable:
+		return q, c, nil
+	}
+	return nil, "", &web.Error{
+		Status: http.StatusBadRequest, Code: library.FaultOf(library.ErrBadRequest).Code,
+		Message: "consistency is local, fresh or linearizable",
+	}
+}
+
+func (p *player) document(doc library.Document, cache string) error {
+	return p.item(&item{
+		size: doc.Size, sha256: doc.SHA256, contentType: doc.ContentType, modified: doc.Modified, cache: cache,
+		open: func(ctx context.Context) (*blobstore.Reader, error) { return p.server.library.OpenItem(ctx, doc) },
+	})
+}
+
+// item sends a sound of known length, or a part of it.
+func (p *player) item(it *item) error {
+	etag := `"` + it.sha256 + `"`
+	modified := it.modified.Truncate(time.Second) // all that the header can say
+	switch preconditions(p.r.Header, etag, modified) {
+	case http.StatusNotModified:
+		p.head(it, etag, modified, nil)
+		p.w.WriteHeader(http.StatusNotModified)
+		return nil
+	case http.StatusPreconditionFailed:
+		return library.ErrPrecondition
+	}
+	part, kind := span{0, it.size}, rangeWhole
+	if header := first(p.r.Header, "Range"); header != "" && rangeApplies(p.r.Header, etag, modified) {
+		part, kind = parseRange(header, it.size)
+	}
+	switch kind {
+	case rangeUnsatisfiable:
+		p.w.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(it.size, 10))
+		p.w.Header().Set("Cache-Control", "no-store")
+		p.w.Header().Set("Content-Length", "0")
+		p.w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		return nil
+	case rangePart:
+		return p.send(it, etag, modified, part, http.StatusPartialContent)
+	case rangeWhole:
+	}
+	return p.send(it, etag, modified, part, http.StatusOK)
+}
+
+// send sends a part of an item. The status goes out with the first bytes, not
+// before: what cannot be read is an error answer and not half a sound.
+func (p *player) send(it *item, etag string, modified time.Time, part span, status int) error {
+	out := &itemWriter{player: p, item: it, etag: etag, modified: modified, part: part, status: status}
+	if p.r.Method == http.MethodHead {
+		out.begin()
+		return nil
+	}
+	rd, err := it.open(p.r.Context())
+	if err != nil {
+		return err
+	}
+	_, err = rd.WriteRange(out, part.start, part.length)
+	if err == nil {
+		out.begin() // of an empty item
+	}
+	return errors.Join(err, rd.Close())
+}
+
+// itemWriter sends the head of an item before its first byte.
+type itemWriter struct {
+	*player
+	item     *item
+	etag     string
+	modified time.Time
+	part     span
+	status   int
+	begun    bool
+}
+
+// Write sends p.
+func (o *itemWriter) Write(p []byte) (int, error) {
+	if o.begun {
+		return o.w.Write(p)
+	}
+	o.begin()
+	n, err := o.w.Write(p)
+	o.server.metrics.first.Observe(time.Since(o.start).Seconds())
+	return n, err
+}
+
+func (o *itemWriter) begin() {
+	if o.begun {
+		return
+	}
+	o.begun = true
+	if o.status == http.StatusPartialContent {
+		o.w.Header()["Content-Range"] = []string{contentRange(o.part, o.item.size)}
+	}
+	o.head(o.item, o.etag, o.modified, &o.part)
+	o.w.WriteHeader(o.status)
+}
+
+// head sets the headers of an item. The keys are canonical and the values
+// share one array: this is the path of 10,000 requests a second.
+func (p *player) head(it *item, etag string, modified time.Time, part *span) {
+	h := p.w.Header()
+	v := [...]string{etag, httpTime(modified), it.cache, "bytes", it.contentType, ""}
+	h["Etag"] = v[0:1:1]
+	h["Last-Modified"] = v[1:2:2]
+	h["Cache-Control"] = v[2:3:3]
+	h["Accept-Ranges"] = v[3:4:4]
+	if part == nil { // 304 has no body to describe
+		return
+	}
+	h["Content-Type"] = v[4:5:5]
+	v[5] = strconv.FormatInt(part.length, 10)
+	h["Content-Length"] = v[5:6:6]
+}
+
+// httpTime is t in the form of RFC 9110, which is the same text on every node.
+func httpTime(t time.Time) string {
+	var b [len(http.TimeFormat)]byte
+	return string(t.UTC().AppendFormat(b[:0], http.TimeFormat))
+}

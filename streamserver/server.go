@@ -1,0 +1,101 @@
+package streamserver
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"carillon/blobstore"
+	"carillon/internal/web"
+	"carillon/library"
+)
+
+// Library is the part of library.Service that playing needs.
+type Library interface {
+	Get(ctx context.Context, account, id string, c library.Consistency) (library.Document, error)
+	OpenItem(ctx context.Context, doc library.Document) (*blobstore.Reader, error)
+	OpenPlay(ctx context.Context, token string) (library.Document, error)
+	Mount(ctx context.Context, account, id string) (library.Mount, error)
+	OpenRecording(ctx context.Context, recordingID string, from library.From) (
+		*blobstore.Reader, library.Recording, error)
+}
+
+// Deps are the parts a Server stands on.
+type Deps struct {
+	Library Library
+	// Allow says which networks may play without a token (streams.allow).
+	Allow   func(netip.Addr) bool
+	Tokens  *web.Tokens
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Server plays.
+type Server struct {
+	library Library
+	allow   func(netip.Addr) bool
+	tokens  *web.Tokens
+	log     *slog.Logger
+	metrics *metrics
+}
+
+// New makes a Server. It starts nothing, so there is nothing to close: its
+// players end with the requests of the web server that carries its routes.
+func New(deps Deps) (*Server, error) {
+	m, err := newMetrics(deps.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("streamserver metrics: %w", err)
+	}
+	return &Server{
+		library: deps.Library,
+		allow:   deps.Allow,
+		tokens:  deps.Tokens,
+		log:     deps.Log.With("component", "streamserver"),
+		metrics: m,
+	}, nil
+}
+
+// Routes puts the playback routes on e.
+func (s *Server) Routes(e *echo.Echo) {
+	media, play := s.counted(s.media), s.counted(s.play)
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		e.Add(method, "/media/:account/*", media)
+		e.Add(method, "/play/:token/*", play)
+	}
+}
+
+// counted measures a handler. The status of an error is known before the one
+// error handler writes it.
+func (s *Server) counted(next func(*player) error) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		p := player{c: c, w: c.Response(), r: c.Request(), server: s, start: time.Now()}
+		s.metrics.active.Inc()
+		defer s.metrics.active.Dec()
+		err := next(&p)
+		status := c.Response().Status
+		if err != nil && !c.Response().Committed {
+			status = web.FaultOf(err).Status
+		}
+		s.metrics.requests(status).Inc()
+		s.metrics.bytes.Add(float64(c.Response().Size))
+		return err
+	}
+}
+
+// mayPlay checks the network, then the token. The address is the peer's own:
+// X-Forwarded-For can be written by anyone.
+func (s *Server) mayPlay(r *http.Request) error {
+	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && s.allow(ap.Addr().Unmap().WithZone("")) {
+		return nil
+	}
+	if s.tokens.Allow(r) {
+		return nil
+	}
+	return web.ErrForbidden
+}
