@@ -86,6 +86,7 @@ func checkMP3(t *testing.T, file string, rate, channels int) Info {
 // each sample rate, in mono and stereo, of constant, mean and variable rate,
 // with and without tags and header frames.
 func TestProbeMP3Corpus(t *testing.T) {
+	t.Parallel()
 	bare := []string{"-t"} // no header frame
 	tags := []string{"--add-id3v2", "--tt", "A title", "--tg", "Speech", "--pad-id3v2-size", "3000"}
 	variants := []struct {
@@ -126,8 +127,11 @@ func TestProbeFFmpegMP3(t *testing.T) {
 	wav, mp3 := filepath.Join(dir, "tone.wav"), filepath.Join(dir, "tone.mp3")
 	tone(t, wav, 44100, 2, 2)
 	for _, args := range [][]string{
-		{"-b:a", "128k"}, {"-b:a", "320k", "-write_xing", "0"}, {"-q:a", "5", "-write_id3v1", "1"},
-		{"-b:a", "96k", "-id3v2_version", "0"}, {"-b:a", "192k", "-c:a", "libshine"},
+		{"-b:a", "128k"},
+		{"-b:a", "320k", "-write_xing", "0"},
+		{"-q:a", "5", "-write_id3v1", "1"},
+		{"-b:a", "96k", "-id3v2_version", "0"},
+		{"-b:a", "192k", "-c:a", "libshine"},
 	} {
 		all := append([]string{"-v", "error", "-y", "-i", wav, "-metadata", "title=Something"}, args...)
 		tool(t, "ffmpeg", append(all, mp3)...)
@@ -184,9 +188,17 @@ func TestProbeWAVCorpus(t *testing.T) {
 		args    []string
 		inexact int64 // samples that a block coding may add
 	}{
-		{"pcm_u8", nil, 0}, {"pcm_s16le", nil, 0}, {"pcm_s24le", nil, 0}, {"pcm_s32le", nil, 0},
-		{"pcm_f32le", nil, 0}, {"pcm_f64le", nil, 0}, {"pcm_alaw", nil, 0}, {"pcm_mulaw", nil, 0},
-		{"pcm_s16le", []string{"-rf64", "always"}, 0}, {"adpcm_ima_wav", nil, 2048}, {"adpcm_ms", nil, 2048},
+		{"pcm_u8", nil, 0},
+		{"pcm_s16le", nil, 0},
+		{"pcm_s24le", nil, 0},
+		{"pcm_s32le", nil, 0},
+		{"pcm_f32le", nil, 0},
+		{"pcm_f64le", nil, 0},
+		{"pcm_alaw", nil, 0},
+		{"pcm_mulaw", nil, 0},
+		{"pcm_s16le", []string{"-rf64", "always"}, 0},
+		{"adpcm_ima_wav", nil, 2048},
+		{"adpcm_ms", nil, 2048},
 	} {
 		out := filepath.Join(dir, "out.wav")
 		args := append([]string{"-v", "error", "-y", "-i", wav, "-c:a", tt.codec}, tt.args...)

@@ -18,7 +18,7 @@ type analysis struct {
 
 func newAnalysis(tables *layer3Tables) *analysis {
 	a := &analysis{tables: tables}
-	for i, w := range tables.window {
+	for i, w := range &tables.window {
 		a.window[i] = w / 32
 	}
 	for i := range subbands {
@@ -69,7 +69,7 @@ func (a *analysis) polyphase(pcm []int16, slot int) {
 	}
 	for sb := range subbands {
 		sum := 0.0
-		for k, v := range folded {
+		for k, v := range &folded {
 			sum += a.matrix[sb][k] * v
 		}
 		// Odd subbands come out with their frequencies reversed.

@@ -235,7 +235,7 @@ func (q *quantizer) quantize(g *granule, lines *[granuleLines]float64, gain int,
 		return false
 	}
 	g.gain = gain
-	for i, p := range q.power {
+	for i, p := range &q.power {
 		v := int32(p*scale + rounding)
 		g.value[i] = v
 		g.negative[i] = lines[i] < 0

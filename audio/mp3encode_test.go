@@ -58,6 +58,7 @@ func decodeWith(t *testing.T, decoder, file string) []int16 {
 // without complaint, as long as it should be, at its level, as clean as the bit
 // rate lets it be.
 func TestEncodeMP3Decodes(t *testing.T) {
+	t.Parallel()
 	const seconds, hz = 2, 440
 	for sampleRate, bitRate := range encoderRates() {
 		t.Run(strconv.Itoa(sampleRate), func(t *testing.T) {
@@ -89,12 +90,19 @@ func TestEncodeMP3Decodes(t *testing.T) {
 // TestEncodeMP3Rich takes a loud signal with every line in use at the ends of
 // the bit rates: the big Huffman tables and their escapes, and hardly any room.
 func TestEncodeMP3Rich(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		sampleRate, bitRate int
 		snr                 float64
 	}{
-		{8000, 8000, 2}, {8000, 64000, 32}, {8000, 160000, 32}, {16000, 8000, 0.5}, {24000, 160000, 30},
-		{32000, 320000, 32}, {44100, 32000, 1.5}, {48000, 320000, 30},
+		{8000, 8000, 2},
+		{8000, 64000, 32},
+		{8000, 160000, 32},
+		{16000, 8000, 0.5},
+		{24000, 160000, 30},
+		{32000, 320000, 32},
+		{44100, 32000, 1.5},
+		{48000, 320000, 30},
 	} {
 		t.Run(fmt.Sprintf("%d/%d", tt.sampleRate, tt.bitRate), func(t *testing.T) {
 			t.Parallel()
@@ -105,7 +113,8 @@ func TestEncodeMP3Rich(t *testing.T) {
 				delay, snr := bestSNR(in, decodeWith(t, decoder, file))
 				t.Logf("%s: signal to noise %.1f dB", decoder, snr)
 				if delay != encoderDelay || snr < tt.snr {
-					t.Errorf("%s: delay %d, signal to noise %.1f dB, want %d, %.1f", decoder, delay, snr, encoderDelay, tt.snr)
+					t.Errorf("%s: delay %d, signal to noise %.1f dB, want %d, %.1f",
+						decoder, delay, snr, encoderDelay, tt.snr)
 				}
 			}
 		})
@@ -159,20 +168,24 @@ func noise(sampleRate int) []int16 {
 
 // bestSNR lays out over in and returns where it fits best and how well there.
 func bestSNR(in, out []int16) (delay int, snr float64) {
-	snr = math.Inf(-1)
-	for d := range 1500 {
-		n := min(len(in), len(out)-d) - 3000
-		signal, noise := 0.0, 0.0
-		for i := 1500; i < n+1500 && i < 12000; i++ {
-			v, e := float64(in[i]), float64(in[i])-float64(out[i+d])
-			signal += v * v
-			noise += e * e
-		}
-		if s := 10 * math.Log10(signal/(noise+1e-9)); s > snr {
-			delay, snr = d, s
+	const edge = 1500 // where a decoder has not begun to sound, or ended
+	best := math.Inf(-1)
+	for d := range edge {
+		if s := snrBetween(in[edge:], out[edge+d:], edge/2); s > best {
+			delay, best = d, s
 		}
 	}
-	return delay, snr
+	return delay, snrBetween(in[edge:], out[edge+delay:], len(in)-2*edge)
+}
+
+func snrBetween(in, out []int16, n int) float64 {
+	signal, noise := 0.0, 1e-9
+	for i, v := range in[:n] {
+		e := float64(v) - float64(out[i])
+		signal += float64(v) * float64(v)
+		noise += e * e
+	}
+	return 10 * math.Log10(signal/noise)
 }
 
 // dominant is the frequency of the most power in steps of 1 Hz.

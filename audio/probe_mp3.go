@@ -137,7 +137,7 @@ const (
 // b is too short to tell.
 func tagBytes(b []byte, eof bool) (n int64, more bool) {
 	var tag string
-	head := 0
+	var head int // what tells how long it is
 	switch b[0] {
 	case 'T':
 		tag, head = "TAG", len("TAG+")

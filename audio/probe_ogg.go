@@ -68,7 +68,7 @@ func (o *oggProbe) step(b []byte) int64 {
 	}
 	o.page = oggPage{
 		known:    o.codec != "" && binary.LittleEndian.Uint32(b[14:]) == o.serial,
-		position: int64(binary.LittleEndian.Uint64(b[6:])), //nolint:gosec // -1 means no position
+		position: int64(binary.LittleEndian.Uint64(b[6:])), // -1: none
 	}
 	o.heads = b[5]&first != 0
 	return int64(oggHeadBytes + lacing + body)

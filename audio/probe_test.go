@@ -228,8 +228,8 @@ func TestProbeWhileWriting(t *testing.T) {
 }
 
 // sampleFiles is one small file of each kind.
-func sampleFiles(t testing.TB) map[string][]byte {
-	t.Helper()
+func sampleFiles(tb testing.TB) map[string][]byte {
+	tb.Helper()
 	frame := bytes.Repeat([]byte{0x55}, 144)
 	copy(frame, []byte{0xFF, 0xE3, 0x28, 0xC4})
 	frames := bytes.Repeat(frame, 8)
@@ -239,9 +239,9 @@ func sampleFiles(t testing.TB) map[string][]byte {
 		"mp3 mid":      join(frames[50:], []byte("garbage\xff\xfb\x90\x00 and so on"), frames, frame[:50]),
 		"wav":          wavFile(wavSpec{data: make([]byte, 800), tail: []byte("LIST\x04\x00\x00\x00INFO")}),
 		"wav odd":      wavFile(wavSpec{tag: wavTagMuLaw, bits: 8, data: make([]byte, 801)}),
-		"wav no size":  wavFile(wavSpec{claim: ptr(0), data: bytes.Repeat([]byte{7}, 803)}),
-		"wav lies":     wavFile(wavSpec{claim: ptr(5000), data: bytes.Repeat([]byte{7}, 803)}),
-		"wav streamed": wavFile(wavSpec{claim: ptr(0xFFFFFFFF), data: bytes.Repeat([]byte{7}, 803)}),
+		"wav no size":  wavFile(wavSpec{claim: new(int64(0)), data: bytes.Repeat([]byte{7}, 803)}),
+		"wav lies":     wavFile(wavSpec{claim: new(int64(5000)), data: bytes.Repeat([]byte{7}, 803)}),
+		"wav streamed": wavFile(wavSpec{claim: new(int64(0xFFFFFFFF)), data: bytes.Repeat([]byte{7}, 803)}),
 		"ogg":          oggFile(),
 		"ogg twice":    join(oggFile(), []byte("garbage OggO"), oggFile()),
 	}

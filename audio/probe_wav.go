@@ -119,19 +119,19 @@ func (w *wavProbe) chunk(b []byte) int64 {
 	case id == "data" && !w.haveData:
 		return chunkHeadBytes + w.beginData(size)
 	case id == "fmt " && !w.haveFmt:
-		size := min(size, fmtBytesMax)
-		if int64(len(body)) < size {
+		n := min(size, fmtBytesMax)
+		if int64(len(body)) < n {
 			return 0
 		}
 		w.haveFmt = true
-		if !w.readFmt(body[:size]) {
+		if !w.readFmt(body[:n]) {
 			w.state = wavBroken
 		}
 	case id == "ds64" && w.is64 && size >= ds64Bytes:
 		if len(body) < ds64Bytes {
 			return 0
 		}
-		w.data64 = int64(min(binary.LittleEndian.Uint64(body[8:]), math.MaxInt64/2)) //nolint:gosec // bounded
+		w.data64 = int64(min(binary.LittleEndian.Uint64(body[8:]), math.MaxInt64/2))
 	}
 	w.padNext = size%2 == 1
 	return chunkHeadBytes + size
@@ -308,27 +308,36 @@ func sampleBytes(blockBytes int64, channels, bits int) int64 {
 
 // pcmCodec names the coding as ffmpeg does, or is empty.
 func (w *wavProbe) pcmCodec(tag int, sample int64) string {
-	codec, bigEndian := "", ""
 	switch {
 	case tag == wavTagALaw && sample == 1:
 		return "pcm_alaw"
 	case tag == wavTagMuLaw && sample == 1:
 		return "pcm_mulaw"
-	case tag == wavTagPCM && sample == 1:
-		return "pcm_u8"
-	case tag == wavTagPCM && sample == 2:
-		codec, bigEndian = "pcm_s16le", "pcm_s16be"
-	case tag == wavTagPCM && sample == 3:
-		codec, bigEndian = "pcm_s24le", "pcm_s24be"
-	case tag == wavTagPCM && sample == 4:
-		codec, bigEndian = "pcm_s32le", "pcm_s32be"
-	case tag == wavTagFloat && sample == 4:
-		codec, bigEndian = "pcm_f32le", "pcm_f32be"
-	case tag == wavTagFloat && sample == 8:
-		codec, bigEndian = "pcm_f64le", "pcm_f64be"
+	case tag == wavTagPCM && w.bigEndian:
+		return pick(sample, "pcm_u8", "pcm_s16be", "pcm_s24be", "pcm_s32be", "")
+	case tag == wavTagPCM:
+		return pick(sample, "pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "")
+	case tag == wavTagFloat && w.bigEndian:
+		return pick(sample, "", "", "", "pcm_f32be", "pcm_f64be")
+	case tag == wavTagFloat:
+		return pick(sample, "", "", "", "pcm_f32le", "pcm_f64le")
 	}
-	if w.bigEndian {
-		return bigEndian
+	return ""
+}
+
+// pick chooses by the bytes of a sample, of which there are one to four or eight.
+func pick(sample int64, one, two, three, four, eight string) string {
+	switch sample {
+	case 1:
+		return one
+	case 2:
+		return two
+	case 3:
+		return three
+	case 4:
+		return four
+	case 8:
+		return eight
 	}
-	return codec
+	return ""
 }

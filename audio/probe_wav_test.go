@@ -22,8 +22,6 @@ type wavSpec struct {
 	tail       []byte
 }
 
-func ptr(n int64) *int64 { return &n }
-
 func (s wavSpec) order() binary.ByteOrder {
 	if s.magic == "RIFX" {
 		return binary.BigEndian
@@ -99,9 +97,12 @@ func wavFile(s wavSpec) []byte {
 func TestProbeWAV(t *testing.T) {
 	data := bytes.Repeat([]byte{1, 2, 3, 4, 5, 6, 7, 8}, 300) // 2400 bytes
 	list := []byte("LIST\x05\x00\x00\x00INFOx\x00")
-	ds64 := append([]byte("ds64\x1c\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x60\x09\x00\x00\x00\x00\x00\x00"),
-		make([]byte, 12)...)
-	base := Info{Format: FormatWAV, Codec: "pcm_s16le", SampleRate: 8000, Channels: 1, BitRate: 128000, Samples: 1200}
+	ds64 := make([]byte, 8+28)
+	copy(ds64, "ds64\x1c")
+	binary.LittleEndian.PutUint64(ds64[16:], uint64(len(data)))
+	base := Info{
+		Format: FormatWAV, Codec: "pcm_s16le", SampleRate: 8000, Channels: 1, BitRate: 128000, Samples: 1200,
+	}
 	tests := []struct {
 		name string
 		spec wavSpec
@@ -125,16 +126,22 @@ func TestProbeWAV(t *testing.T) {
 		{"20 bits in 3 bytes", wavSpec{bits: 20, blockBytes: 3}, codec("pcm_s24le", 192000, 800)},
 		{"24 bits in 4 bytes", wavSpec{bits: 24, blockBytes: 4}, codec("pcm_s32le", 256000, 600)},
 		{"block length is a lie", wavSpec{blockBytes: 1}, nil},
-		{"claims more", wavSpec{claim: ptr(100_000)}, truncated},
-		{"claims more, half a sample", wavSpec{claim: ptr(100_000), data: data[:2399]},
-			func(i *Info) { i.Truncated = true; i.Samples = 1199 }},
-		{"length 0", wavSpec{claim: ptr(0)}, nil},
-		{"length 0, few samples", wavSpec{claim: ptr(0), data: data[:6]}, func(i *Info) { i.Samples = 3 }},
-		{"length -1", wavSpec{claim: ptr(0xFFFFFFFF)}, nil},
-		{"length of sox", wavSpec{claim: ptr(0x7FFFF000)}, nil},
-		{"rf64", wavSpec{magic: "RF64", before: ds64, claim: ptr(0xFFFFFFFF), tail: list}, nil},
-		{"rf64 cut", wavSpec{magic: "RF64", before: ds64, claim: ptr(0xFFFFFFFF), data: data[:1000]},
-			func(i *Info) { i.Truncated = true; i.Samples = 500 }},
+		{"claims more", wavSpec{claim: new(int64(100_000))}, truncated},
+		{
+			"claims more, half a sample",
+			wavSpec{claim: new(int64(100_000)), data: data[:2399]},
+			func(i *Info) { i.Truncated = true; i.Samples = 1199 },
+		},
+		{"length 0", wavSpec{claim: new(int64(0))}, nil},
+		{"length 0, few samples", wavSpec{claim: new(int64(0)), data: data[:6]}, func(i *Info) { i.Samples = 3 }},
+		{"length -1", wavSpec{claim: new(int64(0xFFFFFFFF))}, nil},
+		{"length of sox", wavSpec{claim: new(int64(0x7FFFF000))}, nil},
+		{"rf64", wavSpec{magic: "RF64", before: ds64, claim: new(int64(0xFFFFFFFF)), tail: list}, nil},
+		{
+			"rf64 cut",
+			wavSpec{magic: "RF64", before: ds64, claim: new(int64(0xFFFFFFFF)), data: data[:1000]},
+			func(i *Info) { i.Truncated = true; i.Samples = 500 },
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -27,7 +27,10 @@ func Melody(sampleRate int, d time.Duration) []int16 {
 		rest = -100
 	)
 	// The Westminster quarters, in semitones from the A of 440 Hz.
-	notes := [...]float64{-1, -5, -3, -10, rest, -10, -3, -1, -5, rest, -1, -3, -5, -10, rest, -5, -1, -3, -10, rest}
+	notes := [...]float64{
+		-1, -5, -3, -10, rest, -10, -3, -1, -5, rest,
+		-1, -3, -5, -10, rest, -5, -1, -3, -10, rest,
+	}
 	pcm := make([]int16, samplesIn(d, sampleRate))
 	step := samplesIn(beat, sampleRate)
 	for i := range pcm {
