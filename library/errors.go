@@ -33,6 +33,9 @@ var (
 	ErrExpired = errors.New("token expired")
 	// ErrBadToken is returned for a playback token that we did not sign.
 	ErrBadToken = errors.New("bad token")
+	// ErrGone is returned for a playback token whose item holds other bytes
+	// now.
+	ErrGone = errors.New("item was replaced")
 	// ErrLimit is returned when a limit of this node is reached: sources,
 	// recordings, listeners.
 	ErrLimit = errors.New("limit reached")

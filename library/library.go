@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +27,8 @@ type Config struct {
 	HTTPURL   string
 	ShoutHost string
 	Sources   []SourceAccount
+	// SourcesMax bounds the live sources of this node.
+	SourcesMax int
 }
 
 // SourceAccount is a configured source login, for sources without a ticket.
@@ -45,6 +46,9 @@ type Deps struct {
 	Catalog blobstore.Catalog
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+	// Gone says whether a node has been away for so long that its live
+	// recordings are sealed by others. nil: never.
+	Gone func(nodeID string) bool
 }
 
 // Service is what the doors see of a Library; they declare the part they use
@@ -124,18 +128,4 @@ type Lookup struct {
 	SHA256      string `json:"sha256,omitempty"`
 	DurationMS  int64  `json:"duration_ms"`
 	RecordingID string `json:"recording_id,omitempty"` // when a recording in progress is played
-}
-
-// Fault is what an error means to a client: one HTTP status and one stable
-// code, whichever door it leaves by.
-type Fault struct {
-	Status int
-	Code   string
-}
-
-// FaultOf is the only place where errors become statuses. Unknown errors are
-// 500 "internal".
-func FaultOf(err error) Fault {
-	_ = err
-	return Fault{http.StatusInternalServerError, "internal"}
 }

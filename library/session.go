@@ -1,24 +1,246 @@
 package library
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"carillon/audio"
+	"carillon/blobstore"
+)
+
+const (
+	// settleRetryMin and settleRetryMax are the pauses between tries to seal a
+	// recording while there is no majority; for ever, while the node lives.
+	settleRetryMin = 100 * time.Millisecond
+	settleRetryMax = 5 * time.Second
+	// settleWait bounds one try.
+	settleWait = 30 * time.Second
+)
 
 // Session is one live source: it takes the bytes as they arrive. Write does
 // not wait for the disk; bytes are durable on a majority within a second.
-type Session struct{}
+type Session struct {
+	lib  *Library
+	id   string
+	blob blobstore.ID
+	live *blobstore.LiveRecorder
+	rec  Recording
+
+	ending  chan struct{} // closed when the source has left
+	done    chan struct{} // closed when the recording was ended from elsewhere
+	settled chan struct{} // closed when the ending is committed, or was given up
+
+	mu     sync.Mutex // guards the rest
+	prober audio.Prober
+	size   int64
+	ended  bool
+	how    Ending
+	when   time.Time
+	result error // of the ending, once settled is closed
+}
+
+func newSession(l *Library, id string) *Session {
+	live := blobstore.NewLiveRecorder(l.writer, l.flusher, blobstore.LiveRecorderConfig{})
+	return &Session{
+		lib: l, id: id, blob: live.ID(), live: live,
+		ending: make(chan struct{}), done: make(chan struct{}), settled: make(chan struct{}),
+	}
+}
+
+// start makes the session take bytes.
+func (s *Session) start(ctx context.Context, rec Recording) error {
+	s.rec = rec
+	select {
+	case s.lib.jobs <- s.run:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Write takes bytes of the source. It copies p. Errors: ErrTooLarge at the
 // recording limit, ErrUnavailable when so much waits to become durable that
 // memory would grow beyond its bound, ErrState when it was discarded. After an
 // error the caller ends the session.
-func (s *Session) Write(p []byte) (int, error) { return len(p), nil }
+func (s *Session) Write(p []byte) (int, error) {
+	select {
+	case <-s.done:
+		return 0, fmt.Errorf("recording %s was ended: %w", s.id, ErrState)
+	default:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return 0, fmt.Errorf("recording %s has ended: %w", s.id, ErrState)
+	}
+	fits := p[:min(int64(len(p)), s.lib.cfg.RecordingBytesMax-s.size)]
+	n, err := s.live.Write(fits)
+	_, _ = s.prober.Write(fits[:n]) // never fails
+	s.size += int64(n)
+	s.lib.metrics.recordingBytes.Add(float64(n))
+	switch {
+	case errors.Is(err, blobstore.ErrUnavailable):
+		return n, fmt.Errorf("recording %s: %w: %w", s.id, ErrUnavailable, err)
+	case err != nil: // sealed or removed by others
+		return n, fmt.Errorf("recording %s: %w: %w", s.id, ErrState, err)
+	case n < len(p):
+		return n, fmt.Errorf("recording %s at its limit of %d bytes: %w", s.id, s.size, ErrTooLarge)
+	}
+	return n, nil
+}
 
 // Recording is the recording as it began.
-func (s *Session) Recording() Recording { return Recording{} }
+func (s *Session) Recording() Recording { return s.rec }
 
 // Done is closed when the recording was ended from elsewhere (discarded).
-func (s *Session) Done() <-chan struct{} { return nil }
+func (s *Session) Done() <-chan struct{} { return s.done }
 
 // Close makes everything durable and seals the recording. Ctx bounds how long
 // it waits; what could not be sealed in that time is sealed in the background
-// or by the next start of this node. Only the first call counts.
-func (s *Session) Close(ctx context.Context, how Ending) error { return nil }
+// or by the next start of this node. Only the first call counts, later ones
+// wait with it.
+func (s *Session) Close(ctx context.Context, how Ending) error {
+	s.end(how)
+	select {
+	case <-s.settled:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.result
+	case <-ctx.Done():
+		return fmt.Errorf("recording %s is sealed in the background: %w", s.id, ctx.Err())
+	}
+}
+
+// end lets the session's goroutine settle the recording.
+func (s *Session) end(how Ending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.ended, s.how, s.when = true, how, time.Now()
+		close(s.ending)
+	}
+}
+
+func (s *Session) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// measure fills in what the session knows of its recording up to now.
+func (s *Session) measure(rec *Recording) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rec.Size = s.size
+	if info, err := s.prober.Result(); err == nil {
+		rec.Audio, rec.DurationMS = &info, info.Duration().Milliseconds()
+	}
+}
+
+// measure fills in what is known of a recording that is live on this node.
+func (l *Library) measure(rec *Recording) bool {
+	if rec.State != StateLive {
+		return false
+	}
+	s := l.session(rec.ID)
+	if s == nil {
+		return false
+	}
+	s.measure(rec)
+	return true
+}
+
+// run is the life of a session: it waits for the end, the source's or one from
+// elsewhere, and settles it however long that takes.
+func (s *Session) run(ctx context.Context) {
+	s.watch(ctx)
+	err := s.settle(ctx)
+	s.mu.Lock()
+	s.result = err
+	s.mu.Unlock()
+	s.lib.leave(s)
+	close(s.settled)
+}
+
+// watch returns when the source has left.
+func (s *Session) watch(ctx context.Context) {
+	for {
+		changed, cancel := s.lib.catalog.Watch(recordingKey(s.id))
+		if !s.stillOurs(ctx) {
+			cancel()
+			close(s.done)
+			select {
+			case <-s.ending:
+			case <-ctx.Done():
+			}
+			return
+		}
+		select {
+		case <-changed:
+			cancel()
+		case <-s.ending:
+			cancel()
+			return
+		case <-ctx.Done():
+			cancel()
+			return
+		}
+	}
+}
+
+// stillOurs says whether the recording is live with our blob. When that cannot
+// be read it is taken to be so: a recording is never dropped because the node
+// has a bad moment.
+func (s *Session) stillOurs(ctx context.Context) bool {
+	r, err := s.lib.recording(ctx, s.id)
+	if err != nil {
+		return !errors.Is(err, ErrNotFound)
+	}
+	return r.State == StateLive && r.Blob == s.blob
+}
+
+// settle seals and commits until it has worked, or until the library closes.
+func (s *Session) settle(ctx context.Context) error {
+	pause := settleRetryMin
+	for {
+		err := s.settleOnce(ctx)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		s.lib.log.WarnContext(ctx, "recording is not sealed yet", "recording_id", s.id, "blob_id", s.blob, "error", err)
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+		pause = min(2*pause, settleRetryMax)
+	}
+}
+
+func (s *Session) settleOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleWait)
+	defer cancel()
+	if !s.stillOurs(ctx) {
+		return s.lib.dismiss(ctx, s)
+	}
+	totals, err := s.live.Seal(ctx)
+	if err != nil {
+		if s.live.Err() != nil && ctx.Err() == nil {
+			// Our bytes and the shelf's have parted: keep what the shelf has.
+			return s.lib.recover(ctx, &stored{Recording: s.rec})
+		}
+		return err
+	}
+	s.mu.Lock()
+	o := outcome{totals: totals, truncated: s.how != EndedClean, ended: s.when}
+	if info, err := s.prober.Result(); err == nil {
+		o.info = &info
+	}
+	s.mu.Unlock()
+	return s.lib.settle(ctx, s.id, s.blob, o)
+}

@@ -1,0 +1,181 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"carillon/blobstore"
+)
+
+const (
+	// commitTriesMax bounds how often a change is built anew because the rows
+	// it stands on changed meanwhile. Of n writers of one item one wins each
+	// round, so this many may meet; more is a client in a loop.
+	commitTriesMax = 32
+	// freshWait bounds how long a read waits to catch up with the leader. A
+	// healthy cluster takes a millisecond; an election takes about one second,
+	// and a caller hears nothing while we wait.
+	freshWait = 2 * time.Second
+)
+
+// commit builds a change from what the catalog holds and commits it; when the
+// rows have changed meanwhile it builds it again. Build may run several times
+// and returns an error to give up.
+func (l *Library) commit(ctx context.Context, build func() (blobstore.Txn, error)) (uint64, error) {
+	for range commitTriesMax {
+		txn, err := build()
+		if err != nil {
+			return 0, err
+		}
+		revision, err := l.catalog.Commit(ctx, txn)
+		if !errors.Is(err, blobstore.ErrConflict) {
+			return revision, err
+		}
+		// Who won may be on another node, and its rows not here yet.
+		if err := l.fresh(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return 0, fmt.Errorf("rows changed %d times: %w", commitTriesMax, blobstore.ErrConflict)
+}
+
+// fresh waits until this node knows all that was committed before the call.
+func (l *Library) fresh(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, freshWait)
+	defer cancel()
+	err := l.catalog.Fresh(bounded)
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("catch up with the leader: %w: %w", ErrUnavailable, err)
+	}
+	return err
+}
+
+// read runs find at the wanted consistency. Find returns ErrNotFound for what
+// is not here.
+func (l *Library) read(ctx context.Context, c Consistency, find func() error) error {
+	switch c {
+	case Linearizable:
+		if err := l.fresh(ctx); err != nil {
+			return err
+		}
+		return find()
+	case Local:
+		return find()
+	case Fresh, "":
+		err := find()
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if err := l.fresh(ctx); err != nil {
+			return err
+		}
+		return find()
+	}
+	return fmt.Errorf("consistency %s, want %s, %s or %s: %w", shown(string(c)), Local, Fresh, Linearizable, ErrBadRequest)
+}
+
+// document returns the document as this node knows it, or ErrNotFound. Its
+// maps are shared and must not be changed.
+func (l *Library) document(ctx context.Context, account, id string) (*Document, error) {
+	key := mediaKey(account, id)
+	row, err := l.catalog.Get(ctx, key)
+	if err != nil {
+		return nil, notFound(err, "item", account, id)
+	}
+	if d, ok := l.cache.get(key, row.Revision); ok {
+		return d, nil
+	}
+	d, err := decodeDocument(account, id, row)
+	if err != nil {
+		return nil, err
+	}
+	l.cache.put(key, len(row.Value), d)
+	return &d, nil
+}
+
+// recording returns the recording as this node knows it, or ErrNotFound.
+func (l *Library) recording(ctx context.Context, id string) (*stored, error) {
+	if !isRecordingID(id) {
+		return nil, fmt.Errorf("recording %s: %w", shown(id), ErrNotFound)
+	}
+	row, err := l.catalog.Get(ctx, recordingKey(id))
+	if err != nil {
+		return nil, notFound(err, "recording", id)
+	}
+	s, err := decodeRecording(id, row)
+	if err != nil {
+		return nil, err
+	}
+	return &s, nil
+}
+
+// notFound turns the store's word for a missing row into ours.
+func notFound(err error, what string, names ...string) error {
+	if !errors.Is(err, blobstore.ErrNotFound) {
+		return fmt.Errorf("%s %q: %w", what, names, err)
+	}
+	return fmt.Errorf("%s %q: %w", what, names, ErrNotFound)
+}
+
+// change collects the rows of one Txn; its methods know which rows belong
+// together.
+type change struct {
+	txn blobstore.Txn
+	err error
+}
+
+func (c *change) expect(key string, revision uint64) {
+	c.txn.If = append(c.txn.If, blobstore.Cond{Key: key, Revision: revision})
+}
+
+func (c *change) put(key string, value []byte) {
+	c.txn.Put = append(c.txn.Put, blobstore.Row{Key: key, Value: value})
+}
+
+func (c *change) remove(key string) { c.txn.Delete = append(c.txn.Delete, key) }
+
+// replaceDocument writes d over before (nil: nothing there), on the condition
+// that before is still what is there.
+func (c *change) replaceDocument(before, d *Document) {
+	key := mediaKey(d.Account, d.ID)
+	if before == nil {
+		c.expect(key, 0)
+	} else {
+		c.expect(key, before.Revision)
+		if before.Blob != d.Blob {
+			c.remove(blobstore.RefKey(before.Blob, key))
+		}
+		if before.Prompt != "" && promptKey(before) != promptKey(d) {
+			c.remove(promptKey(before))
+		}
+	}
+	value, err := encodeDocument(d)
+	c.err = errors.Join(c.err, err)
+	c.put(key, value)
+	c.put(blobstore.RefKey(d.Blob, key), encodeText(""))
+	if d.Prompt != "" {
+		c.put(promptKey(d), encodeText(""))
+	}
+}
+
+func (c *change) removeDocument(before *Document) {
+	key := mediaKey(before.Account, before.ID)
+	c.expect(key, before.Revision)
+	c.remove(key)
+	c.remove(blobstore.RefKey(before.Blob, key))
+	if before.Prompt != "" {
+		c.remove(promptKey(before))
+	}
+}
+
+// putRecording writes s over the revision that it was read at; 0: a new one.
+func (c *change) putRecording(s *stored) {
+	value, err := encodeRecording(s)
+	c.err = errors.Join(c.err, err)
+	c.expect(recordingKey(s.ID), s.Revision)
+	c.put(recordingKey(s.ID), value)
+}
+
+func (c *change) done() (blobstore.Txn, error) { return c.txn, c.err }

@@ -1,0 +1,270 @@
+package library
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"carillon/blobstore"
+)
+
+// claimWait bounds how long a source waits for a majority: until it is
+// answered the caller's audio is lost (freeswitch-wire.md 2.5), and a call that
+// is not answered cannot be killed (2.2).
+const claimWait = 5 * time.Second
+
+// Claim checks a source's credentials and mount, turns the ticket (or the
+// configured account) into a live recording, and returns the session that
+// takes its bytes.
+func (l *Library) Claim(ctx context.Context, r SourceRequest) (*Session, error) {
+	bounded, cancel := context.WithTimeout(ctx, claimWait)
+	defer cancel()
+	s, err := l.claim(bounded, &r)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("claim %s: %w: %w", shown(r.Mount), ErrUnavailable, err)
+	}
+	l.metrics.claim(err)
+	return s, err
+}
+
+func (l *Library) claim(ctx context.Context, r *SourceRequest) (*Session, error) {
+	ticket, account, err := l.authenticate(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	s := &stored{}
+	if ticket != nil {
+		s = ticket
+	} else if err := l.newSourceRecording(s, account, r.Mount); err != nil {
+		return nil, err
+	}
+	session, err := l.enter(s.ID)
+	if err != nil {
+		return nil, err
+	}
+	err = l.begin(ctx, s, session.blob, r)
+	if errors.Is(err, ErrMountInUse) {
+		// By what this node knows: the last source may have left elsewhere.
+		if err = l.fresh(ctx); err == nil {
+			err = l.begin(ctx, s, session.blob, r)
+		}
+	}
+	if err != nil {
+		l.leave(session)
+		return nil, fmt.Errorf("claim %s: %w", shown(r.Mount), err)
+	}
+	if err := session.start(ctx, s.Recording); err != nil {
+		l.leave(session) // live without a session: the next pass ends it
+		return nil, err
+	}
+	return session, nil
+}
+
+// authenticate finds whose credentials these are: a ticket's, or else a
+// configured account's. All comparisons are made whatever the earlier ones
+// said, on hashes of one length.
+func (l *Library) authenticate(ctx context.Context, r *SourceRequest) (*stored, string, error) {
+	var ticket *stored
+	if isRecordingID(r.User) {
+		var err error
+		ticket, err = l.freshRecording(ctx, r.User)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, "", err
+		}
+	}
+	user, password := sha256.Sum256([]byte(r.User)), sha256.Sum256([]byte(r.Password))
+	account, known := "", 0
+	for i := range l.sources {
+		source := &l.sources[i]
+		same := subtle.ConstantTimeCompare(user[:], source.user[:]) &
+			subtle.ConstantTimeCompare(password[:], source.password[:])
+		if same == 1 && known == 0 {
+			account, known = source.account, 1
+		}
+	}
+	var hash [sha256.Size]byte // no password hashes to zeros
+	if ticket != nil {
+		copy(hash[:], ticket.tokenHash)
+	}
+	if subtle.ConstantTimeCompare(password[:], hash[:]) == 1 {
+		return ticket, "", l.checkTicket(ticket, r.Mount)
+	}
+	if known == 1 {
+		return nil, account, nil
+	}
+	return nil, "", fmt.Errorf("source on %s: %w", shown(r.Mount), ErrUnauthorized)
+}
+
+func (l *Library) checkTicket(t *stored, mount string) error {
+	switch {
+	case t.State == StateDiscarded:
+		return fmt.Errorf("recording %s was discarded: %w", t.ID, ErrUnauthorized)
+	case t.expired(time.Now()): // also freshRecording's answer
+		return fmt.Errorf("ticket of recording %s has expired: %w", t.ID, ErrUnauthorized)
+	case mount != t.Name:
+		return fmt.Errorf("mount %s, ticket is for %q: %w", shown(mount), t.Name, ErrNotFound)
+	case t.State != StateWaiting:
+		return fmt.Errorf("recording %s is %s: %w", t.ID, t.State, ErrTicketUsed)
+	}
+	return nil
+}
+
+// newSourceRecording is the recording of a source without a ticket: it is
+// named, and stored, as its mount.
+func (l *Library) newSourceRecording(s *stored, account, mount string) error {
+	if err := CheckID(mount); err != nil {
+		return err
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	*s = stored{
+		Recording: Recording{
+			ID: newRecordingID(now), Account: account, Name: mount, StoreAs: mount,
+			State: StateWaiting, Created: now,
+		},
+		configured: true,
+	}
+	return nil
+}
+
+// enter reserves a place among this node's live sources before the claim is
+// committed, so that the periodic pass does not take the recording for one
+// that was left behind.
+func (l *Library) enter(id string) (*Session, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return nil, fmt.Errorf("shutting down: %w", ErrUnavailable)
+	case l.sessions[id] != nil:
+		return nil, fmt.Errorf("recording %s: %w", id, ErrTicketUsed)
+	case len(l.sessions) >= l.cfg.SourcesMax:
+		return nil, fmt.Errorf("%d sources are live on this node: %w", len(l.sessions), ErrLimit)
+	}
+	// Its blob begins while the claim is being committed.
+	s := newSession(l, id)
+	l.sessions[id] = s
+	l.metrics.live.Inc()
+	return s, nil
+}
+
+func (l *Library) leave(s *Session) {
+	s.live.Drop() // of a sealed one: nothing
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sessions[s.id] == s {
+		delete(l.sessions, s.id)
+		l.metrics.live.Dec()
+	}
+}
+
+// session is the live session of a recording on this node, or nil.
+func (l *Library) session(id string) *Session {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sessions[id]
+}
+
+// begin commits that the recording is live, in one step: of two sources with
+// one ticket the second finds another revision.
+func (l *Library) begin(ctx context.Context, s *stored, blob blobstore.ID, r *SourceRequest) error {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	s.State, s.Blob, s.Node = StateLive, blob, l.deps.NodeID
+	s.ContentType, s.ICY, s.Started = shortened(r.ContentType), boundedICY(r.ICY), &now
+
+	var c change
+	c.putRecording(s)
+	c.put(activeKey(s.ID), encodeText(""))
+	c.put(nameKey(s.Account, s.Name, s.ID), encodeText(""))
+	c.put(blobstore.RefKey(blob, recordingKey(s.ID)), encodeText(""))
+	if s.configured {
+		c.put(ownerKey(s.Account, s.ID), encodeText(""))
+		if err := l.takeMount(ctx, &c, s); err != nil {
+			return err
+		}
+	}
+	txn, err := c.done()
+	if err != nil {
+		return err
+	}
+	s.Revision, err = l.catalog.Commit(ctx, txn)
+	if errors.Is(err, blobstore.ErrConflict) {
+		if s.configured {
+			return ErrMountInUse
+		}
+		return ErrTicketUsed
+	}
+	return err
+}
+
+// takeMount makes s the one source of its mount. A holder whose source is not
+// there any more, though its recording may not be sealed yet, gives way.
+func (l *Library) takeMount(ctx context.Context, c *change, s *stored) error {
+	key := liveKey(s.Account, s.Name)
+	row, err := l.catalog.Get(ctx, key)
+	if err != nil && !errors.Is(err, blobstore.ErrNotFound) {
+		return fmt.Errorf("mount %s: %w", s.Name, err)
+	}
+	if err == nil {
+		id, err := decodeText(row.Value)
+		if err != nil {
+			return err
+		}
+		holder, err := l.recording(ctx, id)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if err == nil && holder.State == StateLive && !l.abandoned(holder) {
+			return ErrMountInUse
+		}
+	}
+	c.expect(key, row.Revision) // 0 when there was none
+	c.put(key, encodeText(s.ID))
+	return nil
+}
+
+// orphaned says whether a live recording has no source any more.
+func (l *Library) orphaned(s *stored) bool {
+	if s.Node == l.deps.NodeID {
+		return l.session(s.ID) == nil
+	}
+	return l.deps.Gone != nil && l.deps.Gone(s.Node)
+}
+
+// abandoned says whether a live recording's source has left, though its
+// session may still be at work sealing it.
+func (l *Library) abandoned(s *stored) bool {
+	if session := l.session(s.ID); session != nil {
+		return session.hasEnded()
+	}
+	return l.orphaned(s)
+}
+
+// boundedICY is what is kept of a source's headers.
+func boundedICY(icy map[string]string) map[string]string {
+	kept, size := make(map[string]string, min(len(icy), icyEntriesMax)), 0
+	for k, v := range icy {
+		k, v = strings.ToValidUTF8(k, "?"), strings.ToValidUTF8(v, "?")
+		if size += len(k) + len(v); len(kept) == icyEntriesMax || size > icyBytesMax {
+			break
+		}
+		kept[k] = v
+	}
+	return kept
+}
+
+func shortened(s string) string {
+	s = strings.ToValidUTF8(s, "?")
+	if len(s) <= TextBytesMax {
+		return s
+	}
+	s = s[:TextBytesMax]
+	for !utf8.ValidString(s) {
+		s = s[:len(s)-1]
+	}
+	return s
+}

@@ -1,0 +1,93 @@
+package library
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"strings"
+	"time"
+)
+
+// Keys of the catalog. The digit after the letter is the version of the key's
+// form. No part needs escaping: an account holds no slash, so the first slash
+// after it ends it, and no name holds a NUL, so a NUL ends a name. Thus keys
+// sort as their ids do, and no two names can make one key.
+const (
+	mediaPrefix     = "m1/" // m1/{account}/{id}: a document
+	promptPrefix    = "p1/" // p1/{account}/{prompt}/{language}/{id}: prompt index
+	recordingPrefix = "r1/" // r1/{recording id}: a recording
+	ownerPrefix     = "o1/" // o1/{account}/{recording id}: recordings of an account
+	namePrefix      = "n1/" // n1/{account}/{name} NUL {inverted recording id}: newest first
+	activePrefix    = "a1/" // a1/{recording id}: recordings that the periodic pass must look at
+	livePrefix      = "l1/" // l1/{account}/{mount}: the live source of a configured account
+	signingKey      = "k1/play"
+)
+
+func mediaKey(account, id string) string { return mediaPrefix + account + "/" + id }
+
+func promptKeyPrefix(account, prompt, language string) string {
+	return promptPrefix + account + "/" + prompt + "/" + language + "/"
+}
+
+func promptKey(d *Document) string {
+	return promptKeyPrefix(d.Account, d.Prompt, d.Language) + d.ID
+}
+
+func recordingKey(id string) string { return recordingPrefix + id }
+
+func ownerKey(account, id string) string { return ownerPrefix + account + "/" + id }
+
+func activeKey(id string) string { return activePrefix + id }
+
+func liveKey(account, mount string) string { return livePrefix + account + "/" + mount }
+
+func nameKeyPrefix(account, name string) string { return namePrefix + account + "/" + name + "\x00" }
+
+// nameKey sorts a name's recordings newest first, so that finding the newest
+// is reading one row.
+func nameKey(account, name, id string) string {
+	return nameKeyPrefix(account, name) + invertID(id)
+}
+
+// Recording ids are 48 bits of milliseconds and 80 random bits in 26 base-32
+// digits: they sort by their time, cannot be guessed, and every digit passes
+// libshout unescaped.
+const (
+	idAlphabet       = "0123456789abcdefghjkmnpqrstvwxyz"
+	recordingIDBytes = 26
+)
+
+func newRecordingID(now time.Time) string {
+	var raw [16]byte
+	binary.BigEndian.PutUint64(raw[:8], uint64(now.UnixMilli())<<16) //nolint:gosec // the clock is after 1970
+	_, _ = rand.Read(raw[6:])                                        // never fails, see crypto/rand.Read
+	hi, lo := binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:])
+	var out [recordingIDBytes]byte
+	for i := len(out) - 1; i >= 0; i-- {
+		out[i] = idAlphabet[lo&31]
+		lo = lo>>5 | hi<<59
+		hi >>= 5
+	}
+	return string(out[:])
+}
+
+// isRecordingID says whether the text has the form of a recording id.
+func isRecordingID(s string) bool {
+	if len(s) != recordingIDBytes {
+		return false
+	}
+	for i := range len(s) {
+		if strings.IndexByte(idAlphabet, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// invertID maps ids so that later ones sort first. It is its own inverse.
+func invertID(id string) string {
+	out := make([]byte, len(id))
+	for i := range out {
+		out[i] = idAlphabet[31-strings.IndexByte(idAlphabet, id[i])&31]
+	}
+	return string(out)
+}

@@ -1,0 +1,166 @@
+package library
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"carillon/blobstore"
+)
+
+// Defaults of Config.
+const (
+	// UploadBytesMaxDefault is an hour of CD sound, and some.
+	UploadBytesMaxDefault = 1 << 30
+	// RecordingBytesMaxDefault is three days of a call at 16 kbit/s.
+	RecordingBytesMaxDefault = 512 << 20
+	// TicketTTLDefault is long enough for a caller to be queued first.
+	TicketTTLDefault = 10 * time.Minute
+	// PlayTTLDefault is how long one lookup's URL stays the same; it is good
+	// for that long again.
+	PlayTTLDefault = time.Hour
+	// DefaultLanguageDefault is Kazoo's.
+	DefaultLanguageDefault = "en-us"
+	// SourcesMaxDefault is four times the load that we measure with.
+	SourcesMaxDefault = 4096
+)
+
+// closeWait bounds how long Close waits for recordings to be sealed. What is
+// not sealed then is sealed when the node starts again.
+const closeWait = 10 * time.Second
+
+var _ Service = (*Library)(nil)
+
+// Library knows all media of the cluster as this node sees them. Its methods
+// may be called concurrently.
+type Library struct {
+	cfg     Config
+	deps    Deps
+	key     []byte
+	writer  blobstore.Writer
+	shelf   blobstore.Shelf
+	catalog blobstore.Catalog
+	log     *slog.Logger
+	metrics *metrics
+	cache   *documentCache
+	buffers *blobstore.Buffers
+	flusher *blobstore.Flusher
+	sources []sourceHash
+
+	jobs    chan func(context.Context) // to dispatch
+	stop    context.CancelFunc         // ends all that runs in the background
+	running sync.WaitGroup
+	closing sync.Once
+
+	mu       sync.Mutex // guards the two below
+	sessions map[string]*Session
+	closed   bool
+}
+
+// sourceHash is a configured account as it is compared: hashes have one
+// length, so that comparing takes one time.
+type sourceHash struct {
+	user, password [sha256.Size]byte
+	account        string
+}
+
+// Open makes a Library over the parts in deps. When no key is configured it
+// waits, as long as ctx allows, for a majority to agree on one. Recordings that
+// a former life of this node left live are sealed in the background.
+func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
+	l := &Library{
+		cfg: withDefaults(cfg), deps: deps,
+		writer: deps.Writer, shelf: deps.Shelf, catalog: deps.Catalog,
+		log:      deps.Log.With("component", "library"),
+		cache:    newDocumentCache(),
+		buffers:  blobstore.NewBuffers(),
+		jobs:     make(chan func(context.Context)),
+		sessions: make(map[string]*Session),
+	}
+	for _, s := range cfg.Sources {
+		if err := CheckAccount(s.Account); err != nil {
+			return nil, fmt.Errorf("source account %s: %w", shown(s.User), err)
+		}
+		l.sources = append(l.sources, sourceHash{
+			sha256.Sum256([]byte(s.User)), sha256.Sum256([]byte(s.Password)), s.Account,
+		})
+	}
+	var err error
+	if l.key, err = openKey(ctx, cfg.Key, deps.Catalog); err != nil {
+		return nil, err
+	}
+	if l.metrics, err = newMetrics(deps.Metrics); err != nil {
+		return nil, err
+	}
+	l.flusher = blobstore.OpenFlusher(0)
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l.stop = stop
+	l.running.Go(func() { l.dispatch(work) })
+	l.running.Go(func() { l.tend(work) })
+	return l, nil
+}
+
+// dispatch runs jobs with a context that lives as long as the library: a
+// recording is sealed also when its source, and the request that it came by,
+// are long gone.
+func (l *Library) dispatch(ctx context.Context) {
+	for {
+		select {
+		case job := <-l.jobs:
+			l.running.Go(func() { job(ctx) })
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func withDefaults(cfg Config) Config {
+	cfg.UploadBytesMax = cmp.Or(cfg.UploadBytesMax, UploadBytesMaxDefault)
+	cfg.RecordingBytesMax = cmp.Or(cfg.RecordingBytesMax, RecordingBytesMaxDefault)
+	cfg.TicketTTL = cmp.Or(cfg.TicketTTL, TicketTTLDefault)
+	cfg.PlayTTL = cmp.Or(cfg.PlayTTL, PlayTTLDefault)
+	cfg.DefaultLanguage = strings.ToLower(cmp.Or(cfg.DefaultLanguage, DefaultLanguageDefault))
+	cfg.SourcesMax = cmp.Or(cfg.SourcesMax, SourcesMaxDefault)
+	cfg.HTTPURL = strings.TrimRight(cfg.HTTPURL, "/")
+	return cfg
+}
+
+// Close ends the sessions that the doors left and waits until all recordings
+// are sealed, at most closeWait, and until everything that runs in the
+// background has ended.
+func (l *Library) Close() error {
+	var err error
+	l.closing.Do(func() {
+		l.mu.Lock()
+		l.closed = true
+		left := make([]*Session, 0, len(l.sessions))
+		for _, s := range l.sessions {
+			left = append(left, s)
+		}
+		l.mu.Unlock()
+		for _, s := range left {
+			s.end(EndedCut) // all of them at once
+		}
+		patience := time.NewTimer(closeWait)
+		defer patience.Stop()
+	wait:
+		for _, s := range left {
+			select {
+			case <-s.settled:
+			case <-patience.C:
+				l.log.Warn("recordings are left for the next start")
+				break wait
+			}
+		}
+		l.stop()
+		l.running.Wait()
+		err = l.flusher.Close()
+		l.metrics.unregister(l.deps.Metrics)
+	})
+	return err
+}

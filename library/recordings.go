@@ -1,0 +1,310 @@
+package library
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"carillon/audio"
+	"carillon/blobstore"
+)
+
+const (
+	// ticketTTLMax bounds the wait for a source: a ticket is made when a call
+	// is about to be recorded, and the longest calls are a day.
+	ticketTTLMax = 24 * time.Hour
+	// ticketTokenBytes of randomness make a ticket's password.
+	ticketTokenBytes = 24
+	// icyEntriesMax and icyBytesMax bound what is kept of a source's headers.
+	// More is left out and not refused: the audio matters, the headers do not.
+	icyEntriesMax = 32
+	icyBytesMax   = 4 << 10
+)
+
+// CreateRecording makes a ticket.
+func (l *Library) CreateRecording(ctx context.Context, r RecordingRequest) (Recording, error) {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	id := newRecordingID(now)
+	switch {
+	case r.Name == "":
+		r.Name = id + audio.FormatMP3.Ext()
+	case !hasExt(r.Name):
+		r.Name += audio.FormatMP3.Ext()
+	}
+	ttl, err := l.checkRequest(&r)
+	if err != nil {
+		return Recording{}, err
+	}
+	secret := make([]byte, ticketTokenBytes)
+	_, _ = rand.Read(secret) // never fails, see crypto/rand.Read
+	token := base64.RawURLEncoding.EncodeToString(secret)
+	hash := sha256.Sum256([]byte(token))
+	expires := now.Add(ttl)
+	s := stored{
+		Recording: Recording{
+			ID: id, Account: r.Account, Name: r.Name, State: StateWaiting, StoreAs: r.StoreAs,
+			Metadata: r.Metadata, Created: now, Expires: &expires,
+		},
+		tokenHash: hash[:],
+	}
+	var c change
+	c.putRecording(&s)
+	c.put(ownerKey(s.Account, id), encodeText(""))
+	c.put(activeKey(id), encodeText(""))
+	txn, err := c.done()
+	if err != nil {
+		return Recording{}, err
+	}
+	if s.Revision, err = l.catalog.Commit(ctx, txn); err != nil {
+		return Recording{}, fmt.Errorf("create recording: %w", err)
+	}
+	s.Token = token
+	return s.Recording, nil
+}
+
+func (l *Library) checkRequest(r *RecordingRequest) (time.Duration, error) {
+	err := errors.Join(CheckAccount(r.Account), checkRecordingName(r.Name), checkMetadata(r.Metadata))
+	if r.StoreAs != "" {
+		err = errors.Join(err, CheckID(r.StoreAs))
+	}
+	if err != nil {
+		return 0, err
+	}
+	if r.TTLSeconds < 0 || r.TTLSeconds > int(ticketTTLMax/time.Second) {
+		return 0, fmt.Errorf("ttl_seconds %d, want 0 to %d: %w",
+			r.TTLSeconds, int(ticketTTLMax/time.Second), ErrBadRequest)
+	}
+	if r.TTLSeconds == 0 {
+		return l.cfg.TicketTTL, nil
+	}
+	return time.Duration(r.TTLSeconds) * time.Second, nil
+}
+
+// RecordURL is the shout:// URL for a ticket (the Token must be set). It holds
+// only characters that libshout leaves alone (freeswitch-wire.md 2.3): ids and
+// tokens are made of them, and names are checked.
+func (l *Library) RecordURL(r Recording) string {
+	return "shout://" + r.ID + ":" + r.Token + "@" + l.cfg.ShoutHost + "/" + r.Name
+}
+
+// Recording returns a recording; of a live one with its present size.
+func (l *Library) Recording(ctx context.Context, id string) (Recording, error) {
+	s, err := l.freshRecording(ctx, id)
+	if err != nil {
+		return Recording{}, err
+	}
+	if s.State == StateLive && !l.measure(&s.Recording) {
+		// Another node's: our own copy of the blob is a tick behind.
+		if info, err := l.shelf.Stat(ctx, s.Blob); err == nil {
+			s.Size = info.Size
+		}
+	}
+	return s.Recording, nil
+}
+
+// freshRecording reads a recording after a miss again with the leader's word.
+// A ticket that expired unused is not there any more.
+func (l *Library) freshRecording(ctx context.Context, id string) (*stored, error) {
+	if !isRecordingID(id) {
+		return nil, fmt.Errorf("recording %s: %w", shown(id), ErrNotFound)
+	}
+	var s *stored
+	err := l.read(ctx, Fresh, func() (err error) {
+		s, err = l.recording(ctx, id)
+		return err
+	})
+	if err == nil && s.expired(time.Now()) {
+		return nil, fmt.Errorf("recording %s has expired: %w", id, ErrNotFound)
+	}
+	return s, err
+}
+
+func (s *stored) expired(now time.Time) bool {
+	return s.State == StateWaiting && s.Expires != nil && !now.Before(*s.Expires)
+}
+
+// ListRecordings returns the recordings of an account ("" for all) in the
+// order of their ids.
+func (l *Library) ListRecordings(
+	ctx context.Context, account, after string, limit int,
+) (found []Recording, next string, err error) {
+	prefix := recordingPrefix
+	if account != "" {
+		if err := CheckAccount(account); err != nil {
+			return nil, "", err
+		}
+		prefix = ownerKey(account, "")
+	}
+	if limit, err = pageLimit(limit); err != nil {
+		return nil, "", err
+	}
+	from := ""
+	if after != "" {
+		if !isRecordingID(after) {
+			return nil, "", fmt.Errorf("after %s is no recording id: %w", shown(after), ErrBadRequest)
+		}
+		from = prefix + after
+	}
+	now, rows, last := time.Now(), 0, ""
+	found = []Recording{}
+	for row, err := range l.catalog.Scan(ctx, prefix, from) {
+		if err != nil {
+			return nil, "", fmt.Errorf("list recordings: %w", err)
+		}
+		if len(found) == limit || rows == scanRowsMax {
+			return found, last, nil
+		}
+		rows++
+		last = row.Key[len(prefix):]
+		s, err := l.listed(ctx, last, row)
+		switch {
+		case errors.Is(err, ErrNotFound): // went between the two reads
+		case err != nil:
+			return nil, "", err
+		case !s.expired(now):
+			l.measure(&s.Recording)
+			found = append(found, s.Recording)
+		}
+	}
+	return found, "", nil
+}
+
+// listed is the recording that a row of either index stands for.
+func (l *Library) listed(ctx context.Context, id string, row blobstore.Row) (*stored, error) {
+	if row.Key != recordingKey(id) {
+		return l.recording(ctx, id)
+	}
+	s, err := decodeRecording(id, row)
+	return &s, err
+}
+
+// StoreRecording makes the sealed recording the item {account}/{id} without
+// moving bytes, in one commit. Again for the same item it returns the item.
+func (l *Library) StoreRecording(ctx context.Context, recordingID, account, id string) (Document, error) {
+	if err := checkItem(account, id); err != nil {
+		return Document{}, err
+	}
+	var d *Document
+	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
+		s, err := l.freshRecording(ctx, recordingID)
+		if err != nil {
+			return blobstore.Txn{}, err
+		}
+		if s.State == StateStored && s.ItemAccount == account && s.Item == id {
+			if d, err = l.itemOf(ctx, s); err == nil {
+				err = errDone
+			}
+			return blobstore.Txn{}, err
+		}
+		if s.State != StateSealed && s.State != StateTruncated {
+			return blobstore.Txn{}, fmt.Errorf("recording %s is %s: %w", s.ID, s.State, ErrState)
+		}
+		if s.Audio == nil || s.Size == 0 {
+			return blobstore.Txn{}, fmt.Errorf("recording %s holds no audio: %w", s.ID, ErrUnsupportedMedia)
+		}
+		var c change
+		if d, err = l.storeInto(ctx, &c, s, account, id); err != nil {
+			return blobstore.Txn{}, err
+		}
+		c.putRecording(s)
+		return c.done()
+	})
+	if errors.Is(err, errDone) {
+		return *d, nil
+	}
+	if err != nil {
+		return Document{}, fmt.Errorf("store recording %s: %w", recordingID, err)
+	}
+	d.Revision = revision
+	return *d, nil
+}
+
+// errDone ends a commit that finds its work done already.
+var errDone = errors.New("nothing to commit")
+
+// storeInto turns s into a stored recording and adds its item to the change.
+// The sound's reference moves from the recording to the item, so that deleting
+// the item frees it.
+func (l *Library) storeInto(ctx context.Context, c *change, s *stored, account, id string) (*Document, error) {
+	before, err := l.current(ctx, account, id)
+	if err != nil {
+		return nil, err
+	}
+	d := Document{
+		Account: account, ID: id, Blob: s.Blob, Size: s.Size, SHA256: s.SHA256,
+		ContentType: s.Audio.Format.ContentType(), Audio: *s.Audio, DurationMS: s.DurationMS,
+		Source: sourceRecording, Truncated: s.truncated || s.Audio.Truncated, Metadata: s.Metadata,
+	}
+	// FreeSWITCH sends RECORD_TITLE here, or this text for none.
+	if title := s.ICY["ice-name"]; title != "no name" && checkTexts(title) == nil {
+		d.Name = title
+	}
+	l.inherit(&d, before)
+	c.replaceDocument(before, &d)
+	c.remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
+	s.State, s.ItemAccount, s.Item = StateStored, account, id
+	return &d, nil
+}
+
+// DiscardRecording ends and frees a recording in any state but stored. Again
+// it is success.
+func (l *Library) DiscardRecording(ctx context.Context, recordingID string) error {
+	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
+		s, err := l.freshRecording(ctx, recordingID)
+		if err != nil {
+			return blobstore.Txn{}, err
+		}
+		switch s.State {
+		case StateStored:
+			return blobstore.Txn{}, fmt.Errorf("recording %s is %s: %w", s.ID, s.State, ErrState)
+		case StateDiscarded:
+			return blobstore.Txn{}, errDone
+		case StateWaiting, StateLive, StateSealed, StateTruncated:
+		}
+		var c change
+		if err := l.releaseMount(ctx, &c, s); err != nil {
+			return blobstore.Txn{}, err
+		}
+		if !s.Blob.IsZero() {
+			c.remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
+			c.remove(nameKey(s.Account, s.Name, s.ID))
+		}
+		if s.Ended == nil {
+			now := time.Now().UTC().Truncate(time.Millisecond)
+			s.Ended = &now
+		}
+		s.State = StateDiscarded
+		c.putRecording(s)
+		c.put(activeKey(s.ID), encodeText("")) // the periodic pass forgets it later
+		return c.done()
+	})
+	if err != nil && !errors.Is(err, errDone) {
+		return fmt.Errorf("discard recording %s: %w", recordingID, err)
+	}
+	return nil
+}
+
+// releaseMount frees the mount of a configured account that s is live on.
+func (l *Library) releaseMount(ctx context.Context, c *change, s *stored) error {
+	if !s.configured || s.State != StateLive {
+		return nil
+	}
+	key := liveKey(s.Account, s.Name)
+	row, err := l.catalog.Get(ctx, key)
+	if errors.Is(err, blobstore.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", s.Name, err)
+	}
+	if holder, err := decodeText(row.Value); err != nil || holder != s.ID {
+		return err // another source has taken it over
+	}
+	c.expect(key, row.Revision)
+	c.remove(key)
+	return nil
+}

@@ -1,0 +1,201 @@
+package library
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"carillon/audio"
+	"carillon/blobstore"
+)
+
+// rowVersion is the first byte of every value the library writes. A value with
+// another one was written by a later release and is blobstore.ErrFormat.
+const rowVersion = 1
+
+// documentRow is a Document as it lies in the catalog: account and id are in
+// the key, the revision is the row's. The JSON names are a format; golden
+// files keep them.
+type documentRow struct {
+	Blob        string            `json:"b"`
+	Size        int64             `json:"n"`
+	SHA256      string            `json:"h"`
+	ContentType string            `json:"t"`
+	Audio       audio.Info        `json:"a"`
+	Name        string            `json:"nm,omitempty"`
+	Description string            `json:"ds,omitempty"`
+	Language    string            `json:"l,omitempty"`
+	Prompt      string            `json:"p,omitempty"`
+	Source      string            `json:"s"`
+	Truncated   bool              `json:"x,omitempty"`
+	Metadata    map[string]string `json:"m,omitempty"`
+	CreatedMS   int64             `json:"c"`
+	ModifiedMS  int64             `json:"u"`
+}
+
+func encodeDocument(d *Document) ([]byte, error) {
+	return encodeRow(documentRow{
+		Blob: d.Blob.String(), Size: d.Size, SHA256: d.SHA256, ContentType: d.ContentType, Audio: d.Audio,
+		Name: d.Name, Description: d.Description, Language: d.Language, Prompt: d.Prompt, Source: d.Source,
+		Truncated: d.Truncated, Metadata: d.Metadata,
+		CreatedMS: d.Created.UnixMilli(), ModifiedMS: d.Modified.UnixMilli(),
+	})
+}
+
+func decodeDocument(account, id string, row blobstore.Row) (Document, error) {
+	var r documentRow
+	if err := decodeRow(row.Value, &r); err != nil {
+		return Document{}, fmt.Errorf("document %s/%s: %w", account, id, err)
+	}
+	blob, err := blobstore.ParseID(r.Blob)
+	if err != nil {
+		return Document{}, fmt.Errorf("document %s/%s: %w", account, id, err)
+	}
+	return Document{
+		Account: account, ID: id, Revision: row.Revision,
+		Blob: blob, Size: r.Size, SHA256: r.SHA256, ContentType: r.ContentType,
+		Audio: r.Audio, DurationMS: r.Audio.Duration().Milliseconds(),
+		Name: r.Name, Description: r.Description, Language: r.Language, Prompt: r.Prompt,
+		Source: r.Source, Truncated: r.Truncated, Metadata: r.Metadata,
+		Created: fromMS(r.CreatedMS), Modified: fromMS(r.ModifiedMS),
+	}, nil
+}
+
+// recordingRow is a Recording as it lies in the catalog.
+type recordingRow struct {
+	Account     string            `json:"ac"`
+	Name        string            `json:"nm"`
+	State       State             `json:"st"`
+	TokenHash   string            `json:"th,omitempty"` // hex of the SHA-256; the token itself is never kept
+	Configured  bool              `json:"cf,omitempty"` // by a source account: holds a live row
+	Blob        string            `json:"b,omitempty"`
+	Node        string            `json:"nd,omitempty"`
+	ContentType string            `json:"t,omitempty"`
+	Size        int64             `json:"n,omitempty"`
+	SHA256      string            `json:"h,omitempty"`
+	Audio       *audio.Info       `json:"a,omitempty"`
+	Truncated   bool              `json:"x,omitempty"`
+	Metadata    map[string]string `json:"m,omitempty"`
+	ICY         map[string]string `json:"i,omitempty"`
+	StoreAs     string            `json:"sa,omitempty"`
+	ItemAccount string            `json:"ia,omitempty"`
+	Item        string            `json:"it,omitempty"`
+	CreatedMS   int64             `json:"c"`
+	StartedMS   int64             `json:"s,omitempty"`
+	EndedMS     int64             `json:"e,omitempty"`
+	ExpiresMS   int64             `json:"ex,omitempty"`
+}
+
+// stored is a recording together with what only the library may see of it.
+type stored struct {
+	Recording
+	tokenHash  []byte // nil: no ticket
+	configured bool
+	truncated  bool // survives the state stored
+}
+
+func encodeRecording(s *stored) ([]byte, error) {
+	r := recordingRow{
+		Account: s.Account, Name: s.Name, State: s.State,
+		TokenHash: hex.EncodeToString(s.tokenHash), Configured: s.configured,
+		Node: s.Node, ContentType: s.ContentType, Size: s.Size, SHA256: s.SHA256, Audio: s.Audio,
+		Truncated: s.truncated, Metadata: s.Metadata, ICY: s.ICY, StoreAs: s.StoreAs,
+		ItemAccount: s.ItemAccount, Item: s.Item,
+		CreatedMS: s.Created.UnixMilli(), StartedMS: toMS(s.Started), EndedMS: toMS(s.Ended),
+		ExpiresMS: toMS(s.Expires),
+	}
+	if !s.Blob.IsZero() {
+		r.Blob = s.Blob.String()
+	}
+	return encodeRow(r)
+}
+
+func decodeRecording(id string, row blobstore.Row) (stored, error) {
+	var r recordingRow
+	if err := decodeRow(row.Value, &r); err != nil {
+		return stored{}, fmt.Errorf("recording %s: %w", id, err)
+	}
+	s := stored{
+		Recording: Recording{
+			ID: id, Account: r.Account, Name: r.Name, State: r.State, Revision: row.Revision,
+			Node: r.Node, ContentType: r.ContentType, Size: r.Size, SHA256: r.SHA256, Audio: r.Audio,
+			Metadata: r.Metadata, ICY: r.ICY, StoreAs: r.StoreAs, ItemAccount: r.ItemAccount, Item: r.Item,
+			Created: fromMS(r.CreatedMS), Started: fromMSPtr(r.StartedMS), Ended: fromMSPtr(r.EndedMS),
+			Expires: fromMSPtr(r.ExpiresMS),
+		},
+		configured: r.Configured,
+		truncated:  r.Truncated,
+	}
+	if r.Audio != nil {
+		s.DurationMS = r.Audio.Duration().Milliseconds()
+	}
+	var err error
+	if r.Blob != "" {
+		if s.Blob, err = blobstore.ParseID(r.Blob); err != nil {
+			return stored{}, fmt.Errorf("recording %s: %w", id, err)
+		}
+	}
+	if s.tokenHash, err = hex.DecodeString(r.TokenHash); err != nil {
+		return stored{}, fmt.Errorf("recording %s: token hash: %w", id, blobstore.ErrCorrupt)
+	}
+	return s, nil
+}
+
+// encodeText is the value of index rows: the version byte and the text.
+func encodeText(text string) []byte { return append([]byte{rowVersion}, text...) }
+
+func decodeText(value []byte) (string, error) {
+	body, err := rowBody(value)
+	return string(body), err
+}
+
+func encodeRow(v any) ([]byte, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode row: %w", err)
+	}
+	value := append([]byte{rowVersion}, body...)
+	if len(value) > blobstore.RowBytesMax {
+		return nil, fmt.Errorf("row of %d bytes: %w", len(value), blobstore.ErrTooLarge)
+	}
+	return value, nil
+}
+
+func decodeRow(value []byte, into any) error {
+	body, err := rowBody(value)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("decode row: %w: %w", blobstore.ErrCorrupt, err)
+	}
+	return nil
+}
+
+func rowBody(value []byte) ([]byte, error) {
+	if len(value) == 0 {
+		return nil, fmt.Errorf("empty row: %w", blobstore.ErrCorrupt)
+	}
+	if value[0] != rowVersion {
+		return nil, fmt.Errorf("row version %d: %w", value[0], blobstore.ErrFormat)
+	}
+	return value[1:], nil
+}
+
+func toMS(t *time.Time) int64 {
+	if t == nil {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMS(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+func fromMSPtr(ms int64) *time.Time {
+	if ms == 0 {
+		return nil
+	}
+	t := fromMS(ms)
+	return &t
+}

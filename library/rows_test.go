@@ -1,0 +1,170 @@
+package library
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"carillon/audio"
+	"carillon/blobstore"
+)
+
+func refKeyOf(d *Document) string {
+	return blobstore.RefKey(d.Blob, mediaKey(d.Account, d.ID))
+}
+
+func sampleDocument() Document {
+	return Document{
+		Account: "acme", ID: "en-us/vm-hello.mp3", Revision: 42,
+		Blob: blobstore.ID{1, 2, 3, 15: 9}, Size: 864, SHA256: blobstore.Digest{7}.String(),
+		ContentType: "audio/mpeg",
+		Audio: audio.Info{
+			Format: audio.FormatMP3, Codec: "mp3_mpeg25_layer3", SampleRate: 8000, Channels: 1,
+			BitRate: 16000, Samples: 3456, Frames: 6, VBR: true, Truncated: true, GarbageBytes: 3,
+		},
+		DurationMS: 432, Name: "Hello", Description: "Grüße", Language: "en-us", Prompt: "vm-hello",
+		Source: sourceUpload, Truncated: true, Metadata: map[string]string{"a": "b", "c": ""},
+		Created:  time.UnixMilli(1_700_000_000_123).UTC(),
+		Modified: time.UnixMilli(1_700_000_001_456).UTC(),
+	}
+}
+
+func sampleRecording() stored {
+	started, ended := time.UnixMilli(1_700_000_002_000).UTC(), time.UnixMilli(1_700_000_003_000).UTC()
+	expires := time.UnixMilli(1_700_000_600_000).UTC()
+	info := sampleDocument().Audio
+	return stored{
+		Recording: Recording{
+			ID: "01hf7yat3bzzzzzzzzzzzzzzzz", Account: "acme", Name: "greeting.mp3", State: StateStored, Revision: 7,
+			Blob: blobstore.ID{4}, Node: "node-1", ContentType: "audio/mpeg", Size: 864,
+			SHA256: blobstore.Digest{7}.String(), Audio: &info, DurationMS: 432,
+			Metadata: map[string]string{"call": "1"}, ICY: map[string]string{"ice-name": "no name"},
+			StoreAs: "vm/1.mp3", ItemAccount: "acme", Item: "vm/1.mp3",
+			Created: time.UnixMilli(1_700_000_000_123).UTC(), Started: &started, Ended: &ended, Expires: &expires,
+		},
+		tokenHash: bytes.Repeat([]byte{0xab}, 32), configured: true, truncated: true,
+	}
+}
+
+// golden compares with a file under testdata that is only written when the
+// environment asks for it: rows are read back by every later release.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if os.Getenv("CARILLON_WRITE_GOLDEN") != "" {
+		if err := os.WriteFile(path, got, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path) //nolint:gosec // our own testdata
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: the format has changed\n got %q\nwant %q", path, got, want)
+	}
+}
+
+// TestRowFormats: values are what they were in the first release, and come
+// back whole.
+func TestRowFormats(t *testing.T) {
+	t.Parallel()
+	d := sampleDocument()
+	value, err := encodeDocument(&d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "document-1.row", value)
+	back, err := decodeDocument(d.Account, d.ID, blobstore.Row{Value: value, Revision: d.Revision})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(d, back); diff != "" {
+		t.Errorf("document came back changed:\n%s", diff)
+	}
+
+	r := sampleRecording()
+	if value, err = encodeRecording(&r); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "recording-1.row", value)
+	rec, err := decodeRecording(r.ID, blobstore.Row{Value: value, Revision: r.Revision})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(r, rec, cmp.AllowUnexported(stored{})); diff != "" {
+		t.Errorf("recording came back changed:\n%s", diff)
+	}
+	golden(t, "text-1.row", encodeText("01hf7yat3bzzzzzzzzzzzzzzzz"))
+}
+
+// TestRowVersions: what a later release wrote is refused, not misread.
+func TestRowVersions(t *testing.T) {
+	t.Parallel()
+	d := sampleDocument()
+	value, err := encodeDocument(&d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value[0]++
+	if _, err := decodeDocument("a", "b", blobstore.Row{Value: value}); !errors.Is(err, blobstore.ErrFormat) {
+		t.Errorf("version 2: %v, want ErrFormat", err)
+	}
+	for _, bad := range []string{"", "\x01", "\x01{", "\x01{}", `` + "\x01" + `{"b":"zz"}`} {
+		if _, err := decodeDocument("a", "b", blobstore.Row{Value: []byte(bad)}); err == nil {
+			t.Errorf("document %q was decoded", bad)
+		}
+	}
+}
+
+// TestRowBounds: the largest document that passes the checks fits into a row,
+// also when JSON escapes every byte of it.
+func TestRowBounds(t *testing.T) {
+	t.Parallel()
+	d := sampleDocument()
+	text := string(bytes.Repeat([]byte("<"), TextBytesMax))
+	d.Name, d.Description = text, text
+	d.Metadata = map[string]string{"k": string(bytes.Repeat([]byte("\x01"), MetadataBytesMax-1))}
+	if err := errors.Join(checkTexts(d.Name, d.Description), checkMetadata(d.Metadata)); err != nil {
+		t.Fatal(err)
+	}
+	if value, err := encodeDocument(&d); err != nil {
+		t.Errorf("row of %d bytes: %v", len(value), err)
+	}
+}
+
+// FuzzDecodeRows: no value makes decoding panic, and what is decoded can be
+// encoded.
+func FuzzDecodeRows(f *testing.F) {
+	d, r := sampleDocument(), sampleRecording()
+	document, err := encodeDocument(&d)
+	if err != nil {
+		f.Fatal(err)
+	}
+	recording, err := encodeRecording(&r)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(document)
+	f.Add(recording)
+	f.Add([]byte{rowVersion})
+	f.Add([]byte("\x02{}"))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		row := blobstore.Row{Value: value, Revision: 1}
+		if d, err := decodeDocument("a", "b", row); err == nil {
+			if _, err := encodeDocument(&d); err != nil && !errors.Is(err, blobstore.ErrTooLarge) {
+				t.Fatal(err)
+			}
+		}
+		if s, err := decodeRecording("c", row); err == nil {
+			if _, err := encodeRecording(&s); err != nil && !errors.Is(err, blobstore.ErrTooLarge) {
+				t.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,131 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"carillon/audio"
+	"carillon/blobstore"
+)
+
+// outcome is what became of a live recording.
+type outcome struct {
+	totals    blobstore.Totals
+	info      *audio.Info // nil: no audio
+	truncated bool
+	ended     time.Time
+}
+
+// settle commits the end of the live recording whose blob is sealed: its
+// state, and, when it is to be stored, its item, in one step. A recording that
+// was ended by others meanwhile is left as it is.
+func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o outcome) error {
+	how := ""
+	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
+		s, err := l.recording(ctx, id)
+		if errors.Is(err, ErrNotFound) || err == nil && (s.State != StateLive || s.Blob != blob) {
+			return blobstore.Txn{}, errDone
+		}
+		if err != nil {
+			return blobstore.Txn{}, err
+		}
+		var c change
+		if err := l.releaseMount(ctx, &c, s); err != nil {
+			return blobstore.Txn{}, err
+		}
+		how = o.apply(s)
+		c.remove(activeKey(id))
+		if s.StoreAs != "" && s.Audio != nil && s.Size > 0 {
+			if _, err := l.storeInto(ctx, &c, s, s.Account, s.StoreAs); err != nil {
+				return blobstore.Txn{}, err
+			}
+		}
+		c.putRecording(s)
+		return c.done()
+	})
+	if errors.Is(err, errDone) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("settle recording %s: %w", id, err)
+	}
+	l.metrics.ended(how)
+	return nil
+}
+
+// apply writes the outcome into the recording and returns its state.
+func (o *outcome) apply(s *stored) string {
+	s.State = StateSealed
+	if o.truncated {
+		s.State = StateTruncated
+	}
+	s.truncated = o.truncated
+	ended := o.ended.UTC().Truncate(time.Millisecond)
+	s.Ended = &ended
+	s.Size, s.SHA256 = o.totals.Size, o.totals.SHA256.String()
+	if o.info != nil {
+		s.Audio, s.DurationMS = o.info, o.info.Duration().Milliseconds()
+		s.ContentType = o.info.Format.ContentType()
+	}
+	return string(s.State)
+}
+
+// recover seals what is there of a live recording whose source is gone with
+// its node, or with that node's former life.
+func (l *Library) recover(ctx context.Context, s *stored) error {
+	ctx, cancel := context.WithTimeout(ctx, settleWait)
+	defer cancel()
+	o := outcome{truncated: true, ended: time.Now()}
+	totals, err := blobstore.Reseal(ctx, l.writer, l.shelf, s.Blob)
+	switch {
+	case errors.Is(err, blobstore.ErrNotFound): // it ended before the first byte was durable
+		o.totals = blobstore.TotalsOf(nil)
+	case err != nil:
+		return fmt.Errorf("reseal recording %s: %w", s.ID, err)
+	default:
+		o.totals = totals
+		if o.info, err = l.probe(ctx, s.Blob); err != nil {
+			return fmt.Errorf("probe recording %s: %w", s.ID, err)
+		}
+	}
+	if err := l.settle(ctx, s.ID, s.Blob, o); err != nil {
+		return err
+	}
+	l.log.InfoContext(ctx, "recording was recovered", "recording_id", s.ID, "blob_id", s.Blob,
+		"node_id", s.Node, "bytes", o.totals.Size)
+	return nil
+}
+
+// dismiss ends a session whose recording is not live any more. A discarded
+// one's blob is removed at once, not by the sweep, because listeners follow it
+// and nobody will seal it.
+func (l *Library) dismiss(ctx context.Context, s *Session) error {
+	s.live.Drop()
+	r, err := l.recording(ctx, s.id)
+	if err == nil && r.State != StateDiscarded {
+		return nil // sealed by others: its blob is in use
+	}
+	l.metrics.ended("discarded")
+	return l.writer.Remove(ctx, s.blob)
+}
+
+// probe measures a blob by reading it; nil when it is no audio.
+func (l *Library) probe(ctx context.Context, blob blobstore.ID) (*audio.Info, error) {
+	r, err := l.shelf.Open(ctx, blob)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }()
+	var prober audio.Prober
+	if _, err := io.Copy(&prober, r); err != nil {
+		return nil, err
+	}
+	info, err := prober.Result()
+	if err != nil {
+		return nil, nil //nolint:nilnil,nilerr // no audio is an answer here
+	}
+	return &info, nil
+}

@@ -1,0 +1,101 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"carillon/blobstore"
+)
+
+const (
+	// passEvery is the time between two passes over the recordings that are
+	// not at rest, give or take a quarter, so that the nodes do not all try
+	// the same at once. A recording whose node died is sealed within this time
+	// of the node being called gone.
+	passEvery = 30 * time.Second
+	// passRowsMax bounds one pass; the rest comes with the next.
+	passRowsMax = 10_000
+	// recoversMax bounds how many recordings are sealed at once: after a crash
+	// under load there may be a thousand, and calls go on meanwhile.
+	recoversMax = 4
+	// discardedKept is how long a discarded recording can still be asked for.
+	discardedKept = time.Hour
+)
+
+// tend looks after the recordings that nobody else looks after: at once, and
+// then again and again.
+func (l *Library) tend(ctx context.Context) {
+	for {
+		l.pass(ctx)
+		timer := time.NewTimer(passEvery*3/4 + rand.N(passEvery/2)) //nolint:gosec // spreads load, keeps no secret
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// pass recovers what was left live, and forgets tickets that expired and
+// recordings that were discarded. Every change is conditional: when several
+// nodes try, one wins and the others find it done.
+func (l *Library) pass(ctx context.Context) {
+	var ids []string
+	for row, err := range l.catalog.Scan(ctx, activePrefix, "") {
+		if err != nil {
+			l.logPass(ctx, "", err)
+			return
+		}
+		if ids = append(ids, row.Key[len(activePrefix):]); len(ids) == passRowsMax {
+			break
+		}
+	}
+	var work errgroup.Group
+	work.SetLimit(recoversMax)
+	for _, id := range ids {
+		if ctx.Err() != nil {
+			break
+		}
+		s, err := l.recording(ctx, id)
+		switch now := time.Now(); {
+		case errors.Is(err, ErrNotFound): // went meanwhile
+		case err != nil:
+			l.logPass(ctx, id, err)
+		case s.State == StateLive && l.orphaned(s):
+			work.Go(func() error {
+				l.logPass(ctx, id, l.recover(ctx, s))
+				return nil
+			})
+		case s.expired(now), s.State == StateDiscarded && s.Ended != nil && now.Sub(*s.Ended) > discardedKept:
+			l.logPass(ctx, id, l.forget(ctx, s))
+		}
+	}
+	_ = work.Wait() // its functions return no errors
+}
+
+// forget deletes the rows of a recording that holds no sound.
+func (l *Library) forget(ctx context.Context, s *stored) error {
+	var c change
+	c.expect(recordingKey(s.ID), s.Revision)
+	c.remove(recordingKey(s.ID))
+	c.remove(ownerKey(s.Account, s.ID))
+	c.remove(activeKey(s.ID))
+	txn, err := c.done()
+	if err != nil {
+		return err
+	}
+	_, err = l.catalog.Commit(ctx, txn)
+	return err
+}
+
+func (l *Library) logPass(ctx context.Context, id string, err error) {
+	if err == nil || ctx.Err() != nil || errors.Is(err, blobstore.ErrConflict) {
+		return
+	}
+	l.log.WarnContext(ctx, "recording could not be tended", "recording_id", id, "error", err)
+}

@@ -1,0 +1,171 @@
+package library
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"carillon/blobstore"
+)
+
+// A play token is base64url of
+//
+//	version 1 · expiry (4 bytes, units of 1 s) · blob (8 bytes) ·
+//	length of account (1 byte) · account · id · tag (16 bytes)
+//
+// where blob is the first half of the blob's id and tag the first half of an
+// HMAC-SHA256 over all before it. It pins the sound and not the number of the
+// revision: a blob id is made by each write of bytes and never used again, so
+// no other sound can be played under it, while an edit of the description does
+// not break the URLs that are out.
+const (
+	tokenVersion   = 1
+	tokenHeadBytes = 1 + 4 + 8 + 1
+	tokenTagBytes  = 16
+	// tokenBytesMax bounds a token before anything is decoded.
+	tokenBytesMax = (tokenHeadBytes+AccountBytesMax+IDBytesMax+tokenTagBytes+2)/3*4 + 4
+	// signingKeyBytes is the size of a key we make: the block that SHA-256
+	// gives strength to.
+	signingKeyBytes = 32
+)
+
+type playToken struct {
+	account, id string
+	blob        [8]byte
+	expiry      time.Time
+}
+
+func (t playToken) sign(key []byte) string {
+	raw := make([]byte, 0, tokenHeadBytes+len(t.account)+len(t.id)+tokenTagBytes)
+	raw = append(raw, tokenVersion)
+	raw = binary.BigEndian.AppendUint32(raw, uint32(t.expiry.Unix())) //nolint:gosec // good until 2106
+	raw = append(raw, t.blob[:]...)
+	raw = append(raw, byte(len(t.account))) //nolint:gosec // at most AccountBytesMax
+	raw = append(raw, t.account...)
+	raw = append(raw, t.id...)
+	raw = append(raw, tokenTag(key, raw)...)
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+// parseToken checks form and signature, in constant time for the latter, and
+// not yet the expiry. It returns ErrBadToken.
+func parseToken(key []byte, text string) (playToken, error) {
+	var t playToken
+	// The decoder skips line ends; a token has one spelling.
+	if len(text) > tokenBytesMax || strings.ContainsAny(text, "\r\n") {
+		return t, fmt.Errorf("token of %d characters: %w", len(text), ErrBadToken)
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || len(raw) < tokenHeadBytes+tokenTagBytes {
+		return t, fmt.Errorf("token is malformed: %w", ErrBadToken)
+	}
+	body, tag := raw[:len(raw)-tokenTagBytes], raw[len(raw)-tokenTagBytes:]
+	if !hmac.Equal(tag, tokenTag(key, body)) {
+		return t, fmt.Errorf("token is not ours: %w", ErrBadToken)
+	}
+	n := int(body[tokenHeadBytes-1])
+	if body[0] != tokenVersion || len(body) < tokenHeadBytes+n {
+		return t, fmt.Errorf("token version %d: %w", body[0], ErrBadToken)
+	}
+	t.expiry = time.Unix(int64(binary.BigEndian.Uint32(body[1:])), 0)
+	copy(t.blob[:], body[5:])
+	t.account, t.id = string(body[tokenHeadBytes:tokenHeadBytes+n]), string(body[tokenHeadBytes+n:])
+	if err := checkItem(t.account, t.id); err != nil {
+		return t, fmt.Errorf("token names no item: %w", ErrBadToken)
+	}
+	return t, nil
+}
+
+func tokenTag(key, body []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write(body)
+	return mac.Sum(nil)[:tokenTagBytes]
+}
+
+// tokenExpiry is between one and two lives of a token from now, and the same
+// for a whole life: all lookups of an item within it give one URL, so that
+// mod_http_cache and mod_httapi, whose key is the URL, find what they have.
+func tokenExpiry(now time.Time, life time.Duration) time.Time {
+	return now.Truncate(life).Add(2 * life)
+}
+
+func (l *Library) playToken(d *Document) string {
+	t := playToken{account: d.Account, id: d.ID, expiry: tokenExpiry(time.Now(), l.cfg.PlayTTL)}
+	copy(t.blob[:], d.Blob[:])
+	return t.sign(l.key)
+}
+
+// OpenPlay checks a /play token and returns the document whose sound it pins:
+// ErrBadToken, ErrExpired, ErrNotFound, or ErrGone when other bytes have taken
+// the item's place.
+func (l *Library) OpenPlay(ctx context.Context, token string) (Document, error) {
+	t, err := parseToken(l.key, token)
+	if err != nil {
+		return Document{}, err
+	}
+	if !time.Now().Before(t.expiry) {
+		return Document{}, fmt.Errorf("play %s/%s: %w", t.account, t.id, ErrExpired)
+	}
+	d, err := l.Get(ctx, t.account, t.id, Fresh)
+	if err != nil || pins(t, &d) {
+		return d, err
+	}
+	// The lookup may have been answered by a node that is ahead of this one.
+	if d, err = l.Get(ctx, t.account, t.id, Linearizable); err != nil {
+		return Document{}, err
+	}
+	if !pins(t, &d) {
+		return Document{}, fmt.Errorf("play %s/%s: %w", t.account, t.id, ErrGone)
+	}
+	return d, nil
+}
+
+func pins(t playToken, d *Document) bool { return [8]byte(d.Blob[:8]) == t.blob }
+
+// openKey returns the configured key, or the cluster's own, which the first
+// node makes. It waits as long as ctx allows for a majority.
+func openKey(ctx context.Context, configured []byte, catalog blobstore.Catalog) ([]byte, error) {
+	if len(configured) > 0 {
+		// Derived, so that the same secret may serve other purposes.
+		return tokenKey(configured), nil
+	}
+	made := make([]byte, signingKeyBytes)
+	_, _ = rand.Read(made) // never fails, see crypto/rand.Read
+	for range commitTriesMax {
+		row, err := catalog.Get(ctx, signingKey)
+		if err == nil {
+			key, err := rowBody(row.Value)
+			if err == nil && len(key) != signingKeyBytes {
+				err = fmt.Errorf("key of %d bytes: %w", len(key), blobstore.ErrCorrupt)
+			}
+			return key, err
+		}
+		if !errors.Is(err, blobstore.ErrNotFound) {
+			return nil, fmt.Errorf("signing key: %w", err)
+		}
+		_, err = catalog.Commit(ctx, blobstore.Txn{
+			If:  []blobstore.Cond{{Key: signingKey}},
+			Put: []blobstore.Row{{Key: signingKey, Value: append([]byte{rowVersion}, made...)}},
+		})
+		if err != nil && !errors.Is(err, blobstore.ErrConflict) {
+			return nil, fmt.Errorf("make signing key: %w", err)
+		}
+		if err := catalog.Fresh(ctx); err != nil {
+			return nil, fmt.Errorf("signing key: %w", err)
+		}
+	}
+	return nil, fmt.Errorf("signing key: %w", ErrUnavailable)
+}
+
+func tokenKey(secret []byte) []byte {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte("carillon play token 1"))
+	return mac.Sum(nil)
+}
