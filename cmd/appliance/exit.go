@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"syscall"
+
+	"carillon/internal/config"
+	"carillon/library"
+)
+
+// Exit codes are part of the command line's contract: scripts and supervisors
+// decide by them. They are listed in `appliance --help`.
+const (
+	exitOK = 0
+	// exitError is everything that has no code of its own.
+	exitError = 1
+	// exitUsage is a wrong command line or configuration: trying again with
+	// the same one will fail again, so a supervisor need not.
+	exitUsage = 2
+	// exitNotFound is an item, recording or account that is not there.
+	exitNotFound = 3
+	// exitUnavailable is a node that cannot be reached or is not ready, or a
+	// cluster without a majority: trying again later may succeed.
+	exitUnavailable = 4
+	// exitDenied is a missing or wrong token.
+	exitDenied = 5
+	// exitInterrupted is what shells report after Ctrl-C: 128 + SIGINT.
+	exitInterrupted = 130
+)
+
+// exitHelp ends the help of the whole program.
+const exitHelp = `Exit codes: 0 success, 1 error, 2 wrong command line or configuration,
+3 not found, 4 node or cluster unavailable, 5 token missing or wrong, 130 interrupted.`
+
+// errUsage is wrapped by mistakes on the command line that kong cannot see.
+var errUsage = errors.New("wrong command line")
+
+// exitCode is the one place that turns an error into a code.
+func exitCode(err error) int {
+	_, network := errors.AsType[*net.OpError](err)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errUsage), errors.Is(err, config.ErrInvalid), errors.Is(err, library.ErrBadName):
+		return exitUsage
+	case errors.Is(err, library.ErrNotFound):
+		return exitNotFound
+	case errors.Is(err, library.ErrUnauthorized):
+		return exitDenied
+	case errors.Is(err, library.ErrUnavailable), errors.Is(err, syscall.ECONNREFUSED), network,
+		errors.Is(err, context.DeadlineExceeded):
+		return exitUnavailable
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	}
+	return exitError
+}

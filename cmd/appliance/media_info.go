@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"carillon/library"
+)
+
+type mediaInfoCmd struct {
+	Item item `arg:"" placeholder:"ACCOUNT/ID" help:"Item to show."`
+}
+
+// Run shows the document.
+func (c *mediaInfoCmd) Run(ctx context.Context, g *globals, tty terminal) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	doc, err := api.Info(ctx, c.Item.account, c.Item.id)
+	if err != nil {
+		return fmt.Errorf("info %s: %w", c.Item, err)
+	}
+	if g.JSON {
+		return printJSON(tty.out, doc)
+	}
+	return printDocument(tty.out, doc)
+}
+
+func printDocument(w io.Writer, doc library.Document) error {
+	rows := [][2]string{
+		{"item", doc.Account + "/" + doc.ID},
+		{"name", doc.Name},
+		{"description", doc.Description},
+		{"language", doc.Language},
+		{"prompt", doc.Prompt},
+		{"type", doc.ContentType},
+		{"size", fmt.Sprintf("%s (%d bytes)", sizeText(doc.Size), doc.Size)},
+		{"length", lengthText(doc.DurationMS)},
+		{"sound", soundText(doc)},
+		{"sha256", doc.SHA256},
+		{"revision", strconv.FormatUint(doc.Revision, 10)},
+		{"source", doc.Source},
+		{"created", doc.Created.Local().Format(time.DateTime)},
+		{"modified", doc.Modified.Local().Format(time.DateTime)},
+	}
+	for _, key := range slices.Sorted(maps.Keys(doc.Metadata)) {
+		rows = append(rows, [2]string{"meta " + key, doc.Metadata[key]})
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		if row[1] != "" {
+			_, _ = fmt.Fprintf(table, "%s\t%s\n", row[0], row[1]) // errors show at Flush
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+func soundText(doc library.Document) string {
+	a := doc.Audio
+	if a.Format == "" {
+		return ""
+	}
+	text := fmt.Sprintf("%s, %d Hz, %d channel(s), %d kbit/s", a.Codec, a.SampleRate, a.Channels, a.BitRate/1000)
+	if doc.Truncated || a.Truncated {
+		text += ", truncated"
+	}
+	return text
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+type mediaRmCmd struct {
+	Items []item `arg:"" placeholder:"ACCOUNT/ID" help:"Items to remove."`
+}
+
+// Run removes all items that it can and reports the others.
+func (c *mediaRmCmd) Run(ctx context.Context, g *globals, tty terminal) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	removed := []string{}
+	for _, i := range c.Items {
+		if err := api.Remove(ctx, i.account, i.id); err != nil {
+			errs = append(errs, fmt.Errorf("rm %s: %w", i, err))
+			continue
+		}
+		removed = append(removed, i.String())
+		if !g.JSON {
+			errs = append(errs, printf(tty.out, "removed %s\n", i))
+		}
+	}
+	if g.JSON {
+		errs = append(errs, printJSON(tty.out, map[string]any{"removed": removed}))
+	}
+	return errors.Join(errs...)
+}

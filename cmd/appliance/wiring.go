@@ -1,0 +1,197 @@
+package main
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+
+	"carillon/blobstore"
+	"carillon/cluster"
+	"carillon/internal/config"
+	"carillon/internal/web"
+	"carillon/library"
+	"carillon/shoutd"
+)
+
+// playKeyInfo separates the key of playback URLs from the other keys that are
+// derived from cluster.secret. It is part of every signed URL: never change it.
+const playKeyInfo = "carillon/play-token/v1"
+
+// playKeyBytes is the block of HMAC-SHA-256's output; more adds nothing.
+const playKeyBytes = 32
+
+// wiring hands each package its part of the configuration.
+type wiring struct {
+	cfg config.Config
+	// httpPort is the bound one, which the configuration may leave open.
+	httpPort int
+}
+
+func (w wiring) blobs() blobstore.StoreConfig {
+	s := w.cfg.Storage
+	return blobstore.StoreConfig{
+		Dir:             filepath.Join(w.cfg.Node.DataDir, "blobs"),
+		MemtableBytes:   s.MemtableBytes.Int64(),
+		BlockCacheBytes: s.BlockCacheBytes.Int64(),
+		IndexCacheBytes: s.IndexCacheBytes.Int64(),
+	}
+}
+
+// catalog takes the defaults of its package for memory: all documents of a
+// million items are some hundred megabytes, and the page cache holds them.
+func (w wiring) catalog() blobstore.CatalogConfig {
+	return blobstore.CatalogConfig{Dir: filepath.Join(w.cfg.Node.DataDir, "catalog")}
+}
+
+func (w wiring) cluster() cluster.Config {
+	c := w.cfg.Cluster
+	seeds := make([]string, len(c.Join))
+	for i, addr := range c.Join {
+		seeds[i] = addr.String()
+	}
+	return cluster.Config{
+		Dir:          w.cfg.Node.DataDir,
+		GossipBind:   c.Bind.String(),
+		PeerBind:     c.PeerBind.String(),
+		Advertise:    c.Advertise.String(),
+		Seeds:        seeds,
+		Secret:       []byte(c.Secret.Reveal()),
+		Expect:       c.Expect,
+		Shards:       c.Shards,
+		Replicas:     c.Replicas,
+		Zone:         w.cfg.Node.Zone,
+		Version:      version,
+		HTTPURL:      w.httpURL(),
+		ShoutHost:    w.shoutHost(),
+		ElectionWait: c.ElectionTimeout.Duration,
+		SweepWait:    w.cfg.Storage.SweepInterval.Duration,
+		SweepGrace:   w.cfg.Storage.SweepGrace.Duration,
+	}
+}
+
+func (w wiring) library() (library.Config, error) {
+	c := w.cfg
+	cfg := library.Config{
+		UploadBytesMax:    c.HTTP.UploadBytesMax.Int64(),
+		RecordingBytesMax: c.Recordings.BytesMax.Int64(),
+		TicketTTL:         c.Recordings.TicketTTL.Duration,
+		PlayTTL:           c.Play.TTL.Duration,
+		DefaultLanguage:   c.Play.Language,
+		SourcesMax:        c.Shout.SourcesMax,
+		HTTPURL:           w.httpURL(),
+		ShoutHost:         w.shoutHost(),
+	}
+	for _, s := range c.Shout.Sources {
+		cfg.Sources = append(cfg.Sources, library.SourceAccount{
+			User: s.User, Password: s.Password.Reveal(), Account: s.Account,
+		})
+	}
+	if secret := c.Cluster.Secret.Reveal(); secret != "" {
+		key, err := hkdf.Key(sha256.New, []byte(secret), nil, playKeyInfo, playKeyBytes)
+		if err != nil {
+			return library.Config{}, fmt.Errorf("derive the key of playback URLs: %w", err)
+		}
+		cfg.Key = key
+	}
+	return cfg, nil
+}
+
+func (w wiring) web() web.Config {
+	return web.Config{
+		Addr:       w.cfg.HTTP.Bind.String(),
+		WriteStall: w.cfg.HTTP.ListenerStallMax.Duration,
+		ReadStall:  w.cfg.HTTP.UploadStallMax.Duration,
+		Grace:      w.cfg.Node.StopGrace.Duration,
+		ConnsMax:   w.cfg.HTTP.ConnectionsMax,
+	}
+}
+
+func (w wiring) shout() shoutd.Config {
+	return shoutd.Config{
+		Address:        w.cfg.Shout.Bind.String(),
+		ConnectionsMax: w.cfg.Shout.ConnectionsMax,
+		SourceSilence:  w.cfg.Shout.SourceSilenceMax.Duration,
+		WriteStall:     w.cfg.Shout.ListenerStallMax.Duration,
+	}
+}
+
+func (w wiring) tokens() *web.Tokens {
+	tokens := make([]string, len(w.cfg.API.Tokens))
+	for i, t := range w.cfg.API.Tokens {
+		tokens[i] = t.Reveal()
+	}
+	return web.NewTokens(tokens...)
+}
+
+// allow says which addresses may play without a token.
+func (w wiring) allow() func(netip.Addr) bool {
+	prefixes := make([]netip.Prefix, len(w.cfg.Streams.Allow))
+	for i, n := range w.cfg.Streams.Allow {
+		prefixes[i] = n.Prefix()
+	}
+	return func(addr netip.Addr) bool {
+		for _, p := range prefixes {
+			if p.Contains(addr) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// httpURL is what clients are told to use for the HTTP door.
+func (w wiring) httpURL() string {
+	if !w.cfg.HTTP.Advertise.IsZero() {
+		return w.cfg.HTTP.Advertise.String()
+	}
+	return "http://" + net.JoinHostPort(reachable(w.cfg.HTTP.Bind), strconv.Itoa(w.httpPort))
+}
+
+// shoutHost is what clients are told to use for the SHOUT door.
+func (w wiring) shoutHost() string {
+	if !w.cfg.Shout.Advertise.IsZero() {
+		return w.cfg.Shout.Advertise.String()
+	}
+	return net.JoinHostPort(reachable(w.cfg.Shout.Bind), strconv.Itoa(int(w.cfg.Shout.Bind.Port())))
+}
+
+// reachable is a host under which others find a bind address.
+func reachable(bind config.Addr) string {
+	if !bind.IsUnspecified() {
+		return bind.Host()
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "127.0.0.1"
+	}
+	return bestAddr(addrs)
+}
+
+// bestAddr prefers what switches on the same network use: private IPv4, then
+// any IPv4, then any IPv6.
+func bestAddr(addrs []net.Addr) string {
+	best, bestRank := "127.0.0.1", 0
+	for _, a := range addrs {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		ip, rank := prefix.Addr().Unmap(), 1
+		switch {
+		case !ip.IsGlobalUnicast():
+			continue
+		case ip.Is4() && ip.IsPrivate():
+			rank = 3
+		case ip.Is4():
+			rank = 2
+		}
+		if rank > bestRank {
+			best, bestRank = ip.String(), rank
+		}
+	}
+	return best
+}
