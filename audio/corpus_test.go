@@ -65,6 +65,16 @@ func mpg123Samples(t *testing.T, file string, channels int) int64 {
 // checkMP3 compares the probe of a file with both decoders.
 func checkMP3(t *testing.T, file string, rate, channels int) Info {
 	t.Helper()
+	info := checkSamples(t, file, rate, channels)
+	if want := ffprobePackets(t, file); info.Frames != want {
+		t.Errorf("%d frames, ffprobe finds %d", info.Frames, want)
+	}
+	return info
+}
+
+// checkSamples compares the probe of a file with what mpg123 decodes of it.
+func checkSamples(t *testing.T, file string, rate, channels int) Info {
+	t.Helper()
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -72,9 +82,6 @@ func checkMP3(t *testing.T, file string, rate, channels int) Info {
 	info := mustProbe(t, b)
 	if info.SampleRate != rate || info.Channels != channels || info.Truncated || info.GarbageBytes != 0 {
 		t.Errorf("%d Hz, %d channels: %+v", rate, channels, info)
-	}
-	if want := ffprobePackets(t, file); info.Frames != want {
-		t.Errorf("%d frames, ffprobe finds %d", info.Frames, want)
 	}
 	if want := mpg123Samples(t, file, channels); info.Samples != want {
 		t.Errorf("%d samples, mpg123 decodes %d", info.Samples, want)
@@ -107,11 +114,16 @@ func TestProbeMP3Corpus(t *testing.T) {
 				t.Parallel()
 				wav := filepath.Join(t.TempDir(), "tone.wav")
 				tone(t, wav, rate, channels, 1.7)
-				for _, v := range variants {
+				for i, v := range variants {
 					mp3 := filepath.Join(t.TempDir(), v.name+".mp3")
 					args := append([]string{"-S", "--resample", fmt.Sprint(float64(rate) / 1000)}, v.args...)
 					tool(t, "lame", append(args, wav, mp3)...)
-					info := checkMP3(t, mp3, rate, channels)
+					// ffprobe is slow to start; half of the files do.
+					check := checkSamples
+					if (i+channels)%2 == 0 {
+						check = checkMP3
+					}
+					info := check(t, mp3, rate, channels)
 					if info.VBR != v.vbr {
 						t.Errorf("%s: vbr is %v", v.name, info.VBR)
 					}
@@ -125,7 +137,7 @@ func TestProbeMP3Corpus(t *testing.T) {
 func TestProbeFFmpegMP3(t *testing.T) {
 	dir := t.TempDir()
 	wav, mp3 := filepath.Join(dir, "tone.wav"), filepath.Join(dir, "tone.mp3")
-	tone(t, wav, 44100, 2, 2)
+	tone(t, wav, 44100, 2, 1)
 	for _, args := range [][]string{
 		{"-b:a", "128k"},
 		{"-b:a", "320k", "-write_xing", "0"},

@@ -74,7 +74,7 @@ func TestEncodeMP3Decodes(t *testing.T) {
 				if int64(len(out)) != info.Samples {
 					t.Errorf("%s: %d samples, want %d", decoder, len(out), info.Samples)
 				}
-				if got := dominant(out[sampleRate/2:][:sampleRate], sampleRate); math.Abs(got-hz) > 2 {
+				if got := dominant(out[sampleRate/2:][:8000], sampleRate); math.Abs(got-hz) > 2 {
 					t.Errorf("%s: dominant frequency %.1f Hz", decoder, got)
 				}
 				delay, snr := bestSNR(in, out)
@@ -191,7 +191,7 @@ func snrBetween(in, out []int16, n int) float64 {
 // dominant is the frequency of the most power in steps of 1 Hz.
 func dominant(pcm []int16, sampleRate int) float64 {
 	best, bestPower := 0.0, 0.0
-	for hz := 50.0; hz < float64(sampleRate)/2 && hz < 4000; hz++ {
+	for hz := 50.0; hz < 3000; hz++ {
 		c := 2 * math.Cos(2*math.Pi*hz/float64(sampleRate))
 		a, b := 0.0, 0.0
 		for _, v := range pcm {
