@@ -79,19 +79,22 @@ func (l *Library) read(ctx context.Context, c Consistency, find func() error) er
 // document returns the document as this node knows it, or ErrNotFound. Its
 // maps are shared and must not be changed.
 func (l *Library) document(ctx context.Context, account, id string) (*Document, error) {
-	key := mediaKey(account, id)
+	key, applied := mediaKey(account, id), l.catalog.Applied() // before the read: it may only be too small
+	if d, ok := l.cache.current(key, applied); ok {
+		return d, nil
+	}
 	row, err := l.catalog.Get(ctx, key)
 	if err != nil {
 		return nil, notFound(err, "item", account, id)
 	}
-	if d, ok := l.cache.get(key, row.Revision); ok {
+	if d, ok := l.cache.get(key, row.Revision, applied); ok {
 		return d, nil
 	}
 	d, err := decodeDocument(account, id, row)
 	if err != nil {
 		return nil, err
 	}
-	l.cache.put(key, len(row.Value), d)
+	l.cache.put(key, len(row.Value), applied, d)
 	return &d, nil
 }
 
@@ -122,9 +125,12 @@ func notFound(err error, what string, names ...string) error {
 // change collects the rows of one Txn; its methods know which rows belong
 // together.
 type change struct {
-	txn blobstore.Txn
-	err error
+	catalog blobstore.Catalog
+	txn     blobstore.Txn
+	err     error
 }
+
+func (l *Library) newChange() *change { return &change{catalog: l.catalog} }
 
 func (c *change) expect(key string, revision uint64) {
 	c.txn.If = append(c.txn.If, blobstore.Cond{Key: key, Revision: revision})
@@ -138,7 +144,7 @@ func (c *change) remove(key string) { c.txn.Delete = append(c.txn.Delete, key) }
 
 // replaceDocument writes d over before (nil: nothing there), on the condition
 // that before is still what is there.
-func (c *change) replaceDocument(before, d *Document) {
+func (c *change) replaceDocument(ctx context.Context, before, d *Document) {
 	key := mediaKey(d.Account, d.ID)
 	if before == nil {
 		c.expect(key, 0)
@@ -147,8 +153,8 @@ func (c *change) replaceDocument(before, d *Document) {
 		if before.Blob != d.Blob {
 			c.remove(blobstore.RefKey(before.Blob, key))
 		}
-		if before.Prompt != "" && promptKey(before) != promptKey(d) {
-			c.remove(promptKey(before))
+		if promptKey(before) != promptKey(d) {
+			c.removePrompt(ctx, before)
 		}
 	}
 	value, err := encodeDocument(d)
@@ -156,17 +162,38 @@ func (c *change) replaceDocument(before, d *Document) {
 	c.put(key, value)
 	c.put(blobstore.RefKey(d.Blob, key), encodeText(""))
 	if d.Prompt != "" {
-		c.put(promptKey(d), encodeText(""))
+		c.put(promptKey(d), encodeText(d.ID))
 	}
 }
 
-func (c *change) removeDocument(before *Document) {
+func (c *change) removeDocument(ctx context.Context, before *Document) {
 	key := mediaKey(before.Account, before.ID)
 	c.expect(key, before.Revision)
 	c.remove(key)
 	c.remove(blobstore.RefKey(before.Blob, key))
-	if before.Prompt != "" {
-		c.remove(promptKey(before))
+	c.removePrompt(ctx, before)
+}
+
+// removePrompt takes the document out of the index of prompts, unless another
+// has said later that it is that prompt.
+func (c *change) removePrompt(ctx context.Context, d *Document) {
+	if d.Prompt == "" {
+		return
+	}
+	row, err := c.catalog.Get(ctx, promptKey(d))
+	if errors.Is(err, blobstore.ErrNotFound) {
+		return
+	}
+	var id string
+	if err == nil {
+		id, err = decodeText(row.Value)
+	}
+	switch {
+	case err != nil:
+		c.err = errors.Join(c.err, err)
+	case id == d.ID:
+		c.expect(row.Key, row.Revision)
+		c.remove(row.Key)
 	}
 }
 

@@ -54,13 +54,13 @@ func (l *Library) claim(ctx context.Context, r *SourceRequest) (*Session, error)
 			err = l.begin(ctx, s, session.blob, r)
 		}
 	}
+	if err == nil {
+		err = session.start(ctx, s.Recording)
+	}
 	if err != nil {
+		// If it went live all the same, the next pass ends it.
 		l.leave(session)
 		return nil, fmt.Errorf("claim %s: %w", shown(r.Mount), err)
-	}
-	if err := session.start(ctx, s.Recording); err != nil {
-		l.leave(session) // live without a session: the next pass ends it
-		return nil, err
 	}
 	return session, nil
 }
@@ -152,14 +152,14 @@ func (l *Library) enter(id string) (*Session, error) {
 	return s, nil
 }
 
+// leave gives the place back. It is called once.
 func (l *Library) leave(s *Session) {
-	s.live.Drop() // of a sealed one: nothing
+	s.live.Drop() // what is sealed stays sealed
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.sessions[s.id] == s {
-		delete(l.sessions, s.id)
-		l.metrics.live.Dec()
-	}
+	delete(l.sessions, s.id)
+	l.mu.Unlock()
+	l.metrics.live.Dec()
+	close(s.settled)
 }
 
 // session is the live session of a recording on this node, or nil.
@@ -176,14 +176,14 @@ func (l *Library) begin(ctx context.Context, s *stored, blob blobstore.ID, r *So
 	s.State, s.Blob, s.Node = StateLive, blob, l.deps.NodeID
 	s.ContentType, s.ICY, s.Started = shortened(r.ContentType), boundedICY(r.ICY), &now
 
-	var c change
+	c := l.newChange()
 	c.putRecording(s)
 	c.put(activeKey(s.ID), encodeText(""))
 	c.put(nameKey(s.Account, s.Name, s.ID), encodeText(""))
 	c.put(blobstore.RefKey(blob, recordingKey(s.ID)), encodeText(""))
 	if s.configured {
 		c.put(ownerKey(s.Account, s.ID), encodeText(""))
-		if err := l.takeMount(ctx, &c, s); err != nil {
+		if err := l.takeMount(ctx, c, s); err != nil {
 			return err
 		}
 	}

@@ -62,8 +62,8 @@ func (l *Library) put(
 		}
 		created = before == nil
 		l.inherit(&d, before)
-		var c change
-		c.replaceDocument(before, &d)
+		c := l.newChange()
+		c.replaceDocument(ctx, before, &d)
 		return c.done()
 	})
 	if err != nil {
@@ -182,7 +182,7 @@ func (l *Library) Delete(ctx context.Context, account, id, ifMatch string) error
 		return err
 	}
 	_, err := l.change(ctx, account, id, ifMatch, func(c *change, before *Document) error {
-		c.removeDocument(before)
+		c.removeDocument(ctx, before)
 		return nil
 	})
 	return err
@@ -199,7 +199,7 @@ func (l *Library) Update(ctx context.Context, account, id string, p Patch) (Docu
 		if d, err = l.patched(*before, p); err != nil {
 			return err
 		}
-		c.replaceDocument(before, &d)
+		c.replaceDocument(ctx, before, &d)
 		return nil
 	})
 	d.Revision = revision
@@ -232,8 +232,8 @@ func (l *Library) change(
 		if err != nil {
 			return blobstore.Txn{}, err
 		}
-		var c change
-		if err := edit(&c, before); err != nil {
+		c := l.newChange()
+		if err := edit(c, before); err != nil {
 			return blobstore.Txn{}, err
 		}
 		return c.done()

@@ -13,7 +13,7 @@ import (
 // sort as their ids do, and no two names can make one key.
 const (
 	mediaPrefix     = "m1/" // m1/{account}/{id}: a document
-	promptPrefix    = "p1/" // p1/{account}/{prompt}/{language}/{id}: prompt index
+	promptPrefix    = "p1/" // p1/{account}/{prompt}/{language}: id of the newest document that is it
 	recordingPrefix = "r1/" // r1/{recording id}: a recording
 	ownerPrefix     = "o1/" // o1/{account}/{recording id}: recordings of an account
 	namePrefix      = "n1/" // n1/{account}/{name} NUL {inverted recording id}: newest first
@@ -24,12 +24,16 @@ const (
 
 func mediaKey(account, id string) string { return mediaPrefix + account + "/" + id }
 
-func promptKeyPrefix(account, prompt, language string) string {
-	return promptPrefix + account + "/" + prompt + "/" + language + "/"
+// promptKey is "" for a document that is no prompt.
+func promptKey(d *Document) string {
+	if d.Prompt == "" {
+		return ""
+	}
+	return promptIndexKey(d.Account, d.Prompt, d.Language)
 }
 
-func promptKey(d *Document) string {
-	return promptKeyPrefix(d.Account, d.Prompt, d.Language) + d.ID
+func promptIndexKey(account, prompt, language string) string {
+	return promptPrefix + account + "/" + prompt + "/" + language
 }
 
 func recordingKey(id string) string { return recordingPrefix + id }

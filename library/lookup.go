@@ -166,18 +166,31 @@ func (l *Library) promptFinder(rest, language string) (func(context.Context) (Mo
 		accounts = append(accounts, SystemAccount)
 	}
 	return func(ctx context.Context) (Mount, error) {
-		for _, keys := range [][]string{languageKeys(language), languageKeys(l.cfg.DefaultLanguage)} {
-			for _, account := range accounts {
-				for _, key := range keys {
-					d, err := l.prompt(ctx, account, prompt, key)
-					if !errors.Is(err, ErrNotFound) {
-						return Mount{Doc: d}, err
-					}
+		for _, find := range []promptSearch{l.indexedPrompt, l.namedPrompt} {
+			for _, keys := range [][]string{languageKeys(language), languageKeys(l.cfg.DefaultLanguage)} {
+				if d, err := findPrompt(ctx, find, accounts, prompt, keys); !errors.Is(err, ErrNotFound) {
+					return Mount{Doc: d}, err
 				}
 			}
 		}
 		return Mount{}, ErrNotFound
 	}, nil
+}
+
+type promptSearch func(ctx context.Context, account, prompt, language string) (*Document, error)
+
+func findPrompt(
+	ctx context.Context, find promptSearch, accounts []string, prompt string, languages []string,
+) (*Document, error) {
+	for _, account := range accounts {
+		for _, language := range languages {
+			d, err := find(ctx, account, prompt, language)
+			if !errors.Is(err, ErrNotFound) {
+				return d, err
+			}
+		}
+	}
+	return nil, ErrNotFound
 }
 
 // languageKeys are the languages that serve one, the nearest first:
@@ -196,16 +209,22 @@ func languageKeys(language string) []string {
 	return keys
 }
 
-// prompt finds the document of a prompt by its fields, else by the habit of
-// naming it {language}/{prompt}.
-func (l *Library) prompt(ctx context.Context, account, prompt, language string) (*Document, error) {
-	prefix := promptKeyPrefix(account, prompt, language)
-	for row, err := range l.catalog.Scan(ctx, prefix, "") {
-		if err != nil {
-			return nil, fmt.Errorf("prompt %s/%s: %w", account, prompt, err)
-		}
-		return l.document(ctx, account, row.Key[len(prefix):])
+// indexedPrompt finds the document whose fields say that it is the prompt.
+func (l *Library) indexedPrompt(ctx context.Context, account, prompt, language string) (*Document, error) {
+	row, err := l.catalog.Get(ctx, promptIndexKey(account, prompt, language))
+	if err != nil {
+		return nil, notFound(err, "prompt", account, prompt, language)
 	}
+	id, err := decodeText(row.Value)
+	if err != nil {
+		return nil, fmt.Errorf("prompt %s/%s: %w", account, prompt, err)
+	}
+	return l.document(ctx, account, id)
+}
+
+// namedPrompt finds a prompt without such fields by the habit of naming it
+// {language}/{prompt}.
+func (l *Library) namedPrompt(ctx context.Context, account, prompt, language string) (*Document, error) {
 	for _, ext := range []string{"", audio.FormatWAV.Ext(), audio.FormatMP3.Ext()} {
 		d, err := l.document(ctx, account, language+"/"+prompt+ext)
 		if !errors.Is(err, ErrNotFound) {

@@ -51,7 +51,7 @@ func (l *Library) CreateRecording(ctx context.Context, r RecordingRequest) (Reco
 		},
 		tokenHash: hash[:],
 	}
-	var c change
+	c := l.newChange()
 	c.putRecording(&s)
 	c.put(ownerKey(s.Account, id), encodeText(""))
 	c.put(activeKey(id), encodeText(""))
@@ -206,8 +206,8 @@ func (l *Library) StoreRecording(ctx context.Context, recordingID, account, id s
 		if s.Audio == nil || s.Size == 0 {
 			return blobstore.Txn{}, fmt.Errorf("recording %s holds no audio: %w", s.ID, ErrUnsupportedMedia)
 		}
-		var c change
-		if d, err = l.storeInto(ctx, &c, s, account, id); err != nil {
+		c := l.newChange()
+		if d, err = l.storeInto(ctx, c, s, account, id); err != nil {
 			return blobstore.Txn{}, err
 		}
 		c.putRecording(s)
@@ -244,7 +244,7 @@ func (l *Library) storeInto(ctx context.Context, c *change, s *stored, account, 
 		d.Name = title
 	}
 	l.inherit(&d, before)
-	c.replaceDocument(before, &d)
+	c.replaceDocument(ctx, before, &d)
 	c.remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
 	s.State, s.ItemAccount, s.Item = StateStored, account, id
 	return &d, nil
@@ -265,8 +265,8 @@ func (l *Library) DiscardRecording(ctx context.Context, recordingID string) erro
 			return blobstore.Txn{}, errDone
 		case StateWaiting, StateLive, StateSealed, StateTruncated:
 		}
-		var c change
-		if err := l.releaseMount(ctx, &c, s); err != nil {
+		c := l.newChange()
+		if err := l.releaseMount(ctx, c, s); err != nil {
 			return blobstore.Txn{}, err
 		}
 		if !s.Blob.IsZero() {

@@ -396,6 +396,9 @@ func TestDiscardLive(t *testing.T) {
 	if left := refs(t, local); len(left) != 0 {
 		t.Errorf("references are left: %q", left)
 	}
+	l.pass(t.Context(), time.Now().Add(discardedKept))
+	_, err = l.Recording(t.Context(), r.ID)
+	wantErr(t, "read after it was forgotten", err, ErrNotFound)
 }
 
 // TestRecovery: a node that dies while it records finds what was durable when
@@ -472,7 +475,7 @@ func TestGone(t *testing.T) {
 	deps := testDeps(local)
 	deps.NodeID = "node-2"
 	present := openLibrary(t, testConfig(), deps)
-	present.pass(t.Context())
+	present.pass(t.Context(), time.Now())
 	if got := recordingNow(t, present, plain.ID); got.State != StateLive {
 		t.Errorf("recording of a node that may be alive is %s", got.State)
 	}
@@ -501,7 +504,11 @@ func TestExpiry(t *testing.T) {
 	if recs, _, err := l.ListRecordings(t.Context(), "", "", 0); err != nil || len(recs) != 0 {
 		t.Errorf("listed %v, %v", recs, err)
 	}
-	l.pass(t.Context())
+	l.pass(t.Context(), time.Now())
+	if left := keys(t, local, recordingPrefix); len(left) != 1 {
+		t.Errorf("rows are %q", left)
+	}
+	l.pass(t.Context(), time.Now().Add(expiredKept))
 	for _, prefix := range []string{recordingPrefix, ownerPrefix, activePrefix, namePrefix} {
 		if left := keys(t, local, prefix); len(left) != 0 {
 			t.Errorf("rows are left: %q", left)

@@ -162,7 +162,6 @@ func (s *Session) run(ctx context.Context) {
 	s.result = err
 	s.mu.Unlock()
 	s.lib.leave(s)
-	close(s.settled)
 }
 
 // watch returns when the source has left.

@@ -32,14 +32,14 @@ func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o ou
 		if err != nil {
 			return blobstore.Txn{}, err
 		}
-		var c change
-		if err := l.releaseMount(ctx, &c, s); err != nil {
+		c := l.newChange()
+		if err := l.releaseMount(ctx, c, s); err != nil {
 			return blobstore.Txn{}, err
 		}
 		how = o.apply(s)
 		c.remove(activeKey(id))
 		if s.StoreAs != "" && s.Audio != nil && s.Size > 0 {
-			if _, err := l.storeInto(ctx, &c, s, s.Account, s.StoreAs); err != nil {
+			if _, err := l.storeInto(ctx, c, s, s.Account, s.StoreAs); err != nil {
 				return blobstore.Txn{}, err
 			}
 		}

@@ -22,6 +22,9 @@ const (
 	// recoversMax bounds how many recordings are sealed at once: after a crash
 	// under load there may be a thousand, and calls go on meanwhile.
 	recoversMax = 4
+	// expiredKept is how long an unused ticket outlives its time, so that no
+	// node with a fast clock deletes what others still honour.
+	expiredKept = 2 * time.Minute
 	// discardedKept is how long a discarded recording can still be asked for.
 	discardedKept = time.Hour
 )
@@ -30,7 +33,7 @@ const (
 // then again and again.
 func (l *Library) tend(ctx context.Context) {
 	for {
-		l.pass(ctx)
+		l.pass(ctx, time.Now())
 		timer := time.NewTimer(passEvery*3/4 + rand.N(passEvery/2)) //nolint:gosec // spreads load, keeps no secret
 		select {
 		case <-timer.C:
@@ -44,7 +47,7 @@ func (l *Library) tend(ctx context.Context) {
 // pass recovers what was left live, and forgets tickets that expired and
 // recordings that were discarded. Every change is conditional: when several
 // nodes try, one wins and the others find it done.
-func (l *Library) pass(ctx context.Context) {
+func (l *Library) pass(ctx context.Context, now time.Time) {
 	var ids []string
 	for row, err := range l.catalog.Scan(ctx, activePrefix, "") {
 		if err != nil {
@@ -62,7 +65,7 @@ func (l *Library) pass(ctx context.Context) {
 			break
 		}
 		s, err := l.recording(ctx, id)
-		switch now := time.Now(); {
+		switch {
 		case errors.Is(err, ErrNotFound): // went meanwhile
 		case err != nil:
 			l.logPass(ctx, id, err)
@@ -71,16 +74,20 @@ func (l *Library) pass(ctx context.Context) {
 				l.logPass(ctx, id, l.recover(ctx, s))
 				return nil
 			})
-		case s.expired(now), s.State == StateDiscarded && s.Ended != nil && now.Sub(*s.Ended) > discardedKept:
+		case s.expired(now.Add(-expiredKept)), s.discardedBefore(now.Add(-discardedKept)):
 			l.logPass(ctx, id, l.forget(ctx, s))
 		}
 	}
 	_ = work.Wait() // its functions return no errors
 }
 
+func (s *stored) discardedBefore(t time.Time) bool {
+	return s.State == StateDiscarded && s.Ended != nil && s.Ended.Before(t)
+}
+
 // forget deletes the rows of a recording that holds no sound.
 func (l *Library) forget(ctx context.Context, s *stored) error {
-	var c change
+	c := l.newChange()
 	c.expect(recordingKey(s.ID), s.Revision)
 	c.remove(recordingKey(s.ID))
 	c.remove(ownerKey(s.Account, s.ID))

@@ -1,0 +1,80 @@
+package library
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+)
+
+// BenchmarkGet is the playback path: a read of the catalog and no decoding.
+func BenchmarkGet(b *testing.B) {
+	l, _ := newLibrary(b)
+	const items = 100
+	ids := make([]string, items)
+	for i := range items {
+		ids[i] = fmt.Sprintf("moh/%d.mp3", i)
+		put(b, l, "acme", ids[i], mp3Sound(10), PutOptions{Metadata: map[string]string{"k": "v"}})
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, err := l.Get(b.Context(), "acme", ids[i%items], Fresh); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCatalogGet is the floor under BenchmarkGet.
+func BenchmarkCatalogGet(b *testing.B) {
+	l, local := newLibrary(b)
+	put(b, l, "acme", "x", mp3Sound(10), PutOptions{})
+	key := mediaKey("acme", "x")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := local.Get(b.Context(), key); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkLookup(b *testing.B) {
+	l, _ := newLibrary(b)
+	put(b, l, "acme", "x.mp3", mp3Sound(10), PutOptions{})
+	put(b, l, SystemAccount, "1", mp3Sound(10), PutOptions{Prompt: "hello", Language: "en-us"})
+	for _, c := range []struct{ name, media string }{
+		{"item", "x.mp3"}, {"prompt", "prompt://acme/hello/en-us"}, {"passed", "silence_stream://5"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := l.Lookup(b.Context(), LookupRequest{Name: c.media, Account: "acme"}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkOpenPlay(b *testing.B) {
+	l, _ := newLibrary(b)
+	d := put(b, l, "acme", "x.mp3", mp3Sound(10), PutOptions{})
+	token := l.playToken(&d)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := l.OpenPlay(b.Context(), token); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkPut is dominated by the store's fsyncs; its allocations are ours.
+func BenchmarkPut(b *testing.B) {
+	l, _ := newLibrary(b)
+	sound := mp3Sound(64 << 10 / mp3FrameBytes)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(sound)))
+	for b.Loop() {
+		if _, _, err := l.Put(b.Context(), "acme", "x", bytes.NewReader(sound), PutOptions{Length: -1}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
