@@ -237,3 +237,49 @@ func TestKeyIsShared(t *testing.T) {
 		}
 	}
 }
+
+// TestPromptOwner: the newest document that says it is a prompt is the prompt,
+// and another that stops saying so does not take that from it.
+func TestPromptOwner(t *testing.T) {
+	t.Parallel()
+	l, local := newLibrary(t)
+	opts := PutOptions{Prompt: "hello", Language: "en-us"}
+	put(t, l, "acme", "old", mp3Sound(3), opts)
+	put(t, l, "acme", "new", mp3Sound(3), opts)
+	if err := l.Delete(t.Context(), "acme", "old", ""); err != nil {
+		t.Fatal(err)
+	}
+	got, err := l.Lookup(t.Context(), LookupRequest{Name: "prompt://acme/hello/en-us"})
+	if err != nil || got.ID != "new" {
+		t.Errorf("prompt is %q, %v", got.ID, err)
+	}
+	none := ""
+	if _, err := l.Update(t.Context(), "acme", "new", Patch{Prompt: &none}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.Lookup(t.Context(), LookupRequest{Name: "prompt://acme/hello/en-us"})
+	wantErr(t, "prompt that is none any more", err, ErrNotFound)
+	if left := keys(t, local, promptPrefix); len(left) != 0 {
+		t.Errorf("index rows are left: %q", left)
+	}
+}
+
+// FuzzLookupNames: no name makes the search panic or leave the accounts' rules.
+func FuzzLookupNames(f *testing.F) {
+	for _, s := range []string{"", "a", "/a/b", "prompt://a/b/c", "prompt:///", "say:", "http://", "a/../b", "\xff", "$"} {
+		f.Add(s, "acme", "en-us")
+	}
+	local := openLocal(f, f.TempDir())
+	l := openLibrary(f, testConfig(), testDeps(local))
+	f.Fuzz(func(t *testing.T, name, account, language string) {
+		answer, err := l.Lookup(t.Context(), LookupRequest{
+			Name: name, Account: account, Language: language, Consistency: Local,
+		})
+		switch {
+		case err == nil && name != "" && answer.StreamURL != name:
+			t.Fatalf("%q is %+v in an empty library", name, answer)
+		case err != nil && FaultOf(err).Status >= 500:
+			t.Fatal(err)
+		}
+	})
+}
