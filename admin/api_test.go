@@ -26,6 +26,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	testToken = "t0ken-of-the-test"
+	// uploadBytesMax of the tests: small enough to exceed it quickly.
+	uploadBytesMax = 1 << 20
 	// testWait bounds every wait of a test; nothing here takes a tenth of it.
 	testWait = 10 * time.Second
 )
@@ -57,16 +59,19 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-func newNode(t *testing.T) *node {
+// newNode takes the fake library, or a real one with an upload limit of
+// uploadBytesMax.
+func newNode(t *testing.T, lib Library) *node {
 	t.Helper()
-	n := &node{fake: newFake(), allow: true, log: &logBuffer{}}
+	n := &node{allow: true, log: &logBuffer{}}
+	n.fake, _ = lib.(*fakeLibrary)
 	log := slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	reg := prometheus.NewRegistry()
 	api, err := New(Config{
-		UploadBytesMax: n.fake.uploadBytesMax, HTTPURL: "http://node:8080", ShoutHost: "node:8000",
+		UploadBytesMax: uploadBytesMax, HTTPURL: "http://node:8080", ShoutHost: "node:8000",
 		Version: Version{Version: "1.2.3", Go: "go1"},
 	}, Deps{
-		Library: n.fake,
+		Library: lib,
 		Tokens:  web.NewTokens(testToken),
 		Allow:   func(netip.Addr) bool { return n.allow },
 		Status:  func(context.Context) (any, error) { return map[string]int{"nodes": 3}, nil },
@@ -195,7 +200,7 @@ func (n *node) run(t *testing.T, scenarios []scenario) {
 // routes that do not exist included; health does not.
 func TestAuth(t *testing.T) {
 	t.Parallel()
-	n := newNode(t)
+	n := newNode(t, newFake())
 	for _, route := range []string{
 		"PUT /media/a/b", "DELETE /media/a/b", "PUT /media/../..", "GET /v1/accounts/a/media",
 		"GET /v1/accounts/a/media/b", "PATCH /v1/accounts/a/media/b", "DELETE /v1/accounts/a/media/b",
@@ -229,7 +234,7 @@ func TestAuth(t *testing.T) {
 // Health: alive whatever happens, ready only when the node says so.
 func TestHealthAndMetrics(t *testing.T) {
 	t.Parallel()
-	n := newNode(t)
+	n := newNode(t, newFake())
 	n.ready, n.allow = errors.New("catching up: 12 of 40"), false
 	n.run(t, []scenario{
 		{name: "alive", method: "GET", path: "/healthz", status: 200, contains: []string{`"ok"`}},
@@ -255,7 +260,7 @@ func TestHealthAndMetrics(t *testing.T) {
 
 func TestPutMedia(t *testing.T) {
 	t.Parallel()
-	n := newNode(t)
+	n := newNode(t, newFake())
 	long := strings.Repeat("n", 10_000)
 	etag := `"` + sumOf("hello") + `"`
 	n.run(t, []scenario{
@@ -315,7 +320,7 @@ func TestPutMedia(t *testing.T) {
 
 func TestDocuments(t *testing.T) {
 	t.Parallel()
-	n := newNode(t)
+	n := newNode(t, newFake())
 	n.put(t, "/media/acc/moh/a.wav?language=en-us", "1")
 	n.put(t, "/media/acc/moh/b.wav?language=de-de&prompt_id=hi", "2")
 	n.put(t, "/media/acc/x%2520y", "3") // an id with a percent sign: "x%20y"
@@ -371,7 +376,7 @@ func TestDocuments(t *testing.T) {
 // The ticket's secret is in one answer only.
 func TestRecordings(t *testing.T) {
 	t.Parallel()
-	n := newNode(t)
+	n := newNode(t, newFake())
 	n.run(t, []scenario{
 		{
 			name: "create", method: "POST", path: "/v1/recordings", body: `{"account":"acc","name":"vm.mp3"}`, status: 201,

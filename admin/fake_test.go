@@ -17,8 +17,6 @@ import (
 
 // fakeLibrary is a library in memory, as far as the API can tell.
 type fakeLibrary struct {
-	uploadBytesMax int64
-
 	mu         sync.Mutex // guards the fields below
 	puts       int        // calls of Put
 	reads      int        // of them, those that got at least one byte
@@ -31,8 +29,7 @@ type fakeLibrary struct {
 
 func newFake() *fakeLibrary {
 	return &fakeLibrary{
-		uploadBytesMax: 1 << 20,
-		docs:           map[string]library.Document{}, bytes: map[string][]byte{},
+		docs: map[string]library.Document{}, bytes: map[string][]byte{},
 		recordings: map[string]library.Recording{},
 	}
 }
@@ -48,7 +45,7 @@ func (f *fakeLibrary) Put(_ context.Context, account, id string, body io.Reader,
 		return library.Document{}, false, fail
 	}
 	var b bytes.Buffer
-	n, err := io.Copy(&b, io.LimitReader(body, f.uploadBytesMax+1))
+	n, err := io.Copy(&b, io.LimitReader(body, uploadBytesMax+1))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if n > 0 {
@@ -57,7 +54,7 @@ func (f *fakeLibrary) Put(_ context.Context, account, id string, body io.Reader,
 	switch {
 	case err != nil:
 		return library.Document{}, false, fmt.Errorf("read the body: %w: %w", library.ErrIncomplete, err)
-	case n > f.uploadBytesMax:
+	case n > uploadBytesMax:
 		return library.Document{}, false, library.ErrTooLarge
 	case n == 0:
 		return library.Document{}, false, library.ErrUnsupportedMedia

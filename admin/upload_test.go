@@ -41,7 +41,7 @@ func curl(t *testing.T, stdin io.Reader, args ...string) (trace, body string) {
 // refused before it sends its body.
 func TestCurlUploads(t *testing.T) {
 	t.Parallel()
-	n := newNode(t)
+	n := newNode(t, newFake())
 	sound := strings.Repeat("sound ", 50_000)
 	file := filepath.Join(t.TempDir(), "a.wav")
 	if err := os.WriteFile(file, []byte(sound), 0o600); err != nil {
@@ -108,7 +108,7 @@ func (n *node) raw(t *testing.T, closeWrite bool, request string) answer {
 // status, and nothing of them is stored.
 func TestBrokenUploads(t *testing.T) {
 	t.Parallel()
-	n := newNode(t)
+	n := newNode(t, newFake())
 	head := "PUT /media/acc/x HTTP/1.1\r\nHost: x\r\n" + auth + "\r\n"
 	tests := []struct {
 		name    string

@@ -239,7 +239,7 @@ func (o *itemWriter) Write(p []byte) (int, error) {
 		return o.w.Write(p)
 	}
 	o.begin()
-	n, err := o.w.Write(p)
+	n, err := web.WriteFirst(o.w, o.r, p)
 	o.server.metrics.first.Observe(time.Since(o.start).Seconds())
 	return n, err
 }

@@ -1,7 +1,9 @@
 package web
 
 import (
+	"context"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,7 +12,8 @@ import (
 const (
 	// refusal is what a connection over the limit gets: an answer, never
 	// silence (promise 3), and an empty body because it may be a player.
-	refusal = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n"
+	refusal = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n" +
+		"Content-Length: 0\r\nRetry-After: 1\r\n\r\n"
 	// refusalWait: the answer fits every socket buffer; a write that blocks
 	// has no reader.
 	refusalWait = 100 * time.Millisecond
@@ -57,17 +60,73 @@ type conn struct {
 	// rearm is when the write deadline must be moved on, since ln.start.
 	rearm  atomic.Int64
 	closed sync.Once
+
+	// The rest belongs to the goroutine that answers; see [WriteFirst].
+	gather bool
+	held   []byte
+	vector [2][]byte
+	rest   net.Buffers
 }
 
 // Write sends p, for which the peer has the stall time.
 func (c *conn) Write(p []byte) (int, error) {
+	if c.gather && len(c.held) == 0 && len(p) <= gatherBytesMin {
+		c.held = append(c.held, p...)
+		return len(p), nil
+	}
 	if since := time.Since(c.ln.start); int64(since) >= c.rearm.Load() {
 		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.ln.stall)); err != nil {
 			return 0, err
 		}
 		c.rearm.Store(int64(since + c.ln.stall/rearmParts))
 	}
-	return c.Conn.Write(p)
+	if len(c.held) == 0 {
+		return c.Conn.Write(p)
+	}
+	c.vector = [2][]byte{c.held, p}
+	c.rest = c.vector[:]
+	n, err := c.rest.WriteTo(c.Conn)
+	n = max(0, n-int64(len(c.held)))
+	c.vector, c.held = [2][]byte{}, c.held[:0]
+	return int(n), err
+}
+
+// release sends what is still held.
+func (c *conn) release() error {
+	c.gather = false
+	if len(c.held) == 0 {
+		return nil
+	}
+	_, err := c.Write(nil)
+	return err
+}
+
+// gatherBytesMin is the size of net/http's write buffer (server.go,
+// bufferBeforeChunkingSize and newBufioWriterSize in newConn).
+const gatherBytesMin = 4 << 10
+
+type connKey struct{}
+
+// withConn lets [WriteFirst] find the connection of a request.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// WriteFirst is w.Write for the first bytes of a body. Net/http would send the
+// head and the beginning of p in one packet and the rest in another, which
+// wakes the receiver twice and costs a sixth of the CPU time of a 64 KiB
+// answer. This sends both with one system call.
+func WriteFirst(w http.ResponseWriter, r *http.Request, p []byte) (int, error) {
+	c, ok := r.Context().Value(connKey{}).(*conn)
+	if !ok || len(p) <= 2*gatherBytesMin { // it fits, or nearly
+		return w.Write(p)
+	}
+	c.gather = true
+	n, err := w.Write(p)
+	if rerr := c.release(); err == nil {
+		err = rerr
+	}
+	return n, err
 }
 
 // SetWriteDeadline is called with zero by net/http after each response. That

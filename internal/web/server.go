@@ -102,6 +102,7 @@ func Open(cfg Config, deps Deps) (*Server, error) {
 		// No WriteTimeout: a player may pause for minutes. The listener's
 		// connections watch the progress instead.
 		BaseContext: func(net.Listener) context.Context { return base },
+		ConnContext: withConn,
 		ConnState:   s.track,
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -474,3 +474,58 @@ func TestRequestIDAndAccessLog(t *testing.T) {
 		t.Errorf("log:\n%s", s)
 	}
 }
+
+// WriteFirst changes how bytes travel, not which: whatever the sizes of head
+// and body, with more writes after it, on one kept connection.
+func TestWriteFirst(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Config{}, func(e *echo.Echo) {
+		e.GET("/v1/:head/:body/:more", func(c echo.Context) error {
+			var head, body, more int
+			if _, err := fmt.Sscan(c.Param("head")+" "+c.Param("body")+" "+c.Param("more"), &head, &body, &more); err != nil {
+				return err
+			}
+			c.Response().Header().Set("X-Long", strings.Repeat("h", head))
+			if body%2 == 0 { // else chunked
+				c.Response().Header().Set("Content-Length", fmt.Sprint(body+more))
+			}
+			n, err := WriteFirst(c.Response(), c.Request(), pattern(body))
+			if n != body || err != nil {
+				return fmt.Errorf("wrote %d of %d: %w", n, body, err)
+			}
+			_, err = c.Response().Write(pattern(more))
+			return err
+		})
+	})
+	c := dial(t, s)
+	r := bufio.NewReader(c)
+	sizes := []int{0, 1, 4095, 4096, 8191, 8192, 8193, 70_001, 1 << 20}
+	for _, head := range []int{0, 3000, 4096, 5000, 9000} {
+		for _, body := range sizes {
+			for _, more := range []int{0, 100, 5001} {
+				if _, err := fmt.Fprintf(c, "GET /v1/%d/%d/%d HTTP/1.1\r\nHost: x\r\n\r\n", head, body, more); err != nil {
+					t.Fatal(err)
+				}
+				resp, err := http.ReadResponse(r, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(resp.Body)
+				if err = errors.Join(err, resp.Body.Close()); err != nil {
+					t.Fatal(err)
+				}
+				if want := append(pattern(body), pattern(more)...); !bytes.Equal(got, want) || len(resp.Header.Get("X-Long")) != head {
+					t.Fatalf("head %d, body %d, more %d: got %d bytes", head, body, more, len(got))
+				}
+			}
+		}
+	}
+}
+
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i * 31 >> 4)
+	}
+	return b
+}

@@ -1,0 +1,130 @@
+package admin
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"carillon/audio"
+	"carillon/blobstore"
+	"carillon/library"
+)
+
+// newStored is the API on the real library and a store of its own.
+func newStored(t *testing.T) *node {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	local, err := blobstore.OpenLocal(t.TempDir(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := local.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	lib, err := library.Open(t.Context(), library.Config{
+		UploadBytesMax: uploadBytesMax, HTTPURL: "http://node:8080", ShoutHost: "node:8000",
+	}, library.Deps{
+		NodeID: "node-1", Writer: local, Shelf: local, Catalog: local, Log: log, Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lib.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return newNode(t, lib)
+}
+
+func wav(t *testing.T, d time.Duration) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := audio.WriteWAV(&b, audio.Sine(8000, 440, 0.5, d), 8000, 1); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// The whole life of an item and of a ticket against the real library.
+func TestStored(t *testing.T) {
+	t.Parallel()
+	n := newStored(t)
+	sound := wav(t, 2*time.Second)
+	etag := `"` + sumOf(sound) + `"`
+	const doc = "/v1/accounts/acc/media/a%2Fb.wav"
+	n.run(t, []scenario{
+		{
+			name: "created", method: "PUT", path: "/media/acc/a/b.wav?name=N&prompt_id=hi&language=en-us", body: sound,
+			headers: []string{"X-Carillon-Meta-K: v"}, status: 201, wantHeader: "ETag: " + etag,
+			contains: []string{`"duration_ms":2000`, `"sample_rate":8000`, `"k":"v"`, `"media_source":"upload"`},
+		},
+		{name: "replaced", method: "PUT", path: "/media/acc/a/b.wav", body: sound, status: 200, contains: []string{`"name":"N"`}},
+		{
+			name: "exists", method: "PUT", path: "/media/acc/a/b.wav", body: sound, headers: []string{"If-None-Match: *"},
+			status: 412, code: "precondition_failed",
+		},
+		{name: "garbage", method: "PUT", path: "/media/acc/g", body: strings.Repeat("no sound ", 9000), status: 415, code: "unsupported_media"},
+		{name: "empty", method: "PUT", path: "/media/acc/g", status: 415, code: "unsupported_media"},
+		{
+			name: "a form", method: "PUT", path: "/media/acc/g", body: sound, headers: []string{"Content-Type: text/html"},
+			status: 415, code: "unsupported_media",
+		},
+		{name: "bad language", method: "PUT", path: "/media/acc/g?language=%20", body: sound, status: 400, code: "bad_request"},
+		{name: "list", method: "GET", path: "/v1/accounts/acc/media", status: 200, contains: []string{`"a/b.wav"`}, lacks: `"g"`},
+		{name: "document", method: "GET", path: doc, status: 200, contains: []string{`"prompt_id":"hi"`}},
+		{name: "patch", method: "PATCH", path: doc, body: `{"description":"D","metadata":{"k":""}}`, status: 200, contains: []string{`"D"`}, lacks: `"k"`},
+		{name: "patch stale", method: "PATCH", path: doc, body: `{}`, headers: []string{`If-Match: "x"`}, status: 412, code: "precondition_failed"},
+		{name: "patch none", method: "PATCH", path: "/v1/accounts/acc/media/none", body: `{}`, status: 404, code: "not_found"},
+		{name: "lookup", method: "GET", path: "/v1/lookup?name=a/b.wav&account=acc", status: 200, contains: []string{"http://node:8080/play/"}},
+		{name: "lookup none", method: "GET", path: "/v1/lookup?name=none&account=acc", status: 404, code: "not_found"},
+		{name: "lookup stream", method: "GET", path: "/v1/lookup?name=a&stream=old", status: 400, code: "bad_request"},
+		{
+			name: "ticket", method: "POST", path: "/v1/recordings", body: `{"account":"acc","name":"vm"}`, status: 201,
+			contains: []string{`"record_url":"shout://`, `@node:8000/vm.mp3"`},
+		},
+		{name: "bad ticket", method: "POST", path: "/v1/recordings", body: `{"account":"acc","name":"../x"}`, status: 400, code: "bad_name"},
+		{name: "recordings", method: "GET", path: "/v1/recordings?account=acc", status: 200, contains: []string{`"waiting"`}, lacks: "record_url"},
+		{name: "no recording", method: "GET", path: "/v1/recordings/0123", status: 404, code: "not_found"},
+		{name: "deleted", method: "DELETE", path: "/media/acc/a/b.wav", status: 204},
+		{name: "deleted again", method: "DELETE", path: "/media/acc/a/b.wav", status: 404, code: "not_found"},
+	})
+}
+
+// Broken uploads against the real library: the statuses, and nothing stored.
+func TestStoredBrokenUploads(t *testing.T) {
+	t.Parallel()
+	n := newStored(t)
+	sound := wav(t, 2*time.Second)
+	n.put(t, "/media/acc/x", sound)
+	head := "PUT /media/acc/x HTTP/1.1\r\nHost: x\r\n" + auth + "\r\n"
+	for _, tt := range []struct {
+		name    string
+		close   bool
+		request string
+		status  int
+		code    string
+	}{
+		{"half, then closed", true, head + "Content-Length: 100000\r\n\r\n" + sound[:500], 400, "incomplete"},
+		{"half, then silent", false, head + "Content-Length: 100000\r\n\r\n" + sound[:500], 408, "timeout"},
+		{"no last chunk", true, head + "Transfer-Encoding: chunked\r\n\r\n1f4\r\n" + sound[:500] + "\r\n", 400, "incomplete"},
+		{
+			"chunks without end", false, head + "Transfer-Encoding: chunked\r\n\r\n1f4\r\n" + sound[:500] + "\r\n" +
+				strings.Repeat("10000\r\n"+strings.Repeat("x", 1<<16)+"\r\n", 17), 413, "too_large",
+		},
+	} {
+		if a := n.raw(t, tt.close, tt.request); a.status != tt.status || a.code() != tt.code {
+			t.Errorf("%s: %d %s, want %d %s", tt.name, a.status, a.body, tt.status, tt.code)
+		}
+	}
+	a := n.do(t, "GET", "/v1/accounts/acc/media/x", "", auth)
+	if !strings.Contains(a.body, sumOf(sound)) {
+		t.Errorf("the item was changed: %s", a.body)
+	}
+}
