@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -26,6 +27,10 @@ const (
 	spreadWait = time.Second
 	// lookupWait bounds one resolution of a name.
 	lookupWait = 3 * time.Second
+	// SettleTime is how long after Close the last goroutine of memberlist may
+	// still be there: its slowest probe, at eight times its interval. A test in
+	// a bubble must let this much time pass before it ends.
+	SettleTime = 10 * time.Second
 	// nodeIDBytesMax is what package peer allows.
 	nodeIDBytesMax = 63
 )
@@ -72,6 +77,7 @@ type Gossip struct {
 	roster    *roster
 	closing   chan struct{}
 	kick      chan struct{} // capacity 1: join now
+	eager     atomic.Int64  // until when to hurry, Unix nanoseconds
 	wg        sync.WaitGroup
 
 	update sync.Mutex // serialises Update and Close: memberlist wants that
@@ -96,7 +102,7 @@ func Open(cfg Config) (*Gossip, error) {
 	}
 	mc.Name, mc.SecretKey = cfg.NodeID, slices.Clone(cfg.Key)
 	log := cfg.Log.With("component", "gossip")
-	mc.Logger = hlog.Std(log)
+	mc.Logger = hlog.Std(slog.New(newQuieter(log.Handler())))
 	inner, err := cfg.network(mc)
 	if err != nil {
 		return nil, err
@@ -112,6 +118,7 @@ func Open(cfg Config) (*Gossip, error) {
 		return nil, errors.Join(err, g.transport.Shutdown())
 	}
 	g.roster.contested = g.contested
+	g.hurry()
 	mc.Transport, mc.Delegate, mc.Events, mc.Conflict = g.transport, g.roster, g.roster, g.roster
 	if g.list, err = memberlist.Create(mc); err != nil {
 		return nil, errors.Join(fmt.Errorf("start gossip: %w", err), g.transport.Shutdown())
@@ -176,7 +183,7 @@ func resolveOne(hostPort string) (net.IP, int, error) {
 }
 
 // Close says goodbye, with a bounded wait, and stops. memberlist's probes that
-// are under way end by themselves within seconds, without effect.
+// are under way end by themselves within SettleTime, without effect.
 func (g *Gossip) Close() error {
 	g.update.Lock()
 	defer g.update.Unlock()

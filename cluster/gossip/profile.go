@@ -36,11 +36,12 @@ const (
 // callbacks. Every option that matters is here, not left to a default.
 func settings(profile string) (*memberlist.Config, error) {
 	c := &memberlist.Config{
-		ProtocolVersion:         memberlist.ProtocolVersionMax,
-		Label:                   label,
-		IndirectChecks:          3,
-		RetransmitMult:          4,
-		SuspicionMaxTimeoutMult: 6,
+		ProtocolVersion: memberlist.ProtocolVersionMax,
+		Label:           label,
+		IndirectChecks:  3,
+		RetransmitMult:  4,
+		// memberlist's 6 lets a minority of two wait 24 s for a third opinion.
+		SuspicionMaxTimeoutMult: 3,
 		AwarenessMaxMultiplier:  8,
 		GossipNodes:             3,
 		GossipVerifyIncoming:    true,

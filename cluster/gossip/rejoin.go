@@ -8,9 +8,13 @@ import (
 )
 
 const (
-	// lonelyPause is between attempts while nobody else is there or our own
-	// address is contested; at a restart of all nodes it is what they wait.
-	lonelyPause = 2 * time.Second
+	// eagerPause is between attempts while nobody else is there, after a start
+	// and while our own address is contested; when all nodes restart it is what
+	// they wait.
+	eagerPause = 2 * time.Second
+	// eagerTime is how long a start or a contest makes us hurry: the others
+	// need up to half of it to notice that our old self is dead.
+	eagerTime = 30 * time.Second
 	// calmPause is between attempts otherwise, and calmJitter is added at
 	// random so that nodes do not keep step.
 	calmPause  = 15 * time.Second
@@ -25,8 +29,8 @@ func (g *Gossip) rejoin() {
 	for {
 		g.round()
 		pause := calmPause + rand.N(calmJitter) //nolint:gosec // G404: jitter
-		if len(g.others(true)) == 0 {
-			pause = lonelyPause
+		if len(g.others(true)) == 0 || time.Now().UnixNano() < g.eager.Load() {
+			pause = eagerPause
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -35,28 +39,22 @@ func (g *Gossip) rejoin() {
 			return
 		case <-timer.C:
 		case <-g.kick:
-			timer.Stop()
-			if !g.sleep(lonelyPause) {
+			timer.Reset(eagerPause)
+			select {
+			case <-g.closing:
+				timer.Stop()
 				return
+			case <-timer.C:
 			}
 		}
 	}
 }
 
-func (g *Gossip) sleep(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-g.closing:
-		return false
-	case <-timer.C:
-		return true
-	}
-}
+func (g *Gossip) hurry() { g.eager.Store(time.Now().Add(eagerTime).UnixNano()) }
 
-// contested asks for a round soon, with the living too: they know us at
-// another address. It never waits.
+// contested says that others know us at another address. It never waits.
 func (g *Gossip) contested() {
+	g.hurry()
 	select {
 	case g.kick <- struct{}{}:
 	default:
@@ -95,7 +93,8 @@ func (g *Gossip) round() {
 			break
 		}
 	}
-	// Without a contest this is one more exchange of state, which does no harm.
+	// The living may know us at another address; if they do not, this is one
+	// more exchange of state, which does no harm.
 	if len(living) > 0 {
 		g.join(living[rand.IntN(len(living))]) //nolint:gosec // G404: any of them
 	}

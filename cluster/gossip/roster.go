@@ -187,7 +187,7 @@ func (r *roster) NotifyConflict(existing, other *memberlist.Node) {
 		r.contested()
 		return
 	}
-	r.log.Warn("two nodes with one id", "peer", existing.Name,
+	r.log.Info("node seen at two addresses, restarted or copied", "peer", existing.Name,
 		"addr", existing.Address(), "other_addr", other.Address())
 }
 

@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// Host is one machine of the network.
+// Host is one machine of the network from its start to its Kill.
 type Host struct {
 	net  *Net
 	name string
 
 	// What follows is guarded by net.mu.
+	dead      bool
 	ip        net.IP
 	port      int // last one given
 	listeners map[int]*listener
@@ -49,6 +50,9 @@ func (h *Host) Listen(addr string) (net.Listener, error) {
 
 // listen is Listen with the lock held.
 func (h *Host) listen(port int) (*listener, error) {
+	if h.dead {
+		return nil, fmt.Errorf("listen on killed host %s: %w", h.name, net.ErrClosed)
+	}
 	if port == 0 {
 		h.port++
 		port = h.port
@@ -71,9 +75,12 @@ func (h *Host) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	for {
 		h.net.mu.Lock()
 		to, port, err := h.net.lookup(addr)
+		if h.dead {
+			err = net.ErrClosed
+		}
 		if err != nil {
 			h.net.mu.Unlock()
-			return nil, err
+			return nil, fmt.Errorf("dial %s from host %s: %w", addr, h.name, err)
 		}
 		changed := h.net.changed
 		if to == nil || h.net.link(h.name, to.name).cut || h.net.link(to.name, h.name).cut {
@@ -117,12 +124,13 @@ func (h *Host) connect(to *Host, port int) (near, far *conn) {
 
 // Kill ends everything on the host at once, as kill -9 does: nobody says
 // goodbye, and the other ends of streams are reset as soon as they can be
-// reached. To switch the machine off, Isolate it first. The host can be used
-// again afterwards.
+// reached. To switch the machine off, Isolate it first. This Host is dead for
+// ever, whatever still holds it; Net.Host gives its successor.
 func (h *Host) Kill() {
 	h.net.mu.Lock()
+	h.dead = true
 	listeners, gossips := h.listeners, h.gossips
-	h.listeners, h.gossips = make(map[int]*listener), make(map[int]*transport)
+	h.listeners, h.gossips = nil, nil
 	for c := range h.conns {
 		c.resetLocked()
 	}
@@ -136,10 +144,15 @@ func (h *Host) Kill() {
 	}
 }
 
-// Renumber kills the host and gives it another address.
+// Renumber kills the host and gives its successor another address.
 func (h *Host) Renumber() {
 	h.Kill()
-	h.net.change(func() { h.net.number(h) })
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	if h.net.hosts[h.name] == h {
+		delete(h.net.routes, h.ip.String())
+		h.ip = h.net.number()
+	}
 }
 
 // listener implements net.Listener.

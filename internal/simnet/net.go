@@ -31,7 +31,7 @@ const (
 type Net struct {
 	mu      sync.Mutex // guards everything in the network
 	rand    *rand.Rand
-	hosts   map[string]*Host // by name
+	hosts   map[string]*Host // by name, the last of each
 	routes  map[string]*Host // by address
 	links   map[pair]*link
 	last    int           // of the addresses given
@@ -62,30 +62,36 @@ func New(seed uint64) *Net {
 	}
 }
 
-// Host returns the host with the name, and makes it the first time.
+// Host returns the host with the name. The first time, and after Kill, that is
+// a new one; after Kill it has the old address.
 func (n *Net) Host(name string) *Host {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	h := n.hosts[name]
-	if h == nil {
-		h = &Host{
-			net: n, name: name, port: portFirst,
-			listeners: make(map[int]*listener),
-			gossips:   make(map[int]*transport),
-			conns:     make(map[*conn]struct{}),
-		}
-		n.hosts[name] = h
-		n.number(h)
+	old := n.hosts[name]
+	if old != nil && !old.dead {
+		return old
 	}
+	h := &Host{
+		net: n, name: name, port: portFirst,
+		listeners: make(map[int]*listener),
+		gossips:   make(map[int]*transport),
+		conns:     make(map[*conn]struct{}),
+	}
+	if old != nil {
+		h.ip, h.port = old.ip, old.port
+	} else {
+		h.ip = n.number()
+	}
+	n.hosts[name] = h
+	n.routes[h.ip.String()] = h
+	n.wake()
 	return h
 }
 
-// number gives the host a new address. The caller holds the lock.
-func (n *Net) number(h *Host) {
-	delete(n.routes, h.ip.String())
+// number returns an address that nobody had. The caller holds the lock.
+func (n *Net) number() net.IP {
 	n.last++
-	h.ip = net.IPv4(10, 0, byte(n.last>>8), byte(n.last))
-	n.routes[h.ip.String()] = h
+	return net.IPv4(10, 0, byte(n.last>>8), byte(n.last)) //nolint:gosec // G115: the low bytes are wanted
 }
 
 // Cut breaks both directions between two hosts: packets are lost, streams

@@ -1,0 +1,118 @@
+package gossip
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"pgregory.net/rapid"
+)
+
+func TestMetaRoundTrip(t *testing.T) {
+	field := rapid.StringN(0, 60, 80)
+	rapid.Check(t, func(t *rapid.T) {
+		want := Member{ID: "x", Addr: "1.2.3.4:5", Alive: true}
+		for _, f := range fields(&want) {
+			*f = field.Draw(t, "field")
+		}
+		b, err := encodeMeta(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := Member{ID: "x", Addr: "1.2.3.4:5", Alive: true, Zone: "stale"}
+		if err = decodeMeta(b, &got); err != nil || got != want {
+			t.Fatalf("%+v became %+v, %v", want, got, err)
+		}
+		// What a later version adds is skipped.
+		if len(b) < memberlist.MetaMaxSize {
+			if err = decodeMeta(append(b, 0), &got); err != nil || got != want {
+				t.Fatalf("with an addition: %+v, %v", got, err)
+			}
+		}
+	})
+}
+
+func TestMetaGolden(t *testing.T) {
+	m := Member{Peer: "p:1", HTTP: "h", Shout: "", Cluster: "c", Zone: "z", Version: "v"}
+	b, err := encodeMeta(m)
+	if want := "\x01\x03p:1\x01h\x00\x01c\x01z\x01v"; err != nil || string(b) != want {
+		t.Errorf("%q, %v; want %q: the format is on the wire between versions", b, err, want)
+	}
+	var old Member
+	if err = decodeMeta([]byte("\x01\x03p:1\x01h"), &old); err != nil || old != (Member{Peer: "p:1", HTTP: "h"}) {
+		t.Errorf("an earlier version's: %+v, %v", old, err)
+	}
+}
+
+func FuzzMeta(f *testing.F) {
+	f.Add([]byte("\x01\x03p:1\x01h\x00\x01c\x01z\x01v"))
+	f.Add([]byte("\x01\xff"))
+	f.Add([]byte("\x02\x00"))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m := Member{ID: "x", Zone: "z"}
+		if err := decodeMeta(b, &m); err != nil {
+			if !errors.Is(err, ErrMetadata) || m != (Member{ID: "x", Zone: "z"}) {
+				t.Fatalf("%v left %+v", err, m)
+			}
+			return
+		}
+		again, err := encodeMeta(m)
+		if err != nil {
+			return // it was full of additions
+		}
+		if !bytes.HasPrefix(again, b[:min(len(b), len(again))]) {
+			t.Fatalf("%q encodes as %q", b, again)
+		}
+	})
+}
+
+// TestQuieter: a stranger's packets cannot fill the log.
+func TestQuieter(t *testing.T) {
+	var buf bytes.Buffer
+	h := newQuieter(slog.NewTextHandler(&buf, nil))
+	log := slog.New(h)
+	log.Info("a detail") // becomes debug
+	for range 1000 {
+		log.Error("decrypt failed")
+	}
+	if n := strings.Count(buf.String(), "level=WARN"); n != linesMax {
+		t.Errorf("%d lines, want %d:\n%s", n, linesMax, buf.String())
+	}
+	h.budget.begin = time.Now().Add(-time.Hour)
+	log.Error("again")
+	if !strings.Contains(buf.String(), "lines_dropped=980") {
+		t.Errorf("no word of what was dropped:\n%s", buf.String())
+	}
+}
+
+// TestRosterIsBounded: whoever has the key cannot make us remember more than
+// membersMax nodes, and the living win over the dead.
+func TestRosterIsBounded(t *testing.T) {
+	self := Member{ID: "self", Alive: true}
+	r := newRoster(self, nil, slog.New(slog.DiscardHandler))
+	name := func(i int) string { return strings.Repeat("n", i%7+1) + string(rune('0'+i%10)) + time.Duration(i).String() }
+	for i := range membersMax * 2 {
+		r.set(Member{ID: name(i), Alive: i%2 == 0})
+	}
+	all := r.all()
+	if len(all) > membersMax {
+		t.Errorf("%d members", len(all))
+	}
+	living := 0
+	for _, m := range all {
+		if m.Alive {
+			living++
+		}
+	}
+	if living < membersMax*9/10 {
+		t.Errorf("only %d living", living)
+	}
+	if _, ok := r.one("self"); !ok {
+		t.Error("forgot itself")
+	}
+}
