@@ -1,7 +1,9 @@
 package web
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -12,8 +14,11 @@ import (
 const (
 	// refusal is what a connection over the limit gets: an answer, never
 	// silence (promise 3), and an empty body because it may be a player.
-	refusal = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n" +
-		"Content-Length: 0\r\nRetry-After: 1\r\n\r\n"
+	refusal = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1" + emptyAnswer
+	// emptyAnswer ends an answer that has no body.
+	emptyAnswer = "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+	// earlyRefusalBytesMax is longer than any error text of net/http.
+	earlyRefusalBytesMax = 512
 	// refusalWait: the answer fits every socket buffer; a write that blocks
 	// has no reader.
 	refusalWait = 100 * time.Millisecond
@@ -81,6 +86,10 @@ func (c *conn) Write(p []byte) (int, error) {
 		c.rearm.Store(int64(since + c.ln.stall/rearmParts))
 	}
 	if len(c.held) == 0 {
+		if line, ok := earlyRefusal(p); ok {
+			_, err := io.WriteString(c.Conn, line+emptyAnswer)
+			return len(p), err
+		}
 		return c.Conn.Write(p)
 	}
 	c.vector = [2][]byte{c.held, p}
@@ -89,6 +98,22 @@ func (c *conn) Write(p []byte) (int, error) {
 	n = max(0, n-int64(len(c.held)))
 	c.vector, c.held = [2][]byte{}, c.held[:0]
 	return int(n), err
+}
+
+// earlyRefusal recognises what net/http writes itself when it cannot make a
+// request of what came (400, 431, 501, 505): a status line, these headers and a
+// line of text (server.go, conn.serve). The text would be noise to a player, so
+// only the status line goes out.
+func earlyRefusal(p []byte) (statusLine string, ok bool) {
+	const headers = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+	if len(p) > earlyRefusalBytesMax || !bytes.HasPrefix(p, []byte("HTTP/1.1 ")) {
+		return "", false
+	}
+	line, rest, _ := bytes.Cut(p, []byte("\r\n"))
+	if !bytes.HasPrefix(rest, []byte(headers[2:])) {
+		return "", false
+	}
+	return string(line), true
 }
 
 // release sends what is still held.

@@ -315,8 +315,9 @@ func TestReadStall(t *testing.T) {
 	}
 }
 
-// Too many header lines are refused before any handler sees them.
-func TestHeaderLimit(t *testing.T) {
+// Too many header lines, and what is no request, are refused before any
+// handler sees them, with an empty body.
+func TestEarlyRefusals(t *testing.T) {
 	t.Parallel()
 	s := serve(t, Config{}, func(e *echo.Echo) {
 		e.GET("/media/x", func(echo.Context) error { return errors.New("the handler was called") })
@@ -326,9 +327,20 @@ func TestHeaderLimit(t *testing.T) {
 	for i := range 10_000 {
 		fmt.Fprintf(&b, "X-%d: y\r\n", i)
 	}
-	resp, _ := exchange(t, s, b.String()+"\r\n")
-	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("status %d", resp.StatusCode)
+	for request, status := range map[string]int{
+		b.String() + "\r\n":                                                    431,
+		"GET /media/x HTTP/1.1\r\n\r\n":                                        400, // no host
+		"GET /media/%zz HTTP/1.1\r\nHost: x\r\n\r\n":                           400,
+		"GET /media/x HTTP/1.1\r\nHost: x\r\nA\x00: b\r\n\r\n":                 400,
+		"GET /media/x HTTP/2.7\r\nHost: x\r\n\r\n":                             505,
+		"PUT /media/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n":  501,
+		"PUT /media/x HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n":       400,
+		"GET /media/x HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("y", 1<<20): 431,
+		"nonsense\r\n\r\n": 400,
+	} {
+		if resp, body := exchange(t, s, request); resp.StatusCode != status || resp.ContentLength != 0 || body != "" {
+			t.Errorf("%.80q: %d %q, want %d", request, resp.StatusCode, body, status)
+		}
 	}
 }
 
