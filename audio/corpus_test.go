@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // tool runs one of the programs that the tests compare with.
@@ -188,6 +190,33 @@ func TestProbeFreeSWITCH(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestProbeMP3Damage puts noise anywhere into a recording and ends it anywhere:
+// no frame is lost unless the noise is in its very header (which is not tried),
+// and every byte of it is told.
+func TestProbeMP3Damage(t *testing.T) {
+	whole, err := os.ReadFile(filepath.Join("testdata", "freeswitch", "rec-icecast.mp3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const frameBytes, start = 144, 2 * 144 // two frames tell what the stream is
+	rapid.Check(t, func(t *rapid.T) {
+		end := rapid.IntRange(start+5*frameBytes, len(whole)).Draw(t, "end")
+		frame := rapid.IntRange(start/frameBytes, end/frameBytes-4).Draw(t, "frame")
+		at := frame*frameBytes + rapid.IntRange(FrameHeaderBytes, frameBytes).Draw(t, "at")
+		noise := rapid.SliceOfN(rapid.ByteRange(1, 0x40), 0, 500).Draw(t, "noise")
+		info, err := probeWhole(join(whole[:at], noise, whole[at:end]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := telephoneInfo(int64(end / frameBytes))
+		want.Truncated = end%frameBytes != 0
+		want.GarbageBytes = int64(len(noise))
+		if info != want {
+			t.Fatalf("got %+v, want %+v", info, want)
+		}
+	})
 }
 
 // TestProbeWAVCorpus compares with the writers and the lengths they were told.
