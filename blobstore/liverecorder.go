@@ -155,14 +155,16 @@ func (r *LiveRecorder) fly() (a LiveAppend, begun, ok bool) {
 // loadLocked moves the next piece from pending to flight. Usually that is all
 // of it, and the two buffers change places.
 func (r *LiveRecorder) loadLocked() {
-	if len(r.pending) <= LivePieceBytesMax {
+	n := min(len(r.pending), LivePieceBytesMax)
+	if n == len(r.pending) && cap(r.pending) <= 2*LivePieceBytesMax {
 		r.flight, r.pending = r.pending, r.flight[:0]
 		return
 	}
-	r.flight = append(r.flight[:0], r.pending[:LivePieceBytesMax]...)
-	r.pending = r.pending[:copy(r.pending, r.pending[LivePieceBytesMax:])]
-	if len(r.pending) < cap(r.pending)/4 {
-		r.pending = append([]byte(nil), r.pending...) // after an outage
+	// A backlog: it shrinks from its front, and with its last piece its
+	// memory goes.
+	r.flight = append(r.flight[:0], r.pending[:n]...)
+	if r.pending = r.pending[n:]; len(r.pending) == 0 {
+		r.pending = nil
 	}
 }
 
