@@ -274,7 +274,11 @@ func (c *callConn) cancel(ctx context.Context, id uint64, call *call, written ch
 }
 
 func (c *callConn) gaveUp(ctx context.Context, sent error) error {
-	return fmt.Errorf("call node %s: %w: %w", c.node, sent, ctx.Err())
+	why := ctx.Err()
+	if why == nil { // its time is over, its timer has not fired yet
+		why = context.DeadlineExceeded
+	}
+	return fmt.Errorf("call node %s: %w: %w", c.node, sent, why)
 }
 
 func (c *callConn) broke(sent error) error {

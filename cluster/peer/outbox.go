@@ -198,7 +198,12 @@ func (o *outbox) write(b *batch) error {
 		}
 	}
 	o.iov = iov
-	_, err := (&iov).WriteTo(o.conn)
+	var err error
+	if secure, ok := o.conn.(*secureConn); ok {
+		_, err = secure.writeAll(iov...)
+	} else {
+		_, err = (&iov).WriteTo(o.conn)
+	}
 	clear(o.iov)
 	if err != nil {
 		return fmt.Errorf("write frames: %w", err)

@@ -40,11 +40,12 @@ func (l *Link) greet(raw net.Conn) (net.Conn, preamble, error) {
 	conn := raw
 	var state tls.ConnectionState
 	if l.cfg.TLS != nil {
-		secure := tls.Server(raw, l.cfg.TLS)
+		cork := &corkConn{Conn: raw}
+		secure := tls.Server(cork, l.cfg.TLS)
 		if err := secure.HandshakeContext(context.Background()); err != nil {
 			return nil, preamble{}, fmt.Errorf("tls handshake: %w", err)
 		}
-		conn, state = secure, secure.ConnectionState()
+		conn, state = &secureConn{Conn: secure, cork: cork}, secure.ConnectionState()
 	}
 	p, err := readPreamble(conn)
 	if err != nil {
@@ -121,14 +122,15 @@ func (l *Link) introduce(ctx context.Context, raw net.Conn, p preamble) (net.Con
 	if l.cfg.TLS != nil {
 		cfg := l.cfg.TLS.Clone()
 		cfg.ServerName = p.to
-		secure := tls.Client(raw, cfg)
+		cork := &corkConn{Conn: raw}
+		secure := tls.Client(cork, cfg)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return nil, fmt.Errorf("tls handshake: %w", err)
 		}
 		if err := checkIdentity(secure.ConnectionState(), p.to); err != nil {
 			return nil, err
 		}
-		conn = secure
+		conn = &secureConn{Conn: secure, cork: cork}
 	}
 	if _, err := conn.Write(p.encode()); err != nil {
 		return nil, fmt.Errorf("write preamble: %w", err)
