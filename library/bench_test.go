@@ -1,7 +1,6 @@
 package library
 
 import (
-	"bytes"
 	"fmt"
 	"testing"
 )
@@ -73,8 +72,6 @@ func BenchmarkPut(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(sound)))
 	for b.Loop() {
-		if _, _, err := l.Put(b.Context(), "acme", "x", bytes.NewReader(sound), PutOptions{Length: -1}); err != nil {
-			b.Fatal(err)
-		}
+		put(b, l, "acme", "x", sound, PutOptions{})
 	}
 }

@@ -73,7 +73,8 @@ func (l *Library) read(ctx context.Context, c Consistency, find func() error) er
 		}
 		return find()
 	}
-	return fmt.Errorf("consistency %s, want %s, %s or %s: %w", shown(string(c)), Local, Fresh, Linearizable, ErrBadRequest)
+	return fmt.Errorf("consistency %s, want %s, %s or %s: %w",
+		shown(string(c)), Local, Fresh, Linearizable, ErrBadRequest)
 }
 
 // document returns the document as this node knows it, or ErrNotFound. Its

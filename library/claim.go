@@ -25,7 +25,7 @@ func (l *Library) Claim(ctx context.Context, r SourceRequest) (*Session, error) 
 	bounded, cancel := context.WithTimeout(ctx, claimWait)
 	defer cancel()
 	s, err := l.claim(bounded, &r)
-	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+	if errors.Is(err, blobstore.ErrUnavailable) || err != nil && bounded.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("claim %s: %w: %w", shown(r.Mount), ErrUnavailable, err)
 	}
 	l.metrics.claim(err)

@@ -31,8 +31,7 @@ func FaultOf(err error) Fault {
 			return row.fault
 		}
 	}
-	var tooLong *http.MaxBytesError
-	if errors.As(err, &tooLong) {
+	if _, limited := errors.AsType[*http.MaxBytesError](err); limited {
 		return Fault{http.StatusRequestEntityTooLarge, "too_large"}
 	}
 	return Fault{http.StatusInternalServerError, "internal"}

@@ -152,9 +152,14 @@ func (l *Library) Get(ctx context.Context, account, id string, c Consistency) (D
 		return Document{}, err
 	}
 	if c == Fresh || c == "" { // the playback path, kept short
-		if d, err := l.document(ctx, account, id); err == nil {
+		d, err := l.document(ctx, account, id)
+		if err == nil {
 			return *d, nil
 		}
+		if !errors.Is(err, ErrNotFound) {
+			return Document{}, err
+		}
+		c = Linearizable // which is how a miss goes on
 	}
 	var d *Document
 	err := l.read(ctx, c, func() (err error) {

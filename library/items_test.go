@@ -35,26 +35,27 @@ func TestPutGetDelete(t *testing.T) {
 		ContentType: "application/octet-stream", Name: "N", Metadata: map[string]string{"k": "v"},
 	})
 	sum := sha256.Sum256(wav)
-	if first.SHA256 != hex.EncodeToString(sum[:]) || first.Size != int64(len(wav)) ||
-		first.ContentType != "audio/x-wav" || first.DurationMS != 500 || first.Source != sourceUpload {
-		t.Errorf("document is %+v", first)
-	}
-	if got, err := l.Get(ctx, "acme", "a/b", Fresh); err != nil || !cmp.Equal(got, first) {
-		t.Errorf("get: %v\n%s", err, cmp.Diff(first, got))
+	equal(t, "sha256", first.SHA256, hex.EncodeToString(sum[:]))
+	equal(t, "size", first.Size, int64(len(wav)))
+	equal(t, "type", first.ContentType, "audio/x-wav")
+	equal(t, "duration", first.DurationMS, 500)
+	equal(t, "source", first.Source, sourceUpload)
+	if diff := cmp.Diff(first, must[Document](t)(l.Get(ctx, "acme", "a/b", Fresh))); diff != "" {
+		t.Errorf("get gives another document:\n%s", diff)
 	}
 	if !bytes.Equal(readItem(t, l, first), wav) {
 		t.Error("bytes came back changed")
 	}
 
-	second, created, err := l.Put(ctx, "acme", "a/b", bytes.NewReader(mp3), PutOptions{Length: -1})
-	if err != nil || created {
-		t.Fatalf("replace: created %v, %v", created, err)
+	second := put(t, l, "acme", "a/b", mp3, PutOptions{})
+	if second.Revision <= first.Revision {
+		t.Errorf("revision %d follows %d", second.Revision, first.Revision)
 	}
-	if second.Revision <= first.Revision || second.Name != "N" || second.Metadata["k"] != "v" ||
-		!second.Created.Equal(first.Created) || second.ContentType != "audio/mpeg" ||
-		second.DurationMS != 5000*mp3FrameMS {
-		t.Errorf("document is %+v", second)
-	}
+	equal(t, "name that was left open", second.Name, "N")
+	equal(t, "metadata that were left open", second.Metadata["k"], "v")
+	equal(t, "time of creation", second.Created, first.Created)
+	equal(t, "type", second.ContentType, "audio/mpeg")
+	equal(t, "duration", second.DurationMS, 5000*mp3FrameMS)
 	if want := []string{refKeyOf(&second)}; !slices.Equal(refs(t, local), want) {
 		t.Errorf("references are %q, want %q", refs(t, local), want)
 	}
@@ -63,11 +64,9 @@ func TestPutGetDelete(t *testing.T) {
 	}
 
 	wantErr(t, "delete with the old tag", l.Delete(ctx, "acme", "a/b", first.ETag()), ErrPrecondition)
-	if err := l.Delete(ctx, "acme", "a/b", second.ETag()); err != nil {
-		t.Fatal(err)
-	}
+	wantErr(t, "delete", l.Delete(ctx, "acme", "a/b", second.ETag()), nil)
 	wantErr(t, "delete again", l.Delete(ctx, "acme", "a/b", ""), ErrNotFound)
-	_, err = l.Get(ctx, "acme", "a/b", Linearizable)
+	_, err := l.Get(ctx, "acme", "a/b", Linearizable)
 	wantErr(t, "get what was deleted", err, ErrNotFound)
 	if left := refs(t, local); len(left) != 0 {
 		t.Errorf("references are left: %q", left)
@@ -95,6 +94,8 @@ func TestPutRefused(t *testing.T) {
 	l := openLibrary(t, cfg, testDeps(local))
 	mp3 := mp3Sound(4000) // 576,000 bytes
 	halfway := io.MultiReader(bytes.NewReader(mp3[:300_000]), iotest.ErrReader(io.ErrUnexpectedEOF))
+	whole := func() io.Reader { return bytes.NewReader(mp3) }
+	fails := iotest.ErrReader
 	for _, c := range []struct {
 		name string
 		id   string
@@ -102,25 +103,22 @@ func TestPutRefused(t *testing.T) {
 		opts PutOptions
 		want error
 	}{
-		{"dot dot", "../x", bytes.NewReader(mp3), PutOptions{Length: -1}, ErrBadName},
-		{"NUL", "a\x00b", bytes.NewReader(mp3), PutOptions{Length: -1}, ErrBadName},
+		{"parent", "../x", whole(), PutOptions{Length: -1}, ErrBadName},
+		{"NUL", "a\x00b", whole(), PutOptions{Length: -1}, ErrBadName},
 		{"half a body", "x", halfway, PutOptions{Length: int64(len(mp3))}, ErrIncomplete},
-		{"shorter than announced", "x", bytes.NewReader(mp3[:200]), PutOptions{Length: 400}, ErrIncomplete},
+		{"short", "x", bytes.NewReader(mp3[:200]), PutOptions{Length: 400}, ErrIncomplete},
 		{"nothing", "x", strings.NewReader(""), PutOptions{Length: -1}, ErrUnsupportedMedia},
 		{"text", "x", strings.NewReader("hello"), PutOptions{Length: 5}, ErrUnsupportedMedia},
-		{"says html", "x", bytes.NewReader(mp3), PutOptions{Length: -1, ContentType: "text/html; charset=x"}, ErrUnsupportedMedia},
-		{"says json", "x", bytes.NewReader(mp3), PutOptions{Length: -1, ContentType: "application/json"}, ErrUnsupportedMedia},
-		{"announces too much", "x", iotest.ErrReader(errors.New("read")), PutOptions{Length: 1<<20 + 1}, ErrTooLarge},
+		{"html", "x", whole(), PutOptions{Length: -1, ContentType: "text/html; a=b"}, ErrUnsupportedMedia},
+		{"json", "x", whole(), PutOptions{Length: -1, ContentType: "application/json"}, ErrUnsupportedMedia},
+		{"says too much", "x", fails(errors.New("read")), PutOptions{Length: 1<<20 + 1}, ErrTooLarge},
 		{"is too much", "x", bytes.NewReader(mp3Sound(8000)), PutOptions{Length: -1}, ErrTooLarge},
-		{"the door's limit", "x", iotest.ErrReader(&http.MaxBytesError{Limit: 1}), PutOptions{Length: -1}, ErrTooLarge},
-		{"long name", "x", bytes.NewReader(mp3), PutOptions{Length: -1, Name: strings.Repeat("n", TextBytesMax+1)}, ErrBadRequest},
-		{"bad language", "x", bytes.NewReader(mp3), PutOptions{Length: -1, Language: "en us"}, ErrBadRequest},
-		{"prompt with a slash", "x", bytes.NewReader(mp3), PutOptions{Length: -1, Prompt: "a/b"}, ErrBadRequest},
-		{
-			"much metadata", "x", bytes.NewReader(mp3),
-			PutOptions{Length: -1, Metadata: map[string]string{"k": strings.Repeat("v", MetadataBytesMax)}}, ErrBadRequest,
-		},
-		{"nothing to match", "x", bytes.NewReader(mp3), PutOptions{Length: -1, IfMatch: "*"}, ErrPrecondition},
+		{"door's limit", "x", fails(&http.MaxBytesError{Limit: 1}), PutOptions{Length: -1}, ErrTooLarge},
+		{"name", "x", whole(), PutOptions{Length: -1, Name: strings.Repeat("n", 600)}, ErrBadRequest},
+		{"language", "x", whole(), PutOptions{Length: -1, Language: "en us"}, ErrBadRequest},
+		{"prompt", "x", whole(), PutOptions{Length: -1, Prompt: "a/b"}, ErrBadRequest},
+		{"metadata", "x", whole(), PutOptions{Length: -1, Metadata: map[string]string{"": "v"}}, ErrBadRequest},
+		{"nothing to match", "x", whole(), PutOptions{Length: -1, IfMatch: "*"}, ErrPrecondition},
 	} {
 		_, _, err := l.Put(t.Context(), "acme", c.id, c.body, c.opts)
 		wantErr(t, c.name, err, c.want)
@@ -216,7 +214,8 @@ func TestConcurrentReplace(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if _, _, err := l.Put(t.Context(), "acme", "x", bytes.NewReader(mp3Sound(20)), PutOptions{Length: -1}); err != nil {
+			_, _, err := l.Put(t.Context(), "acme", "x", bytes.NewReader(mp3Sound(20)), PutOptions{Length: -1})
+			if err != nil {
 				t.Error(err)
 			}
 		})
@@ -320,61 +319,74 @@ func TestItemsAreAMap(t *testing.T) {
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		run++
-		account := fmt.Sprintf("run%d", run)
-		model := map[string]Document{}
-		ids := rapid.SampledFrom([]string{"a", "a/b", "b", "é"})
-		rt.Repeat(map[string]func(*rapid.T){
-			"put": func(rt *rapid.T) {
-				id := ids.Draw(rt, "id")
-				opts := PutOptions{Length: -1}
-				old, there := model[id]
-				switch rapid.IntRange(0, 2).Draw(rt, "condition") {
-				case 1:
-					opts.IfNoneMatch = "*"
-				case 2:
-					opts.IfMatch = `"x", ` + old.ETag()
-				}
-				d, created, err := l.Put(rt.Context(), account, id, bytes.NewReader(mp3Sound(3)), opts)
-				if allowed := (opts.IfNoneMatch == "" || !there) && (opts.IfMatch == "" || there); !allowed {
-					if !errors.Is(err, ErrPrecondition) {
-						rt.Fatalf("put: %v, want ErrPrecondition", err)
-					}
-					return
-				}
-				if err != nil || created == there || d.Revision <= old.Revision {
-					rt.Fatalf("put: created %v, revision %d after %d, %v", created, d.Revision, old.Revision, err)
-				}
-				model[id] = d
-			},
-			"delete": func(rt *rapid.T) {
-				id := ids.Draw(rt, "id")
-				err := l.Delete(rt.Context(), account, id, "")
-				if _, there := model[id]; there != (err == nil) || err != nil && !errors.Is(err, ErrNotFound) {
-					rt.Fatalf("delete, there: %v, %v", there, err)
-				}
-				delete(model, id)
-			},
-			"": func(rt *rapid.T) {
-				page, err := l.List(rt.Context(), account, ListQuery{})
-				if err != nil || len(page.Items) != len(model) {
-					rt.Fatalf("%d items, want %d, %v", len(page.Items), len(model), err)
-				}
-				for _, d := range page.Items {
-					got, err := l.Get(rt.Context(), account, d.ID, Local)
-					if err != nil || !cmp.Equal(model[d.ID], d) || !cmp.Equal(got, d) {
-						rt.Fatalf("%s: %v\n%s", d.ID, err, cmp.Diff(model[d.ID], d))
-					}
-				}
-			},
-		})
-		for id := range model {
-			if err := l.Delete(rt.Context(), account, id, ""); err != nil {
+		m := itemModel{l, fmt.Sprintf("run%d", run), map[string]Document{}}
+		rt.Repeat(map[string]func(*rapid.T){"put": m.put, "delete": m.delete, "": m.check})
+		for id := range m.items {
+			if err := l.Delete(rt.Context(), m.account, id, ""); err != nil {
 				rt.Fatal(err)
 			}
 		}
 	})
 	if left := refs(t, local); len(left) != 0 {
 		t.Errorf("references are left: %q", left)
+	}
+}
+
+type itemModel struct {
+	l       *Library
+	account string
+	items   map[string]Document
+}
+
+func (m *itemModel) id(rt *rapid.T) string {
+	return rapid.SampledFrom([]string{"a", "a/b", "b", "é"}).Draw(rt, "id")
+}
+
+func (m *itemModel) put(rt *rapid.T) {
+	id := m.id(rt)
+	old, there := m.items[id]
+	opts, allowed := PutOptions{Length: -1}, true
+	switch rapid.IntRange(0, 2).Draw(rt, "condition") {
+	case 1:
+		opts.IfNoneMatch, allowed = "*", !there
+	case 2:
+		opts.IfMatch, allowed = `"x", `+old.ETag(), there
+	}
+	d, created, err := m.l.Put(rt.Context(), m.account, id, bytes.NewReader(mp3Sound(3)), opts)
+	switch {
+	case !allowed:
+		if !errors.Is(err, ErrPrecondition) {
+			rt.Fatalf("put: %v, want ErrPrecondition", err)
+		}
+	case err != nil || created == there || d.Revision <= old.Revision:
+		rt.Fatalf("put: created %v, revision %d after %d, %v", created, d.Revision, old.Revision, err)
+	default:
+		m.items[id] = d
+	}
+}
+
+func (m *itemModel) delete(rt *rapid.T) {
+	id := m.id(rt)
+	var want error
+	if _, there := m.items[id]; !there {
+		want = ErrNotFound
+	}
+	if err := m.l.Delete(rt.Context(), m.account, id, ""); !errors.Is(err, want) {
+		rt.Fatalf("delete: %v, want %v", err, want)
+	}
+	delete(m.items, id)
+}
+
+func (m *itemModel) check(rt *rapid.T) {
+	page, err := m.l.List(rt.Context(), m.account, ListQuery{})
+	if err != nil || len(page.Items) != len(m.items) {
+		rt.Fatalf("%d items, want %d, %v", len(page.Items), len(m.items), err)
+	}
+	for _, d := range page.Items {
+		got, err := m.l.Get(rt.Context(), m.account, d.ID, Local)
+		if err != nil || !cmp.Equal(m.items[d.ID], d) || !cmp.Equal(got, d) {
+			rt.Fatalf("%s: %v\n%s", d.ID, err, cmp.Diff(m.items[d.ID], d))
+		}
 	}
 }
 

@@ -62,8 +62,8 @@ const (
 
 func newRecordingID(now time.Time) string {
 	var raw [16]byte
-	binary.BigEndian.PutUint64(raw[:8], uint64(now.UnixMilli())<<16) //nolint:gosec // the clock is after 1970
-	_, _ = rand.Read(raw[6:])                                        // never fails, see crypto/rand.Read
+	binary.BigEndian.PutUint64(raw[:8], uint64(now.UnixMilli())<<16)
+	_, _ = rand.Read(raw[6:]) // never fails, see crypto/rand.Read
 	hi, lo := binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:])
 	var out [recordingIDBytes]byte
 	for i := len(out) - 1; i >= 0; i-- {

@@ -109,41 +109,41 @@ func (l *Library) finder(r *LookupRequest) (func(context.Context) (Mount, error)
 	if rest, found := strings.CutPrefix(r.Name, promptScheme); found {
 		return l.promptFinder(rest, r.Language)
 	}
-	var places [][2]string
-	add := func(account, id string) error {
-		err := checkItem(account, id)
-		if err == nil {
-			places = append(places, [2]string{account, id})
-		}
-		return err
-	}
-	if rest, absolute := strings.CutPrefix(r.Name, "/"); absolute {
-		account, id, _ := strings.Cut(rest, "/")
-		if err := add(account, id); err != nil {
-			return nil, err
-		}
-	} else {
-		if r.Account != "" {
-			if err := add(r.Account, r.Name); err != nil {
-				return nil, err
-			}
-		}
-		if err := add(SystemAccount, r.Name); err != nil {
-			return nil, err
-		}
-		if account, id, found := strings.Cut(r.Name, "/"); found {
-			_ = add(account, id) // may well be none
-		}
+	places, err := places(r)
+	if err != nil {
+		return nil, err
 	}
 	return func(ctx context.Context) (Mount, error) {
-		for _, place := range places {
-			m, err := l.mounted(ctx, place[0], place[1])
+		for _, p := range places {
+			m, err := l.mounted(ctx, p.account, p.id)
 			if !errors.Is(err, ErrNotFound) {
 				return m, err
 			}
 		}
 		return Mount{}, ErrNotFound
 	}, nil
+}
+
+type place struct{ account, id string }
+
+// places are where a name that is no prompt may lie, in the order of search.
+func places(r *LookupRequest) ([]place, error) {
+	if rest, absolute := strings.CutPrefix(r.Name, "/"); absolute {
+		account, id, _ := strings.Cut(rest, "/")
+		return []place{{account, id}}, checkItem(account, id)
+	}
+	if err := CheckID(r.Name); err != nil {
+		return nil, err
+	}
+	var found []place
+	if r.Account != "" {
+		found = append(found, place{r.Account, r.Name})
+	}
+	found = append(found, place{SystemAccount, r.Name})
+	if account, id, split := strings.Cut(r.Name, "/"); split && checkItem(account, id) == nil {
+		found = append(found, place{account, id})
+	}
+	return found, nil
 }
 
 // promptFinder searches in the caller's language first, the account's own

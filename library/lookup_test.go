@@ -48,7 +48,10 @@ func TestLookupNames(t *testing.T) {
 			t.Errorf("%q for %q is %s|%s, %v, want %s", c.name, c.account, got.Account, got.ID, err, c.want)
 		}
 	}
-	for _, bad := range []string{"../x", "/acme", "/", "/acme/../x", "a\x00b", "prompt://", "prompt://acme", "prompt://../x", strings.Repeat("x", 10<<10)} {
+	for _, bad := range []string{
+		"../x", "/acme", "/", "/acme/../x", "a\x00b", "prompt://", "prompt://acme", "prompt://../x",
+		strings.Repeat("x", 10<<10),
+	} {
 		_, err := l.Lookup(t.Context(), LookupRequest{Name: bad, Account: "acme"})
 		wantErr(t, bad[:min(len(bad), 20)], err, ErrBadName)
 	}
@@ -193,10 +196,12 @@ func TestShoutProtocol(t *testing.T) {
 	put(t, l, "acme", "song one", mp3Sound(10), PutOptions{})
 	put(t, l, "acme", "tone.wav", wavSound(10), PutOptions{})
 	got, err := l.Lookup(t.Context(), LookupRequest{Name: "song one", Account: "acme", Protocol: "shout"})
-	if want := "shout://127.0.0.1:8000/acme/song%20one.mp3"; err != nil || got.StreamURL != want || got.FreeSWITCH != want {
+	const want = "shout://127.0.0.1:8000/acme/song%20one.mp3"
+	if err != nil || got.StreamURL != want || got.FreeSWITCH != want {
 		t.Errorf("answer is %+v, %v", got, err)
 	}
-	if m, err := l.Mount(t.Context(), "acme", "song one.mp3"); err != nil || m.Doc == nil || m.Doc.ID != "song one" {
+	m, err := l.Mount(t.Context(), "acme", "song one.mp3")
+	if err != nil || m.Doc == nil || m.Doc.ID != "song one" {
 		t.Errorf("mount is %+v, %v", m, err)
 	}
 	got, err = l.Lookup(t.Context(), LookupRequest{Name: "tone.wav", Account: "acme", Protocol: "shout"})
@@ -266,7 +271,9 @@ func TestPromptOwner(t *testing.T) {
 
 // FuzzLookupNames: no name makes the search panic or leave the accounts' rules.
 func FuzzLookupNames(f *testing.F) {
-	for _, s := range []string{"", "a", "/a/b", "prompt://a/b/c", "prompt:///", "say:", "http://", "a/../b", "\xff", "$"} {
+	for _, s := range []string{
+		"", "a", "/a/b", "prompt://a/b/c", "prompt:///", "say:", "http://", "a/../b", "\xff", "$",
+	} {
 		f.Add(s, "acme", "en-us")
 	}
 	local := openLocal(f, f.TempDir())

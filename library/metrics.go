@@ -30,11 +30,14 @@ func MetricDefinitions() []MetricDefinition {
 	return []MetricDefinition{
 		{metricPuts, "Uploads by result: ok or the code of the fault.", []string{"result"}},
 		{metricPutBytes, "Bytes of the uploads that were stored.", nil},
-		{metricLookups, "Lookups by result: item, recording, passed, or the code of the fault.", []string{"result"}},
+		{
+			metricLookups, "Lookups by result: item, recording, passed, or the code of the fault.",
+			[]string{"result"},
+		},
 		{metricClaims, "Sources that asked to record, by result: ok or the code of the fault.", []string{"result"}},
 		{metricLive, "Recordings whose source is live on this node.", nil},
 		{
-			metricEnded, "Recordings that this node ended: sealed, truncated, recovered, discarded.",
+			metricEnded, "Recordings that this node ended: sealed, truncated, discarded.",
 			[]string{"how"},
 		},
 		{metricRecordingBytes, "Bytes that sources sent to this node.", nil},

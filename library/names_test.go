@@ -76,7 +76,9 @@ func TestRecordingNames(t *testing.T) {
 			t.Errorf("checkRecordingName(%q) = %v, want nil", name, err)
 		}
 	}
-	for _, name := range []string{"", "a b.mp3", "a@b.mp3", "a%20b.mp3", "ä.mp3", "a?b.mp3", "../a.mp3", "a\\b"} {
+	for _, name := range []string{
+		"", "a b.mp3", "a@b.mp3", "a%20b.mp3", "ä.mp3", "a?b.mp3", "../a.mp3", "a\\b",
+	} {
 		if err := checkRecordingName(name); !errors.Is(err, ErrBadName) {
 			t.Errorf("checkRecordingName(%q) = %v, want ErrBadName", name, err)
 		}
@@ -127,7 +129,9 @@ func TestRecordingIDs(t *testing.T) {
 	if len(slices.Compact(ids)) != 200 {
 		t.Error("an id was made twice")
 	}
-	for _, bad := range []string{"", "short", ids[0] + "0", strings.Repeat("u", recordingIDBytes), "../../../../../../../../.."} {
+	for _, bad := range []string{
+		"", "short", ids[0] + "0", strings.Repeat("u", recordingIDBytes), "../../../../../../../../..",
+	} {
 		if isRecordingID(bad) {
 			t.Errorf("%q is taken for a recording id", bad)
 		}
@@ -137,7 +141,8 @@ func TestRecordingIDs(t *testing.T) {
 func TestExtensions(t *testing.T) {
 	t.Parallel()
 	for id, want := range map[string]string{
-		"a.mp3": "a", "a/b.wav": "a/b", "a.b.ogg": "a.b", "a": "", ".mp3": "", "d/.mp3": "", "a.mp3x": "", "a.MP3": "",
+		"a.mp3": "a", "a/b.wav": "a/b", "a.b.ogg": "a.b",
+		"a": "", ".mp3": "", "d/.mp3": "", "a.mp3x": "", "a.MP3": "",
 	} {
 		stem, format := splitExt(id)
 		if want == "" {
@@ -150,7 +155,9 @@ func TestExtensions(t *testing.T) {
 			t.Errorf("splitExt(%q) = %q, want %q", id, stem, want)
 		}
 	}
-	for name, want := range map[string]bool{"a": false, "a.mp3": true, "a.b/c": false, ".a": false, "a.": false, "a/b.x": true} {
+	for name, want := range map[string]bool{
+		"a": false, "a.mp3": true, "a.b/c": false, ".a": false, "a.": false, "a/b.x": true,
+	} {
 		if hasExt(name) != want {
 			t.Errorf("hasExt(%q) = %v", name, !want)
 		}

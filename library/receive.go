@@ -69,7 +69,7 @@ type intake struct {
 
 func (in *intake) record(ctx context.Context, recorder *blobstore.Recorder) (sound, error) {
 	var s sound
-	if _, err := recorder.ReadFrom(in); err != nil {
+	if _, err := recorder.ReadFrom(in); err != nil { //nolint:contextcheck // it was made with ctx
 		return s, err
 	}
 	if in.length >= 0 && in.total != in.length {
@@ -125,8 +125,7 @@ func id3Bytes(b []byte) int64 {
 // bodyError says what a failing body means: the door's limit, or a client that
 // went away in the middle.
 func bodyError(err error) error {
-	var tooLong *http.MaxBytesError
-	if errors.As(err, &tooLong) {
+	if _, limited := errors.AsType[*http.MaxBytesError](err); limited {
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	}
 	return fmt.Errorf("%w: %w", ErrIncomplete, err)

@@ -229,7 +229,9 @@ var errDone = errors.New("nothing to commit")
 // storeInto turns s into a stored recording and adds its item to the change.
 // The sound's reference moves from the recording to the item, so that deleting
 // the item frees it.
-func (l *Library) storeInto(ctx context.Context, c *change, s *stored, account, id string) (*Document, error) {
+func (l *Library) storeInto(
+	ctx context.Context, c *change, s *stored, account, id string,
+) (*Document, error) {
 	before, err := l.current(ctx, account, id)
 	if err != nil {
 		return nil, err

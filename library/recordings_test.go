@@ -3,7 +3,6 @@ package library
 import (
 	"bytes"
 	"errors"
-	"io"
 	"net/url"
 	"slices"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"carillon/audio"
 	"carillon/blobstore"
 )
 
@@ -59,69 +57,92 @@ func recordingNow(t *testing.T, l *Library, id string) Recording {
 	return r
 }
 
-// TestRecordingLife goes the whole way: waiting, live, sealed, stored.
+// TestRecordingLife goes the whole way: waiting, live, sealed, stored, gone.
 func TestRecordingLife(t *testing.T) {
 	t.Parallel()
 	l, local := newLibrary(t)
-	ctx := t.Context()
+	sound := mp3Sound(200)
 	r := ticket(t, l, RecordingRequest{Name: "greeting", Metadata: map[string]string{"call": "7"}})
-	if r.State != StateWaiting || r.Name != "greeting.mp3" || len(r.Token) < 22 || r.Expires == nil {
+	checkTicket(t, l, r)
+	s := must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+	write(t, s, sound[:100*mp3FrameBytes])
+	checkLive(t, l, r)
+	write(t, s, sound[100*mp3FrameBytes:])
+	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	_, err := s.Write([]byte("late"))
+	wantErr(t, "write after close", err, ErrState)
+
+	sealed := recordingNow(t, l, r.ID)
+	equal(t, "state", sealed.State, StateSealed)
+	equal(t, "size", sealed.Size, int64(len(sound)))
+	equal(t, "frames", sealed.Audio.Frames, 200)
+	if sealed.Ended == nil {
+		t.Error("time of its end is not set")
+	}
+	checkStored(t, l, local, sealed, sound)
+	if left := keys(t, local, activePrefix); len(left) != 0 {
+		t.Errorf("active rows are left: %q", left)
+	}
+}
+
+func checkTicket(t *testing.T, l *Library, r Recording) {
+	t.Helper()
+	equal(t, "state", r.State, StateWaiting)
+	equal(t, "name", r.Name, "greeting.mp3")
+	if len(r.Token) < 22 || r.Expires == nil { // 128 bits
 		t.Errorf("ticket is %+v", r)
 	}
-	u, err := url.Parse(l.RecordURL(r))
-	if err != nil {
-		t.Fatal(err)
+	text := l.RecordURL(r)
+	u := must[*url.URL](t)(url.Parse(text))
+	password, _ := u.User.Password()
+	equal(t, "scheme", u.Scheme, "shout")
+	equal(t, "user", u.User.Username(), r.ID)
+	equal(t, "password", password, r.Token)
+	equal(t, "host", u.Host, "127.0.0.1:8000")
+	equal(t, "path", u.Path, "/greeting.mp3")
+	if strings.ContainsAny(text, "%? ") || strings.Count(text, "@") != 1 {
+		t.Errorf("libshout would change %s", text)
 	}
-	if password, _ := u.User.Password(); u.Scheme != "shout" || u.User.Username() != r.ID || password != r.Token ||
-		u.Host != "127.0.0.1:8000" || u.Path != "/greeting.mp3" || strings.ContainsAny(l.RecordURL(r), "%? ") {
-		t.Errorf("record url is %s", l.RecordURL(r))
-	}
-	if now := recordingNow(t, l, r.ID); now.Token != "" || now.Metadata["call"] != "7" {
-		t.Errorf("recording is %+v", now)
-	}
+	now := recordingNow(t, l, r.ID)
+	equal(t, "token that is told later", now.Token, "")
+	equal(t, "metadata", now.Metadata["call"], "7")
+	_, _, err := l.OpenRecording(t.Context(), r.ID, FromStart)
+	wantErr(t, "open before the source", err, ErrState)
+}
 
-	s, err := l.Claim(ctx, ticketRequest(l, r))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sound := mp3Sound(200)
-	write(t, s, sound[:100*mp3FrameBytes])
+func checkLive(t *testing.T, l *Library, r Recording) {
+	t.Helper()
+	ctx := t.Context()
 	live := recordingNow(t, l, r.ID)
-	if live.State != StateLive || live.Size != 100*mp3FrameBytes || live.DurationMS != 100*mp3FrameMS ||
-		live.Node != "node-1" || live.Started == nil {
-		t.Errorf("live recording is %+v", live)
+	equal(t, "state", live.State, StateLive)
+	equal(t, "size", live.Size, 100*mp3FrameBytes)
+	equal(t, "duration", live.DurationMS, 100*mp3FrameMS)
+	equal(t, "node", live.Node, "node-1")
+	if live.Started == nil {
+		t.Error("time of its start is not set")
 	}
-	if m, err := l.Mount(ctx, "acme", "greeting.mp3"); err != nil || m.Recording == nil || m.Recording.ID != r.ID {
-		t.Errorf("mount is %+v, %v", m, err)
+	m := must[Mount](t)(l.Mount(ctx, "acme", "greeting.mp3"))
+	if m.Recording == nil || m.Recording.ID != r.ID {
+		t.Errorf("mount is %+v", m)
 	}
-	answer, err := l.Lookup(ctx, LookupRequest{Name: "greeting.mp3", Account: "acme"})
-	if err != nil || answer.RecordingID != r.ID || answer.FreeSWITCH != "shout://127.0.0.1:8000/acme/greeting.mp3" ||
-		answer.StreamURL != "http://127.0.0.1:8080/media/acme/greeting.mp3" {
-		t.Errorf("lookup of a live recording: %+v, %v", answer, err)
-	}
-	_, err = l.StoreRecording(ctx, r.ID, "acme", "early")
+	answer := must[Lookup](t)(l.Lookup(ctx, LookupRequest{Name: "greeting.mp3", Account: "acme"}))
+	equal(t, "recording of the lookup", answer.RecordingID, r.ID)
+	equal(t, "freeswitch", answer.FreeSWITCH, "shout://127.0.0.1:8000/acme/greeting.mp3")
+	equal(t, "stream_url", answer.StreamURL, "http://127.0.0.1:8080/media/acme/greeting.mp3")
+	_, err := l.StoreRecording(ctx, r.ID, "acme", "early")
 	wantErr(t, "store while live", err, ErrState)
+}
 
-	write(t, s, sound[100*mp3FrameBytes:])
-	if err := s.Close(bounded(t), EndedClean); err != nil {
-		t.Fatal(err)
-	}
-	_, err = s.Write([]byte("late"))
-	wantErr(t, "write after close", err, ErrState)
-	sealed := recordingNow(t, l, r.ID)
-	if sealed.State != StateSealed || sealed.Size != int64(len(sound)) || sealed.DurationMS != 200*mp3FrameMS ||
-		sealed.Ended == nil || sealed.Audio.Frames != 200 {
-		t.Errorf("sealed recording is %+v", sealed)
-	}
-
-	d, err := l.StoreRecording(ctx, r.ID, "acme", "vm/1.mp3")
-	if err != nil || d.SHA256 != sealed.SHA256 || d.Source != sourceRecording || d.Metadata["call"] != "7" {
-		t.Fatalf("item is %+v, %v", d, err)
-	}
-	if again, err := l.StoreRecording(ctx, r.ID, "acme", "vm/1.mp3"); err != nil || again.Revision != d.Revision {
-		t.Errorf("stored again: %+v, %v", again, err)
-	}
-	_, err = l.StoreRecording(ctx, r.ID, "acme", "vm/2.mp3")
+func checkStored(t *testing.T, l *Library, local *blobstore.Local, r Recording, sound []byte) {
+	t.Helper()
+	ctx := t.Context()
+	d := must[Document](t)(l.StoreRecording(ctx, r.ID, "acme", "vm/1.mp3"))
+	equal(t, "sha256", d.SHA256, r.SHA256)
+	equal(t, "source", d.Source, sourceRecording)
+	equal(t, "metadata", d.Metadata["call"], "7")
+	again := must[Document](t)(l.StoreRecording(ctx, r.ID, "acme", "vm/1.mp3"))
+	equal(t, "revision when stored again", again.Revision, d.Revision)
+	_, err := l.StoreRecording(ctx, r.ID, "acme", "vm/2.mp3")
 	wantErr(t, "store elsewhere too", err, ErrState)
 	wantErr(t, "discard what is stored", l.DiscardRecording(ctx, r.ID), ErrState)
 	if !bytes.Equal(readItem(t, l, d), sound) {
@@ -130,19 +151,15 @@ func TestRecordingLife(t *testing.T) {
 	if got := refs(t, local); !slices.Equal(got, []string{refKeyOf(&d)}) {
 		t.Errorf("references are %q, want the item's alone", got)
 	}
-	if m, err := l.Mount(ctx, "acme", "greeting.mp3"); err != nil || m.Doc == nil || m.Doc.ID != "vm/1.mp3" {
-		t.Errorf("media name of a stored recording: %+v, %v", m, err)
+	m := must[Mount](t)(l.Mount(ctx, "acme", "greeting.mp3"))
+	if m.Doc == nil || m.Doc.ID != "vm/1.mp3" {
+		t.Errorf("media name of a stored recording is %+v", m)
 	}
-	if err := l.Delete(ctx, "acme", "vm/1.mp3", ""); err != nil {
-		t.Fatal(err)
-	}
+	wantErr(t, "delete", l.Delete(ctx, "acme", "vm/1.mp3", ""), nil)
 	_, err = l.Mount(ctx, "acme", "greeting.mp3")
 	wantErr(t, "mount after the item went", err, ErrNotFound)
 	_, _, err = l.OpenRecording(ctx, r.ID, FromStart)
 	wantErr(t, "open after the item went", err, ErrNotFound)
-	if left := keys(t, local, activePrefix); len(left) != 0 {
-		t.Errorf("active rows are left: %q", left)
-	}
 }
 
 // TestTicketRefusals: each wrong way to use a ticket, and that it still works
@@ -246,7 +263,8 @@ func TestConfiguredSource(t *testing.T) {
 	t.Parallel()
 	l, local := newLibrary(t)
 	ctx := t.Context()
-	q := SourceRequest{Mount: "fs_abc.mp3", User: "foo", Password: "bar", ICY: map[string]string{"ice-name": "Title"}}
+	q := SourceRequest{Mount: "fs_abc.mp3", User: "foo", Password: "bar"}
+	q.ICY = map[string]string{"ice-name": "Title"}
 	for _, bad := range []SourceRequest{
 		{Mount: q.Mount, User: "foo", Password: "baz"},
 		{Mount: q.Mount, User: "fo", Password: "bar"},
@@ -272,10 +290,11 @@ func TestConfiguredSource(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := recordingNow(t, l, s.Recording().ID)
-		d, err := l.Get(ctx, "acme", "fs_abc.mp3", Fresh)
-		if err != nil || r.State != StateStored || r.Item != d.ID || d.Name != "Title" || d.Size != int64(len(sound)) {
-			t.Errorf("recording %+v, item %+v, %v", r, d, err)
-		}
+		d := must[Document](t)(l.Get(ctx, "acme", "fs_abc.mp3", Fresh))
+		equal(t, "state", r.State, StateStored)
+		equal(t, "item", r.Item, d.ID)
+		equal(t, "name", d.Name, "Title")
+		equal(t, "size", d.Size, int64(len(sound)))
 		if got := refs(t, local); !slices.Equal(got, []string{refKeyOf(&d)}) {
 			t.Errorf("references are %q", got)
 		}
@@ -401,92 +420,6 @@ func TestDiscardLive(t *testing.T) {
 	wantErr(t, "read after it was forgotten", err, ErrNotFound)
 }
 
-// TestRecovery: a node that dies while it records finds what was durable when
-// it starts again, marks it truncated and stores what was to be stored.
-func TestRecovery(t *testing.T) {
-	t.Parallel()
-	local := openLocal(t, t.TempDir())
-	sound := mp3Sound(100)
-	plain, auto, empty := crash(t, local, sound)
-
-	l := openLibrary(t, testConfig(), testDeps(local))
-	waitFor(t, "recordings are recovered", func() bool {
-		return recordingNow(t, l, plain.ID).State == StateTruncated &&
-			recordingNow(t, l, auto.ID).State == StateStored && recordingNow(t, l, empty.ID).State == StateTruncated
-	})
-	r, rec, err := l.OpenRecording(t.Context(), plain.ID, FromStart)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := readAll(t, r); !bytes.Equal(got, sound) || rec.Size != int64(len(sound)) || rec.Audio.Frames != 100 {
-		t.Errorf("%d bytes came back, recording %+v", len(got), rec)
-	}
-	d, err := l.Get(t.Context(), "acme", "stored.mp3", Fresh)
-	if err != nil || !d.Truncated || !bytes.Equal(readItem(t, l, d), sound) {
-		t.Errorf("item is %+v, %v", d, err)
-	}
-	if got := recordingNow(t, l, empty.ID); got.Size != 0 {
-		t.Errorf("empty recording is %+v", got)
-	}
-	// A Get may see a row of a commit a moment before a Scan sees all of it.
-	waitFor(t, "active rows are gone", func() bool { return len(keys(t, local, activePrefix)) == 0 })
-}
-
-// crash makes three live recordings whose bytes are durable and whose library
-// ends without settling them.
-func crash(t *testing.T, local *blobstore.Local, sound []byte) (plain, auto, empty Recording) {
-	t.Helper()
-	l, err := Open(t.Context(), testConfig(), testDeps(local))
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain = ticket(t, l, RecordingRequest{})
-	auto = ticket(t, l, RecordingRequest{StoreAs: "stored.mp3"})
-	empty = ticket(t, l, RecordingRequest{StoreAs: "never.mp3"})
-	for _, r := range []Recording{plain, auto, empty} {
-		s, err := l.Claim(t.Context(), ticketRequest(l, r))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r.ID == empty.ID {
-			continue
-		}
-		write(t, s, sound)
-		waitFor(t, "bytes are durable", func() bool {
-			info, err := local.Stat(t.Context(), s.blob)
-			return err == nil && info.Size == int64(len(sound))
-		})
-	}
-	l.stop() // as if the process were killed: no session is ended, nothing is sealed
-	l.running.Wait()
-	if err := l.flusher.Close(); err != nil {
-		t.Error(err)
-	}
-	return plain, auto, empty
-}
-
-// TestGone: what a node that is away for long was recording is sealed by
-// another, and the mount of a configured source is free again.
-func TestGone(t *testing.T) {
-	t.Parallel()
-	local := openLocal(t, t.TempDir())
-	sound := mp3Sound(100)
-	plain, _, _ := crash(t, local, sound)
-	deps := testDeps(local)
-	deps.NodeID = "node-2"
-	present := openLibrary(t, testConfig(), deps)
-	present.pass(t.Context(), time.Now())
-	if got := recordingNow(t, present, plain.ID); got.State != StateLive {
-		t.Errorf("recording of a node that may be alive is %s", got.State)
-	}
-	deps.NodeID, deps.Metrics = "node-3", nil
-	deps.Gone = func(node string) bool { return node == "node-1" }
-	l := openLibrary(t, testConfig(), deps)
-	waitFor(t, "recording is recovered", func() bool {
-		return recordingNow(t, l, plain.ID).State == StateTruncated
-	})
-}
-
 // TestExpiry: a ticket whose time has passed cannot be used, is not shown, and
 // is deleted.
 func TestExpiry(t *testing.T) {
@@ -514,96 +447,4 @@ func TestExpiry(t *testing.T) {
 			t.Errorf("rows are left: %q", left)
 		}
 	}
-}
-
-// TestCloseSeals: what is live when the library closes is sealed as cut short.
-func TestCloseSeals(t *testing.T) {
-	t.Parallel()
-	local := openLocal(t, t.TempDir())
-	l, err := Open(t.Context(), testConfig(), testDeps(local))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := ticket(t, l, RecordingRequest{})
-	s, err := l.Claim(t.Context(), ticketRequest(l, r))
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, s, mp3Sound(10))
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, err = l.Claim(t.Context(), SourceRequest{Mount: "x", User: "foo", Password: "bar"})
-	wantErr(t, "claim after close", err, ErrUnavailable)
-	again := openLibrary(t, testConfig(), testDeps(local))
-	if got := recordingNow(t, again, r.ID); got.State != StateTruncated || got.Size != 10*mp3FrameBytes {
-		t.Errorf("recording is %+v", got)
-	}
-}
-
-// TestFollow: a listener of a live recording hears all of it to its end.
-func TestFollow(t *testing.T) {
-	t.Parallel()
-	l, _ := newLibrary(t)
-	r := ticket(t, l, RecordingRequest{})
-	s, err := l.Claim(t.Context(), ticketRequest(l, r))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sound := mp3Sound(100)
-	reader, _, err := l.OpenRecording(bounded(t), r.ID, FromStart) // before the first byte
-	if err != nil {
-		t.Fatal(err)
-	}
-	heard := make(chan []byte)
-	go func() {
-		b, err := io.ReadAll(reader)
-		if err != nil {
-			t.Error(err)
-		}
-		heard <- b
-	}()
-	write(t, s, sound)
-	if err := s.Close(bounded(t), EndedClean); err != nil {
-		t.Fatal(err)
-	}
-	if got := <-heard; !bytes.Equal(got, sound) {
-		t.Errorf("heard %d bytes of %d", len(got), len(sound))
-	}
-	if err := reader.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestFollowFromNow: a listener who joins late begins the lead before the live
-// edge, at a frame.
-func TestFollowFromNow(t *testing.T) {
-	t.Parallel()
-	l, local := newLibrary(t)
-	r := ticket(t, l, RecordingRequest{})
-	s, err := l.Claim(t.Context(), ticketRequest(l, r))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sound := mp3Sound(200)
-	write(t, s, sound)
-	waitFor(t, "bytes are durable", func() bool {
-		info, err := local.Stat(t.Context(), s.blob)
-		return err == nil && info.Size == int64(len(sound))
-	})
-	reader, _, err := l.OpenRecording(bounded(t), r.ID, FromNow)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(bounded(t), EndedClean); err != nil {
-		t.Fatal(err)
-	}
-	got := readAll(t, reader)
-	lead := int(leadTime/(mp3FrameMS*time.Millisecond)) * mp3FrameBytes
-	if !bytes.HasSuffix(sound, got) || len(got)%mp3FrameBytes != 0 ||
-		len(got) < lead || len(got) > lead+2*audio.FrameBytesMax {
-		t.Errorf("heard the last %d bytes, the lead is %d", len(got), lead)
-	}
-	_, _, err = l.OpenRecording(t.Context(), r.ID, From("middle"))
-	wantErr(t, "other beginnings", err, ErrBadRequest)
 }

@@ -209,7 +209,8 @@ func (s *Session) settle(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		s.lib.log.WarnContext(ctx, "recording is not sealed yet", "recording_id", s.id, "blob_id", s.blob, "error", err)
+		s.lib.log.WarnContext(ctx, "recording is not sealed yet",
+			"recording_id", s.id, "blob_id", s.blob, "error", err)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:

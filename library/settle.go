@@ -125,7 +125,7 @@ func (l *Library) probe(ctx context.Context, blob blobstore.ID) (*audio.Info, er
 	}
 	info, err := prober.Result()
 	if err != nil {
-		return nil, nil //nolint:nilnil,nilerr // no audio is an answer here
+		return nil, nil //nolint:nilnil // no audio is an answer here
 	}
 	return &info, nil
 }

@@ -17,8 +17,8 @@ const (
 	// the same at once. A recording whose node died is sealed within this time
 	// of the node being called gone.
 	passEvery = 30 * time.Second
-	// passRowsMax bounds one pass; the rest comes with the next.
-	passRowsMax = 10_000
+	// passRowsMax is how many are looked at together: their ids are in memory.
+	passRowsMax = 1000
 	// recoversMax bounds how many recordings are sealed at once: after a crash
 	// under load there may be a thousand, and calls go on meanwhile.
 	recoversMax = 4
@@ -48,37 +48,43 @@ func (l *Library) tend(ctx context.Context) {
 // recordings that were discarded. Every change is conditional: when several
 // nodes try, one wins and the others find it done.
 func (l *Library) pass(ctx context.Context, now time.Time) {
-	var ids []string
-	for row, err := range l.catalog.Scan(ctx, activePrefix, "") {
-		if err != nil {
-			l.logPass(ctx, "", err)
-			return
-		}
-		if ids = append(ids, row.Key[len(activePrefix):]); len(ids) == passRowsMax {
-			break
-		}
-	}
 	var work errgroup.Group
 	work.SetLimit(recoversMax)
-	for _, id := range ids {
-		if ctx.Err() != nil {
-			break
+	for after, more := "", true; more && ctx.Err() == nil; {
+		// The view is not kept open while recordings are being recovered.
+		var ids []string
+		for row, err := range l.catalog.Scan(ctx, activePrefix, after) {
+			if err != nil {
+				l.logPass(ctx, "", err)
+				break
+			}
+			after = row.Key
+			if ids = append(ids, row.Key[len(activePrefix):]); len(ids) == passRowsMax {
+				break
+			}
 		}
-		s, err := l.recording(ctx, id)
-		switch {
-		case errors.Is(err, ErrNotFound): // went meanwhile
-		case err != nil:
-			l.logPass(ctx, id, err)
-		case s.State == StateLive && l.orphaned(s):
-			work.Go(func() error {
-				l.logPass(ctx, id, l.recover(ctx, s))
-				return nil
-			})
-		case s.expired(now.Add(-expiredKept)), s.discardedBefore(now.Add(-discardedKept)):
-			l.logPass(ctx, id, l.forget(ctx, s))
+		more = len(ids) == passRowsMax
+		for _, id := range ids {
+			l.tendOne(ctx, &work, id, now)
 		}
 	}
 	_ = work.Wait() // its functions return no errors
+}
+
+func (l *Library) tendOne(ctx context.Context, work *errgroup.Group, id string, now time.Time) {
+	s, err := l.recording(ctx, id)
+	switch {
+	case errors.Is(err, ErrNotFound): // went meanwhile
+	case err != nil:
+		l.logPass(ctx, id, err)
+	case s.State == StateLive && l.orphaned(s):
+		work.Go(func() error {
+			l.logPass(ctx, id, l.recover(ctx, s))
+			return nil
+		})
+	case s.expired(now.Add(-expiredKept)), s.discardedBefore(now.Add(-discardedKept)):
+		l.logPass(ctx, id, l.forget(ctx, s))
+	}
 }
 
 func (s *stored) discardedBefore(t time.Time) bool {

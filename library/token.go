@@ -45,9 +45,9 @@ type playToken struct {
 func (t playToken) sign(key []byte) string {
 	raw := make([]byte, 0, tokenHeadBytes+len(t.account)+len(t.id)+tokenTagBytes)
 	raw = append(raw, tokenVersion)
-	raw = binary.BigEndian.AppendUint32(raw, uint32(t.expiry.Unix())) //nolint:gosec // good until 2106
+	raw = binary.BigEndian.AppendUint32(raw, uint32(t.expiry.Unix())) // good until 2106
 	raw = append(raw, t.blob[:]...)
-	raw = append(raw, byte(len(t.account))) //nolint:gosec // at most AccountBytesMax
+	raw = append(raw, byte(len(t.account))) // at most AccountBytesMax
 	raw = append(raw, t.account...)
 	raw = append(raw, t.id...)
 	raw = append(raw, tokenTag(key, raw)...)

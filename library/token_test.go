@@ -85,7 +85,8 @@ func TestPlayURLs(t *testing.T) {
 		"a", "a.mp3", "a.wav", "x/y@z!&'{[($).mp3", "Grüße an alle", "100% sure?#.mp3",
 		strings.Repeat("é", IDBytesMax/2), strings.Repeat("@", IDBytesMax),
 	} {
-		d := Document{Account: strings.Repeat("a", AccountBytesMax), ID: id, Audio: audio.Info{Format: audio.FormatMP3}}
+		d := Document{Account: strings.Repeat("a", AccountBytesMax), ID: id}
+		d.Audio.Format = audio.FormatMP3
 		for _, url := range []string{l.playURL(&d), l.itemAnswer(&d, "shout").StreamURL} {
 			path := url[strings.Index(url, "://")+3:]
 			if len(url) >= 1000 || !strings.HasSuffix(url, ".mp3") || strings.HasSuffix(url, ".mp3.mp3") {
