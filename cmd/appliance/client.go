@@ -71,6 +71,16 @@ func printf(w io.Writer, format string, args ...any) error {
 	return nil
 }
 
+// failed says which operation on what an error is of, unless the server has
+// said so already.
+func failed(operation string, of fmt.Stringer, err error) error {
+	prefix := operation + " " + of.String()
+	if strings.HasPrefix(err.Error(), prefix) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", prefix, err)
+}
+
 // describe is one line about a document.
 func describe(doc library.Document) string {
 	return fmt.Sprintf("%s/%s  %s  %s  %s", doc.Account, doc.ID, sizeText(doc.Size), lengthText(doc.DurationMS),

@@ -13,7 +13,7 @@ import (
 // configFlags are shared by the commands that read a node's configuration.
 type configFlags struct {
 	Config string   `help:"Configuration file; see config.example.toml." type:"path" env:"CARILLON_CONFIG"`
-	Set    []string `help:"Set one key, over file and environment; may be repeated." placeholder:"KEY=VALUE" sep:"none"`
+	Set    []string `help:"Set one key, over all else; may be repeated." placeholder:"KEY=VALUE" sep:"none"`
 }
 
 func (f *configFlags) load() (config.Loaded, error) {

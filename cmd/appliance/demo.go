@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -49,7 +48,7 @@ func (c *demoCmd) Run(ctx context.Context, tty terminal) (err error) {
 	show := newScreen(tty)
 	show.title("Carillon: three nodes in one process")
 	show.note("data in %s", dir)
-	demo, err := openDemo(ctx, dir, log, show)
+	demo, err := openDemo(ctx, c.config(), dir, log, show)
 	if err != nil {
 		return err
 	}
@@ -74,6 +73,13 @@ func (c *demoCmd) Run(ctx context.Context, tty terminal) (err error) {
 	<-ctx.Done()
 	show.title("Stopping")
 	return nil
+}
+
+// config is what the nodes have in common.
+func (c *demoCmd) config() config.Config {
+	cfg := config.Default()
+	cfg.Node.StopGrace = config.Seconds(2) // whoever tries a demo does not want to wait
+	return cfg
 }
 
 func (c *demoCmd) tour(ctx context.Context, demo *demoCluster, show *screen) error {
@@ -110,7 +116,8 @@ func (c *demoCmd) logger(dir string, tty terminal) (*slog.Logger, func() error, 
 	if c.Verbose {
 		return newLogger(cfg, tty.err), func() error { return nil }, nil
 	}
-	f, err := os.OpenFile(filepath.Join(dir, logName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	path := filepath.Join(dir, logName)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) //nolint:gosec // the user names it
 	if err != nil {
 		return nil, nil, fmt.Errorf("log: %w", err)
 	}
@@ -135,7 +142,8 @@ type demoNodeInfo struct {
 // writeInfo makes the file appear whole, because scripts wait for it.
 func (d *demoCluster) writeInfo(path string) error {
 	info := demoInfo{Token: d.token}
-	for _, n := range d.nodes {
+	for i := range d.nodes {
+		n := &d.nodes[i]
 		info.Nodes = append(info.Nodes, demoNodeInfo{
 			ID: n.node.cluster.ID(), HTTP: n.node.wiring.httpURL(), Shout: n.node.wiring.shoutHost(),
 			Peer: n.cfg.Cluster.PeerBind.String(), Gossip: n.cfg.Cluster.Bind.String(), Dir: n.cfg.Node.DataDir,
@@ -170,7 +178,7 @@ func keptSecret(path string) (config.Secret, error) {
 	if err != nil {
 		return config.Secret{}, fmt.Errorf("secret: %w", err)
 	}
-	_, err = io.WriteString(f, value+"\n")
+	_, err = f.WriteString(value + "\n")
 	if err = errors.Join(err, f.Close()); err != nil {
 		return config.Secret{}, fmt.Errorf("secret: %w", err)
 	}

@@ -28,10 +28,13 @@ type demoNode struct {
 	node *node
 }
 
-// openDemo starts the nodes and waits until all are ready.
-func openDemo(ctx context.Context, dir string, log *slog.Logger, show *screen) (_ *demoCluster, err error) {
+// openDemo starts the nodes and waits until all are ready. What base does not
+// say of ports, secrets and directories is the same on all.
+func openDemo(ctx context.Context, base config.Config, dir string, log *slog.Logger, show *screen) (
+	_ *demoCluster, err error,
+) {
 	d := &demoCluster{log: log}
-	if err := d.configure(ctx, dir); err != nil {
+	if err := d.configure(ctx, base, dir); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -55,7 +58,7 @@ func openDemo(ctx context.Context, dir string, log *slog.Logger, show *screen) (
 }
 
 // configure makes the configuration of each node, with free ports.
-func (d *demoCluster) configure(ctx context.Context, dir string) error {
+func (d *demoCluster) configure(ctx context.Context, base config.Config, dir string) error {
 	token, err := keptSecret(filepath.Join(dir, "token"))
 	if err != nil {
 		return err
@@ -67,10 +70,9 @@ func (d *demoCluster) configure(ctx context.Context, dir string) error {
 	d.token = token.Reveal()
 	var join []config.Addr
 	for i := range d.nodes {
-		cfg := config.Default()
+		cfg := base
 		cfg.Node.DataDir = filepath.Join(dir, fmt.Sprintf("node%d", i+1))
 		cfg.Node.Zone = fmt.Sprintf("zone%d", i+1)
-		cfg.Node.StopGrace = config.Seconds(2)
 		cfg.API.Tokens = []config.Secret{token}
 		cfg.Cluster.Secret = secret
 		for _, bind := range []*config.Addr{

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 )
@@ -70,17 +71,17 @@ func tookText(d time.Duration) string {
 // addresses ends the demo: what one can try now.
 func (s *screen) addresses(d *demoCluster) {
 	s.title("Up and running, Ctrl-C stops it")
-	for i, n := range d.nodes {
-		s.printf("  node %d   %-26s shout://%s\n", i+1, d.httpURL(i), n.node.wiring.shoutHost())
+	for i := range d.nodes {
+		s.printf("  node %d   %-26s shout://%s\n", i+1, d.httpURL(i), d.nodes[i].node.wiring.shoutHost())
 	}
 	first, last := d.httpURL(0), d.httpURL(demoNodes-1)
 	shout := d.nodes[0].node.wiring.shoutHost()
 	s.printf("  token    %s\n", d.token)
 	s.title("Try")
 	s.printf(`  export CARILLON_SERVER=%[1]s CARILLON_TOKEN=%[4]s
-  appliance cluster status
-  appliance media ls demo --long
-  appliance media put song.mp3 demo/music/song.mp3
+  %[5]s cluster status
+  %[5]s media ls demo --long
+  %[5]s media put song.mp3 demo/music/song.mp3
 
   # store with curl through one node, play from another
   curl -T song.mp3 -H "Authorization: Bearer $CARILLON_TOKEN" %[1]s/media/demo/music/song.mp3
@@ -91,7 +92,17 @@ func (s *screen) addresses(d *demoCluster) {
   curl -H "Authorization: Bearer $CARILLON_TOKEN" -d '{"account":"demo","name":"me.mp3"}' %[1]s/v1/recordings
 
   # record into the record_url that it answers, and listen meanwhile
-  ffmpeg -re -f lavfi -i sine=440:r=8000 -b:a 16k -content_type audio/mpeg -f mp3 icecast://USER:TOKEN@%[3]s/me.mp3
+  ffmpeg -re -f lavfi -i sine=440:r=8000 -b:a 16k -content_type audio/mpeg -f mp3 \
+    icecast://USER:TOKEN@%[3]s/me.mp3
   mpg123 http://%[3]s/demo/me.mp3
-`, first, last, shout, d.token)
+`, first, last, shout, d.token, self())
+}
+
+// self is how this program is called: a binary of go run has no name that
+// could be typed.
+func self() string {
+	if strings.Contains(os.Args[0], "go-build") {
+		return "go run ./cmd/appliance"
+	}
+	return os.Args[0]
 }

@@ -231,7 +231,8 @@ func (t *tour) talkAndListen(ctx context.Context, source *shoutSource, id string
 		return heard{}, err
 	}
 	if !bytes.Equal(listened.bytes, sound) {
-		return heard{}, fmt.Errorf("heard %d bytes that are not the %d sent: %w", len(listened.bytes), len(sound), errTour)
+		return heard{}, fmt.Errorf("heard %d bytes that are not the %d sent: %w",
+			len(listened.bytes), len(sound), errTour)
 	}
 	return listened, nil
 }

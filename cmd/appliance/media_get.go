@@ -48,7 +48,7 @@ func (c *mediaGetCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 
 func (c *mediaGetCmd) wrap(err error) error {
 	if err != nil {
-		return fmt.Errorf("get %s: %w", c.Item, err)
+		return failed("get", c.Item, err)
 	}
 	return nil
 }

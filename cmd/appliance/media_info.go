@@ -25,7 +25,7 @@ func (c *mediaInfoCmd) Run(ctx context.Context, g *globals, tty terminal) error 
 	}
 	doc, err := api.Info(ctx, c.Item.account, c.Item.id)
 	if err != nil {
-		return fmt.Errorf("info %s: %w", c.Item, err)
+		return failed("info", c.Item, err)
 	}
 	if g.JSON {
 		return printJSON(tty.out, doc)
@@ -50,14 +50,14 @@ func printDocument(w io.Writer, doc library.Document) error {
 		{"created", doc.Created.Local().Format(time.DateTime)},
 		{"modified", doc.Modified.Local().Format(time.DateTime)},
 	}
-	for _, key := range slices.Sorted(maps.Keys(doc.Metadata)) {
-		rows = append(rows, [2]string{"meta " + key, doc.Metadata[key]})
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) // its errors show at Flush
 	for _, row := range rows {
 		if row[1] != "" {
-			_, _ = fmt.Fprintf(table, "%s\t%s\n", row[0], row[1]) // errors show at Flush
+			_, _ = fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
 		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(doc.Metadata)) {
+		_, _ = fmt.Fprintf(table, "meta %s\t%s\n", key, doc.Metadata[key])
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print: %w", err)

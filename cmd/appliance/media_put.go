@@ -53,7 +53,7 @@ func (c *mediaPutCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 	doc, created, err := api.PutMedia(ctx, to.account, to.id, body, size, opts, bar.update)
 	bar.clear()
 	if err != nil {
-		return fmt.Errorf("put %s: %w", to, err)
+		return failed("put", to, err)
 	}
 	if g.JSON {
 		return printJSON(tty.out, doc)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 )
 
 type mediaRmCmd struct {
@@ -20,7 +19,7 @@ func (c *mediaRmCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 	removed := []string{}
 	for _, i := range c.Items {
 		if err := api.Remove(ctx, i.account, i.id); err != nil {
-			errs = append(errs, fmt.Errorf("rm %s: %w", i, err))
+			errs = append(errs, failed("rm", i, err))
 			continue
 		}
 		removed = append(removed, i.String())

@@ -97,7 +97,8 @@ func openNode(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *node
 	if err = n.openDoors(); err != nil {
 		return nil, err
 	}
-	log.Info("node is open", "node_id", n.cluster.ID(), "http", n.wiring.httpURL(), "shout", n.wiring.shoutHost())
+	log.Info("node is open", "node_id", n.cluster.ID(),
+		"http", n.wiring.httpURL(), "shout", n.wiring.shoutHost())
 	return n, nil
 }
 
@@ -112,7 +113,7 @@ func (n *node) openFront(ctx context.Context) error {
 	}
 	port := n.cfg.HTTP.Bind.Port()
 	if tcp, ok := ln.Addr().(*net.TCPAddr); ok {
-		port = uint16(tcp.Port) //nolint:gosec // it is a port
+		port = uint16(tcp.Port)
 	}
 	n.wiring = wiring{cfg: n.cfg, httpPort: int(port)}
 	if err := n.choosePorts(ctx); err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 // version is set by the linker, see Makefile and Dockerfile.
-var version = "unknown" //nolint:gochecknoglobals // -ldflags -X sets variables only
+var version = "unknown"
 
 type versionCmd struct{}
 

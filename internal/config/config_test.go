@@ -21,7 +21,8 @@ const secret = "0123456789abcdef0123456789abcdef"
 func compare() cmp.Option {
 	return cmp.Options{
 		cmp.AllowUnexported(
-			config.Addr{}, config.Host{}, config.URL{}, config.ByteSize{}, config.LogLevel{}, config.LogFormat{}, config.Network{},
+			config.Addr{}, config.Host{}, config.URL{}, config.ByteSize{}, config.LogLevel{}, config.LogFormat{},
+			config.Network{},
 		),
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	}

@@ -42,8 +42,9 @@ func TestDocumentCommands(t *testing.T) {
 	if !targets["test"] {
 		t.Fatal("no target test in the Makefile")
 	}
+	command := regexp.MustCompile("(?m)(?:^ *|`)make ([a-z-]+)")
 	for _, doc := range files(t, ".md") {
-		for _, m := range regexp.MustCompile("(?m)(?:^ *|`)make ([a-z-]+)").FindAllStringSubmatch(read(t, doc), -1) {
+		for _, m := range command.FindAllStringSubmatch(read(t, doc), -1) {
 			if !targets[m[1]] {
 				t.Errorf("%s: there is no make %s", doc, m[1])
 			}
