@@ -233,7 +233,6 @@ func TestAuth(t *testing.T) {
 
 // Health: alive whatever happens, ready only when the node says so.
 func TestHealthAndMetrics(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, newFake())
 	n.ready, n.allow = errors.New("catching up: 12 of 40"), false
 	n.run(t, []scenario{
@@ -259,7 +258,6 @@ func TestHealthAndMetrics(t *testing.T) {
 }
 
 func TestPutMedia(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, newFake())
 	long := strings.Repeat("n", 10_000)
 	etag := `"` + sumOf("hello") + `"`
@@ -273,7 +271,10 @@ func TestPutMedia(t *testing.T) {
 			},
 			wantHeader: "ETag: " + etag,
 		},
-		{name: "replaced", method: "PUT", path: "/media/acc/a/b%20c.wav", body: "hello", status: 200, wantHeader: "ETag: " + etag},
+		{
+			name: "replaced", method: "PUT", path: "/media/acc/a/b%20c.wav", body: "hello", status: 200,
+			wantHeader: "ETag: " + etag,
+		},
 		{name: "escaped slash", method: "PUT", path: "/media/acc/a%2Fb%20c.wav", body: "hello", status: 200},
 		{
 			name: "only if new", method: "PUT", path: "/media/acc/a%2Fb%20c.wav", body: "x",
@@ -285,13 +286,21 @@ func TestPutMedia(t *testing.T) {
 		},
 		{name: "empty", method: "PUT", path: "/media/acc/e", status: 415, code: "unsupported_media"},
 		{name: "dots", method: "PUT", path: "/media/acc/a/../b", body: "x", status: 400, code: "bad_name"},
-		{name: "escaped dots", method: "PUT", path: "/media/acc/%2e%2e/b", body: "x", status: 400, code: "bad_name"},
+		{
+			name: "escaped dots", method: "PUT", path: "/media/acc/%2e%2e/b", body: "x", status: 400, code: "bad_name",
+		},
 		{name: "dots as account", method: "PUT", path: "/media/%2e%2e/b", body: "x", status: 400, code: "bad_name"},
 		{name: "nul", method: "PUT", path: "/media/acc/a%00b", body: "x", status: 400, code: "bad_name"},
 		{name: "bad utf-8", method: "PUT", path: "/media/acc/a%ff%fe", body: "x", status: 400, code: "bad_name"},
 		{name: "no id", method: "PUT", path: "/media/acc/", body: "x", status: 400, code: "bad_name"},
-		{name: "long id", method: "PUT", path: "/media/acc/" + long, body: "x", status: 400, code: "bad_name", lacks: long},
-		{name: "long account", method: "PUT", path: "/media/" + long + "/a", body: "x", status: 400, code: "bad_name", lacks: long},
+		{
+			name: "long id", method: "PUT", path: "/media/acc/" + long, body: "x", status: 400, code: "bad_name",
+			lacks: long,
+		},
+		{
+			name: "long account", method: "PUT", path: "/media/" + long + "/a", body: "x", status: 400,
+			code: "bad_name", lacks: long,
+		},
 		{
 			name: "too large", method: "PUT", path: "/media/acc/l", body: strings.Repeat("x", 1<<20+1),
 			status: 413, code: "too_large",
@@ -312,70 +321,142 @@ func TestPutMedia(t *testing.T) {
 			name: "much metadata", method: "PUT", path: "/media/acc/z", body: "x",
 			headers: []string{"X-Carillon-Meta-K: " + strings.Repeat("v", 9000)}, status: 400, code: "bad_request",
 		},
-		{name: "no method", method: "POST", path: "/media/acc/z", body: "x", status: 405, code: "method_not_allowed"},
+		{
+			name: "no method", method: "POST", path: "/media/acc/z", body: "x", status: 405,
+			code: "method_not_allowed",
+		},
 		{name: "deleted", method: "DELETE", path: "/media/acc/a/b%20c.wav", status: 204},
 		{name: "deleted again", method: "DELETE", path: "/media/acc/a/b%20c.wav", status: 404, code: "not_found"},
 	})
 }
 
 func TestDocuments(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, newFake())
 	n.put(t, "/media/acc/moh/a.wav?language=en-us", "1")
 	n.put(t, "/media/acc/moh/b.wav?language=de-de&prompt_id=hi", "2")
 	n.put(t, "/media/acc/x%2520y", "3") // an id with a percent sign: "x%20y"
 	const list = "/v1/accounts/acc/media"
 	n.run(t, []scenario{
-		{name: "list", method: "GET", path: list, status: 200, contains: []string{"moh/a.wav", "moh/b.wav", "x%20y"}, lacks: "next"},
-		{name: "prefix", method: "GET", path: list + "?prefix=moh/", status: 200, contains: []string{"moh/a.wav"}, lacks: "x%20y"},
-		{name: "page", method: "GET", path: list + "?limit=1", status: 200, contains: []string{`"next":"moh/a.wav"`}, lacks: "b.wav"},
-		{name: "next page", method: "GET", path: list + "?limit=1&after=moh/a.wav", status: 200, contains: []string{"b.wav"}},
-		{name: "language", method: "GET", path: list + "?language=de-de&prompt=hi", status: 200, contains: []string{"b.wav"}, lacks: "a.wav"},
-		{name: "none", method: "GET", path: "/v1/accounts/empty/media", status: 200, contains: []string{`"items":[]`}},
+		{
+			name: "list", method: "GET", path: list, status: 200,
+			contains: []string{"moh/a.wav", "moh/b.wav", "x%20y"}, lacks: "next",
+		},
+		{
+			name: "prefix", method: "GET", path: list + "?prefix=moh/", status: 200, contains: []string{"moh/a.wav"},
+			lacks: "x%20y",
+		},
+		{
+			name: "page", method: "GET", path: list + "?limit=1", status: 200,
+			contains: []string{`"next":"moh/a.wav"`}, lacks: "b.wav",
+		},
+		{
+			name: "next page", method: "GET", path: list + "?limit=1&after=moh/a.wav", status: 200,
+			contains: []string{"b.wav"},
+		},
+		{
+			name: "language", method: "GET", path: list + "?language=de-de&prompt=hi", status: 200,
+			contains: []string{"b.wav"}, lacks: "a.wav",
+		},
+		{
+			name: "none", method: "GET", path: "/v1/accounts/empty/media", status: 200,
+			contains: []string{`"items":[]`},
+		},
 		{name: "limit 0", method: "GET", path: list + "?limit=0", status: 400, code: "bad_request"},
 		{name: "limit much", method: "GET", path: list + "?limit=1001", status: 400, code: "bad_request"},
-		{name: "unknown parameter", method: "GET", path: list + "?langauge=x", status: 400, code: "bad_request", contains: []string{"langauge"}},
+		{
+			name: "unknown parameter", method: "GET", path: list + "?x-language=x", status: 400, code: "bad_request",
+			contains: []string{"x-language"},
+		},
 		{name: "twice", method: "GET", path: list + "?limit=1&limit=2", status: 400, code: "bad_request"},
 		{name: "bad escape", method: "GET", path: list + "?after=%zz", status: 400, code: "bad_request"},
 		{name: "bad utf-8", method: "GET", path: list + "?after=%ff", status: 400, code: "bad_request"},
 		{name: "bad account", method: "GET", path: "/v1/accounts/a%2Fb/media", status: 400, code: "bad_name"},
 
-		{name: "document", method: "GET", path: list + "/moh%2Fa.wav", status: 200, contains: []string{`"id":"moh/a.wav"`}},
-		{name: "document with slash", method: "GET", path: list + "/moh/a.wav", status: 200, contains: []string{`"id":"moh/a.wav"`}},
-		{name: "document with percent", method: "GET", path: list + "/x%2520y", status: 200, contains: []string{`"id":"x%20y"`}},
+		{
+			name: "document", method: "GET", path: list + "/moh%2Fa.wav", status: 200,
+			contains: []string{`"id":"moh/a.wav"`},
+		},
+		{
+			name: "document with slash", method: "GET", path: list + "/moh/a.wav", status: 200,
+			contains: []string{`"id":"moh/a.wav"`},
+		},
+		{
+			name: "document with percent", method: "GET", path: list + "/x%2520y", status: 200,
+			contains: []string{`"id":"x%20y"`},
+		},
 		{name: "no document", method: "GET", path: list + "/nope", status: 404, code: "not_found"},
 		{name: "bad id", method: "GET", path: list + "/a%2F..%2Fb", status: 400, code: "bad_name"},
 		{name: "consistency", method: "GET", path: list + "/moh%2Fa.wav?consistency=local", status: 200},
-		{name: "bad consistency", method: "GET", path: list + "/moh%2Fa.wav?consistency=maybe", status: 400, code: "bad_request"},
+		{
+			name: "bad consistency", method: "GET", path: list + "/moh%2Fa.wav?consistency=maybe", status: 400,
+			code: "bad_request",
+		},
 
 		{
 			name: "patch", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":"New","metadata":{"k":"v"}}`, status: 200,
 			headers: []string{"Content-Type: application/json; charset=utf-8"}, contains: []string{`"name":"New"`, `"k":"v"`},
 		},
-		{name: "misspelt", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"nmae":"x"}`, status: 400, code: "bad_request", contains: []string{"nmae"}},
-		{name: "wrong type", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":7}`, status: 400, code: "bad_request", contains: []string{"name"}},
-		{name: "no JSON", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":`, status: 400, code: "bad_request"},
-		{name: "an array", method: "PATCH", path: list + "/moh%2Fa.wav", body: `[]`, status: 400, code: "bad_request"},
-		{name: "null", method: "PATCH", path: list + "/moh%2Fa.wav", body: `null`, status: 400, code: "bad_request"},
+		{
+			name: "misspelt", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"title":"x"}`, status: 400,
+			code: "bad_request", contains: []string{"title"},
+		},
+		{
+			name: "wrong type", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":7}`, status: 400,
+			code: "bad_request", contains: []string{"name"},
+		},
+		{
+			name: "no JSON", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":`, status: 400,
+			code: "bad_request",
+		},
+		{
+			name: "an array", method: "PATCH", path: list + "/moh%2Fa.wav", body: `[]`, status: 400,
+			code: "bad_request",
+		},
+		{
+			name: "null", method: "PATCH", path: list + "/moh%2Fa.wav", body: `null`, status: 400, code: "bad_request",
+		},
 		{name: "nothing", method: "PATCH", path: list + "/moh%2Fa.wav", status: 400, code: "bad_request"},
 		{name: "two", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{}{}`, status: 400, code: "bad_request"},
-		{name: "not utf-8", method: "PATCH", path: list + "/moh%2Fa.wav", body: "{\"name\":\"\xff\"}", status: 400, code: "bad_request"},
-		{name: "deep", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":` + strings.Repeat("[", 20_000), status: 400, code: "bad_request"},
-		{name: "large", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":"` + strings.Repeat("x", 70_000) + `"}`, status: 413, code: "too_large"},
-		{name: "a form", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{}`, headers: []string{"Content-Type: text/plain"}, status: 415, code: "unsupported_media"},
-		{name: "stale", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{}`, headers: []string{`If-Match: "x"`}, status: 412, code: "precondition_failed"},
+		{
+			name: "not utf-8", method: "PATCH", path: list + "/moh%2Fa.wav", body: "{\"name\":\"\xff\"}", status: 400,
+			code: "bad_request",
+		},
+		{
+			name: "deep", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":` + strings.Repeat("[", 20_000),
+			status: 400, code: "bad_request",
+		},
+		{
+			name: "large", method: "PATCH", path: list + "/moh%2Fa.wav",
+			body: `{"name":"` + strings.Repeat("x", 70_000) + `"}`, status: 413, code: "too_large",
+		},
+		{
+			name: "a form", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{}`,
+			headers: []string{"Content-Type: text/plain"}, status: 415, code: "unsupported_media",
+		},
+		{
+			name: "stale", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{}`,
+			headers: []string{`If-Match: "x"`}, status: 412, code: "precondition_failed",
+		},
 		{name: "delete", method: "DELETE", path: list + "/moh%2Fa.wav", status: 204},
 
-		{name: "lookup", method: "GET", path: "/v1/lookup?name=moh/b.wav&account=acc", status: 200, contains: []string{"stream_url", "/play/t/"}},
-		{name: "lookup none", method: "GET", path: "/v1/lookup?name=nope&account=acc", status: 404, code: "not_found"},
+		{
+			name: "lookup", method: "GET", path: "/v1/lookup?name=moh/b.wav&account=acc", status: 200,
+			contains: []string{"stream_url", "/play/t/"},
+		},
+		{
+			name: "lookup none", method: "GET", path: "/v1/lookup?name=nope&account=acc", status: 404,
+			code: "not_found",
+		},
 		{name: "lookup nothing", method: "GET", path: "/v1/lookup", status: 400, code: "bad_request"},
-		{name: "lookup misspelt", method: "GET", path: "/v1/lookup?nmae=x", status: 400, code: "bad_request", contains: []string{"nmae"}},
+		{
+			name: "lookup misspelt", method: "GET", path: "/v1/lookup?title=x", status: 400, code: "bad_request",
+			contains: []string{"title"},
+		},
 	})
 }
 
 // The ticket's secret is in one answer only.
 func TestRecordings(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, newFake())
 	n.run(t, []scenario{
 		{
@@ -387,20 +468,43 @@ func TestRecordings(t *testing.T) {
 			},
 			wantHeader: "Location: /v1/recordings/rec0",
 		},
-		{name: "get", method: "GET", path: "/v1/recordings/rec0", status: 200, contains: []string{"play_urls"}, lacks: "t1cket"},
-		{name: "list", method: "GET", path: "/v1/recordings?account=acc", status: 200, contains: []string{`"rec0"`}, lacks: "t1cket"},
-		{name: "list none", method: "GET", path: "/v1/recordings?account=other", status: 200, contains: []string{`"items":[]`}},
-		{name: "store early", method: "POST", path: "/v1/recordings/rec0/store", body: `{"account":"acc","id":"x"}`, status: 409, code: "wrong_state"},
-		{name: "store badly", method: "POST", path: "/v1/recordings/rec0/store", body: `{"account":"acc","id":"../x"}`, status: 400, code: "bad_name"},
-		{name: "store misspelt", method: "POST", path: "/v1/recordings/rec0/store", body: `{"acount":"acc"}`, status: 400, code: "bad_request", contains: []string{"acount"}},
+		{
+			name: "get", method: "GET", path: "/v1/recordings/rec0", status: 200, contains: []string{"play_urls"},
+			lacks: "t1cket",
+		},
+		{
+			name: "list", method: "GET", path: "/v1/recordings?account=acc", status: 200, contains: []string{`"rec0"`},
+			lacks: "t1cket",
+		},
+		{
+			name: "list none", method: "GET", path: "/v1/recordings?account=other", status: 200,
+			contains: []string{`"items":[]`},
+		},
+		{
+			name: "store early", method: "POST", path: "/v1/recordings/rec0/store", body: `{"account":"acc","id":"x"}`,
+			status: 409, code: "wrong_state",
+		},
+		{
+			name: "store badly", method: "POST", path: "/v1/recordings/rec0/store",
+			body: `{"account":"acc","id":"../x"}`, status: 400, code: "bad_name",
+		},
+		{
+			name: "store misspelt", method: "POST", path: "/v1/recordings/rec0/store", body: `{"acount":"acc"}`,
+			status: 400, code: "bad_request", contains: []string{"acount"},
+		},
 		{name: "no account", method: "POST", path: "/v1/recordings", body: `{}`, status: 400, code: "bad_name"},
 		{name: "unknown", method: "GET", path: "/v1/recordings/none", status: 404, code: "not_found"},
 		{name: "unknown below", method: "POST", path: "/v1/recordings/a/b", status: 404, code: "not_found"},
 		{name: "discard", method: "POST", path: "/v1/recordings/rec0/discard", status: 204},
-		{name: "discard again", method: "POST", path: "/v1/recordings/rec0/discard", status: 404, code: "not_found"},
+		{
+			name: "discard again", method: "POST", path: "/v1/recordings/rec0/discard", status: 404, code: "not_found",
+		},
 	})
 	n.fake.fail = fmt.Errorf("too many: %w", library.ErrLimit)
 	n.run(t, []scenario{
-		{name: "limit", method: "POST", path: "/v1/recordings", body: `{"account":"acc"}`, status: 503, code: "limit", wantHeader: "Retry-After: 1"},
+		{
+			name: "limit", method: "POST", path: "/v1/recordings", body: `{"account":"acc"}`, status: 503,
+			code: "limit", wantHeader: "Retry-After: 1",
+		},
 	})
 }

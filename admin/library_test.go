@@ -54,7 +54,6 @@ func wav(t *testing.T, d time.Duration) string {
 
 // The whole life of an item and of a ticket against the real library.
 func TestStored(t *testing.T) {
-	t.Parallel()
 	n := newStored(t)
 	sound := wav(t, 2*time.Second)
 	etag := `"` + sumOf(sound) + `"`
@@ -65,32 +64,68 @@ func TestStored(t *testing.T) {
 			headers: []string{"X-Carillon-Meta-K: v"}, status: 201, wantHeader: "ETag: " + etag,
 			contains: []string{`"duration_ms":2000`, `"sample_rate":8000`, `"k":"v"`, `"media_source":"upload"`},
 		},
-		{name: "replaced", method: "PUT", path: "/media/acc/a/b.wav", body: sound, status: 200, contains: []string{`"name":"N"`}},
+		{
+			name: "replaced", method: "PUT", path: "/media/acc/a/b.wav", body: sound, status: 200,
+			contains: []string{`"name":"N"`},
+		},
 		{
 			name: "exists", method: "PUT", path: "/media/acc/a/b.wav", body: sound, headers: []string{"If-None-Match: *"},
 			status: 412, code: "precondition_failed",
 		},
-		{name: "garbage", method: "PUT", path: "/media/acc/g", body: strings.Repeat("no sound ", 9000), status: 415, code: "unsupported_media"},
+		{
+			name: "garbage", method: "PUT", path: "/media/acc/g", body: strings.Repeat("no sound ", 9000), status: 415,
+			code: "unsupported_media",
+		},
 		{name: "empty", method: "PUT", path: "/media/acc/g", status: 415, code: "unsupported_media"},
 		{
 			name: "a form", method: "PUT", path: "/media/acc/g", body: sound, headers: []string{"Content-Type: text/html"},
 			status: 415, code: "unsupported_media",
 		},
-		{name: "bad language", method: "PUT", path: "/media/acc/g?language=%20", body: sound, status: 400, code: "bad_request"},
-		{name: "list", method: "GET", path: "/v1/accounts/acc/media", status: 200, contains: []string{`"a/b.wav"`}, lacks: `"g"`},
+		{
+			name: "bad language", method: "PUT", path: "/media/acc/g?language=%20", body: sound, status: 400,
+			code: "bad_request",
+		},
+		{
+			name: "list", method: "GET", path: "/v1/accounts/acc/media", status: 200, contains: []string{`"a/b.wav"`},
+			lacks: `"g"`,
+		},
 		{name: "document", method: "GET", path: doc, status: 200, contains: []string{`"prompt_id":"hi"`}},
-		{name: "patch", method: "PATCH", path: doc, body: `{"description":"D","metadata":{"k":""}}`, status: 200, contains: []string{`"D"`}, lacks: `"k"`},
-		{name: "patch stale", method: "PATCH", path: doc, body: `{}`, headers: []string{`If-Match: "x"`}, status: 412, code: "precondition_failed"},
-		{name: "patch none", method: "PATCH", path: "/v1/accounts/acc/media/none", body: `{}`, status: 404, code: "not_found"},
-		{name: "lookup", method: "GET", path: "/v1/lookup?name=a/b.wav&account=acc", status: 200, contains: []string{"http://node:8080/play/"}},
-		{name: "lookup none", method: "GET", path: "/v1/lookup?name=none&account=acc", status: 404, code: "not_found"},
-		{name: "lookup stream", method: "GET", path: "/v1/lookup?name=a&stream=old", status: 400, code: "bad_request"},
+		{
+			name: "patch", method: "PATCH", path: doc, body: `{"description":"D","metadata":{"k":""}}`, status: 200,
+			contains: []string{`"D"`}, lacks: `"k"`,
+		},
+		{
+			name: "patch stale", method: "PATCH", path: doc, body: `{}`, headers: []string{`If-Match: "x"`},
+			status: 412, code: "precondition_failed",
+		},
+		{
+			name: "patch none", method: "PATCH", path: "/v1/accounts/acc/media/none", body: `{}`, status: 404,
+			code: "not_found",
+		},
+		{
+			name: "lookup", method: "GET", path: "/v1/lookup?name=a/b.wav&account=acc", status: 200,
+			contains: []string{"http://node:8080/play/"},
+		},
+		{
+			name: "lookup none", method: "GET", path: "/v1/lookup?name=none&account=acc", status: 404,
+			code: "not_found",
+		},
+		{
+			name: "lookup stream", method: "GET", path: "/v1/lookup?name=a&stream=old", status: 400,
+			code: "bad_request",
+		},
 		{
 			name: "ticket", method: "POST", path: "/v1/recordings", body: `{"account":"acc","name":"vm"}`, status: 201,
 			contains: []string{`"record_url":"shout://`, `@node:8000/vm.mp3"`},
 		},
-		{name: "bad ticket", method: "POST", path: "/v1/recordings", body: `{"account":"acc","name":"../x"}`, status: 400, code: "bad_name"},
-		{name: "recordings", method: "GET", path: "/v1/recordings?account=acc", status: 200, contains: []string{`"waiting"`}, lacks: "record_url"},
+		{
+			name: "bad ticket", method: "POST", path: "/v1/recordings", body: `{"account":"acc","name":"../x"}`,
+			status: 400, code: "bad_name",
+		},
+		{
+			name: "recordings", method: "GET", path: "/v1/recordings?account=acc", status: 200,
+			contains: []string{`"waiting"`}, lacks: "record_url",
+		},
 		{name: "no recording", method: "GET", path: "/v1/recordings/0123", status: 404, code: "not_found"},
 		{name: "deleted", method: "DELETE", path: "/media/acc/a/b.wav", status: 204},
 		{name: "deleted again", method: "DELETE", path: "/media/acc/a/b.wav", status: 404, code: "not_found"},

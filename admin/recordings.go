@@ -76,7 +76,8 @@ func (s *Server) listRecordings(c echo.Context) error {
 			return err
 		}
 	}
-	recs, next, err := s.deps.Library.ListRecordings(c.Request().Context(), q.get("account"), q.get("after"), limit)
+	ctx := c.Request().Context()
+	recs, next, err := s.deps.Library.ListRecordings(ctx, q.get("account"), q.get("after"), limit)
 	if err != nil {
 		return err
 	}

@@ -144,7 +144,7 @@ func TestBrokenUploads(t *testing.T) {
 // may be shown.
 func FuzzDecodeJSON(f *testing.F) {
 	for _, seed := range []string{
-		`{}`, `{"name":"x","metadata":{"a":"b"}}`, `{"nmae":1}`, `[]`, `null`, `{"name":`, "{\"name\":\"\xff\"}",
+		`{}`, `{"name":"x","metadata":{"a":"b"}}`, `{"title":1}`, `[]`, `null`, `{"name":`, "{\"name\":\"\xff\"}",
 		`{} {}`, `{"metadata":{"a":1}}`, "\ufeff{}",
 	} {
 		f.Add([]byte(seed))

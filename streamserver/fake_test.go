@@ -129,17 +129,17 @@ func newFake() *fakeLibrary {
 // modified is a time with a fraction, which no header can say.
 func modified() time.Time { return time.Date(2026, 3, 4, 5, 6, 7, 890_000_000, time.UTC) }
 
-// store makes an item.
-func (f *fakeLibrary) store(account, id string, format audio.Format, data []byte) library.Document {
+// store makes an item of account "acc".
+func (f *fakeLibrary) store(id string, format audio.Format, data []byte) library.Document {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	sum := sha256.Sum256(data)
 	doc := library.Document{
-		Account: account, ID: id, Blob: blobstore.NewID(), Size: int64(len(data)),
+		Account: "acc", ID: id, Blob: blobstore.NewID(), Size: int64(len(data)),
 		SHA256: hex.EncodeToString(sum[:]), ContentType: format.ContentType(),
 		Audio: audio.Info{Format: format}, Modified: modified(),
 	}
-	f.docs[account+"/"+id] = doc
+	f.docs["acc/"+id] = doc
 	f.blobs[doc.Blob] = newBlob(data, true)
 	return doc
 }
@@ -170,7 +170,9 @@ func (f *fakeLibrary) end(rec library.Recording, state library.State) {
 	f.recordings[rec.ID] = rec
 }
 
-func (f *fakeLibrary) Get(_ context.Context, account, id string, c library.Consistency) (library.Document, error) {
+func (f *fakeLibrary) Get(_ context.Context, account, id string, c library.Consistency) (
+	library.Document, error,
+) {
 	if err := library.CheckAccount(account); err != nil {
 		return library.Document{}, err
 	}

@@ -51,10 +51,21 @@ func wav(tb testing.TB, size int) []byte {
 	tb.Helper()
 	const rate = 8000
 	var b bytes.Buffer
-	if err := audio.WriteWAV(&b, audio.Sine(rate, 440, 0.5, time.Duration(size/2)*time.Second/rate), rate, 1); err != nil {
+	pcm := audio.Sine(rate, 440, 0.5, time.Duration(size/2)*time.Second/rate)
+	if err := audio.WriteWAV(&b, pcm, rate, 1); err != nil {
 		tb.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// store puts an item of account "acc".
+func store(tb testing.TB, lib *library.Library, id string, data []byte) library.Document {
+	tb.Helper()
+	doc, _, err := lib.Put(tb.Context(), "acc", id, bytes.NewReader(data), library.PutOptions{Length: -1})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return doc
 }
 
 // The real library behind the real server: what was stored comes out of
@@ -65,10 +76,7 @@ func TestStoredItem(t *testing.T) {
 	lib := openLibrary(t)
 	n := newNode(t, lib, web.Config{})
 	data := wav(t, 700_000)
-	doc, _, err := lib.Put(t.Context(), "acc", "greet ing", bytes.NewReader(data), library.PutOptions{Length: int64(len(data))})
-	if err != nil {
-		t.Fatal(err)
-	}
+	doc := store(t, lib, "greet ing", data)
 	found, err := lib.Lookup(t.Context(), library.LookupRequest{Name: "greet ing", Account: "acc"})
 	if err != nil {
 		t.Fatal(err)
@@ -93,10 +101,7 @@ func TestStoredItem(t *testing.T) {
 			t.Errorf("%s: %d %q, want %d", path, a.status, a.body, status)
 		}
 	}
-	other := wav(t, 1000)
-	if _, _, err := lib.Put(t.Context(), "acc", "greet ing", bytes.NewReader(other), library.PutOptions{Length: -1}); err != nil {
-		t.Fatal(err)
-	}
+	store(t, lib, "greet ing", wav(t, 1000))
 	if a := n.do(t, http.MethodGet, playPath); a.status != http.StatusGone || len(a.body) > 0 {
 		t.Errorf("replaced: %d %q", a.status, a.body)
 	}
@@ -116,13 +121,7 @@ func TestRecording(t *testing.T) {
 	if a := n.do(t, http.MethodGet, "/media/acc/vm.mp3"); a.status != 404 {
 		t.Errorf("before the source came: %d", a.status)
 	}
-	user, _, _ := strings.Cut(strings.TrimPrefix(lib.RecordURL(rec), "shout://"), ":")
-	session, err := lib.Claim(ctx, library.SourceRequest{
-		Mount: rec.Name, User: user, Password: rec.Token, ContentType: "audio/mpeg",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	session := claim(t, lib, rec)
 	mp3, err := audio.EncodeMP3(audio.Sine(8000, 440, 0.5, 5*time.Second), 8000, 16_000)
 	if err != nil {
 		t.Fatal(err)
@@ -149,30 +148,43 @@ func TestRecording(t *testing.T) {
 	if err != nil || !bytes.Equal(rest, mp3[half:]) {
 		t.Errorf("live, second half: %d of %d bytes, %v", len(rest), len(mp3)-half, err)
 	}
-	check := func(path string) {
-		t.Helper()
-		a := n.do(t, http.MethodGet, path)
-		if a.status != 200 || !bytes.Equal(a.body, mp3) || a.length != int64(len(mp3)) || a.header.Get("ETag") == "" {
-			t.Errorf("%s: %d, %d of %d bytes, %v", path, a.status, len(a.body), len(mp3), a.header)
-		}
-	}
-	check("/media/acc/vm.mp3")
+	n.checkPlays(t, "/media/acc/vm.mp3", mp3)
 	if _, err := lib.StoreRecording(ctx, rec.ID, "acc", "voicemail/1"); err != nil {
 		t.Fatal(err)
 	}
-	check("/media/acc/voicemail/1")
-	check("/media/acc/voicemail/1.mp3")
-	check("/media/acc/vm.mp3")
+	for _, path := range []string{"/media/acc/voicemail/1", "/media/acc/voicemail/1.mp3", "/media/acc/vm.mp3"} {
+		n.checkPlays(t, path, mp3)
+	}
+}
+
+// claim comes as the source of a ticket.
+func claim(t *testing.T, lib *library.Library, rec library.Recording) *library.Session {
+	t.Helper()
+	user, _, _ := strings.Cut(strings.TrimPrefix(lib.RecordURL(rec), "shout://"), ":")
+	session, err := lib.Claim(t.Context(), library.SourceRequest{
+		Mount: rec.Name, User: user, Password: rec.Token, ContentType: "audio/mpeg",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return session
+}
+
+// checkPlays checks that a path plays a finite sound.
+func (n *node) checkPlays(t *testing.T, path string, want []byte) {
+	t.Helper()
+	a := n.do(t, http.MethodGet, path)
+	if a.status != http.StatusOK || !bytes.Equal(a.body, want) || a.length != int64(len(want)) ||
+		a.header.Get("ETag") == "" {
+		t.Errorf("%s: %d, %d of %d bytes, %v", path, a.status, len(a.body), len(want), a.header)
+	}
 }
 
 // BenchmarkGetStored is BenchmarkGet with the real library and a local store.
 func BenchmarkGetStored(b *testing.B) {
 	lib := openLibrary(b)
 	for id, size := range map[string]int{"small": 64<<10 - 44, "large": 1<<20 - 44} {
-		_, _, err := lib.Put(b.Context(), "acc", id, bytes.NewReader(wav(b, size)), library.PutOptions{Length: -1})
-		if err != nil {
-			b.Fatal(err)
-		}
+		store(b, lib, id, wav(b, size))
 	}
 	for _, bm := range []struct{ name, id, ranged string }{
 		{"64KiB", "small", "-"},

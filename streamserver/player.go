@@ -56,11 +56,7 @@ func (s *Server) media(p *player) error {
 	if err := s.mayPlay(p.r); err != nil {
 		return err
 	}
-	account, err := web.Param(p.c, "account")
-	if err != nil {
-		return err
-	}
-	id, err := web.Param(p.c, "*")
+	account, id, err := params(p.c, "account")
 	if err != nil {
 		return err
 	}
@@ -68,32 +64,36 @@ func (s *Server) media(p *player) error {
 	if err != nil {
 		return err
 	}
-	ctx := p.r.Context()
-	doc, err := s.library.Get(ctx, account, id, consistency)
-	if err == nil {
-		return p.document(doc, cacheMedia)
-	}
-	if !errors.Is(err, library.ErrNotFound) {
-		return err
-	}
-	// No such item: a recording under its media name, or an item under its id
-	// with an extension added. Get has caught up with the leader already.
-	mount, mountErr := s.library.Mount(ctx, account, id)
+	doc, err := s.library.Get(p.r.Context(), account, id, consistency)
 	switch {
-	case mountErr == nil && mount.Recording != nil:
+	case err == nil:
+		return p.document(doc, cacheMedia)
+	case errors.Is(err, library.ErrNotFound):
+		return s.other(p, account, id, query)
+	}
+	return err
+}
+
+// other plays what is no item under its own id: a recording under its media
+// name, or an item under its id with an extension added.
+func (s *Server) other(p *player, account, id string, query url.Values) error {
+	ctx := p.r.Context()
+	mount, err := s.library.Mount(ctx, account, id)
+	switch {
+	case err == nil && mount.Recording != nil:
 		return p.recording(*mount.Recording, query)
-	case mountErr == nil && mount.Doc != nil:
+	case err == nil && mount.Doc != nil:
 		return p.document(*mount.Doc, cacheMedia)
-	case mountErr != nil && !errors.Is(mountErr, library.ErrNotFound):
-		return mountErr
+	case err != nil && !errors.Is(err, library.ErrNotFound):
+		return err
 	}
 	base, ext := splitForm(id)
 	if ext == "" {
-		return err
+		return library.ErrNotFound
 	}
-	doc, baseErr := s.library.Get(ctx, account, base, library.Local)
-	if baseErr != nil {
-		return baseErr
+	doc, err := s.library.Get(ctx, account, base, library.Local) // Mount has caught up already
+	if err != nil {
+		return err
 	}
 	if doc.Audio.Format.Ext() != ext {
 		return errOtherForm
@@ -104,11 +104,7 @@ func (s *Server) media(p *player) error {
 // play answers /play/{token}/{id}.{ext}. The token is all the permission
 // there needs to be.
 func (s *Server) play(p *player) error {
-	token, err := web.Param(p.c, "token")
-	if err != nil {
-		return err
-	}
-	id, err := web.Param(p.c, "*")
+	token, id, err := params(p.c, "token")
 	if err != nil {
 		return err
 	}
@@ -126,6 +122,15 @@ func (s *Server) play(p *player) error {
 		}
 	}
 	return p.document(doc, cachePinned)
+}
+
+// params are the two decoded parts of a path.
+func params(c echo.Context, name string) (first, rest string, err error) {
+	if first, err = web.Param(c, name); err != nil {
+		return "", "", err
+	}
+	rest, err = web.Param(c, "*")
+	return first, rest, err
 }
 
 // errOtherForm is returned when an item is asked for in a form it is not

@@ -121,7 +121,8 @@ func codes() map[string]error {
 		library.ErrNotFound, library.ErrBadName, library.ErrBadRequest, library.ErrUnsupportedMedia,
 		library.ErrTooLarge, library.ErrIncomplete, library.ErrPrecondition, library.ErrUnauthorized,
 		library.ErrTicketUsed, library.ErrMountInUse, library.ErrState, library.ErrExpired, library.ErrBadToken,
-		library.ErrGone, library.ErrLimit, library.ErrUnavailable, blobstore.ErrConflict, blobstore.ErrNoSpace, blobstore.ErrCorrupt,
+		library.ErrGone, library.ErrLimit, library.ErrUnavailable,
+		blobstore.ErrConflict, blobstore.ErrNoSpace, blobstore.ErrCorrupt,
 	} {
 		if f := library.FaultOf(err); f.Code != "internal" {
 			m[f.Code] = err
@@ -142,7 +143,8 @@ func (c *Client) failure(resp *http.Response) error {
 		} `json:"error"`
 		Reason string `json:"reason"` // of /readyz
 	}
-	if b, err := io.ReadAll(io.LimitReader(resp.Body, answerBytesMax)); err == nil && json.Unmarshal(b, &body) == nil {
+	b, err := io.ReadAll(io.LimitReader(resp.Body, answerBytesMax))
+	if err == nil && json.Unmarshal(b, &body) == nil {
 		e.Code, e.Message = body.Error.Code, body.Error.Message
 	}
 	if body.Error.RequestID != "" {
@@ -197,8 +199,7 @@ func (c *Client) request(ctx context.Context, method, path string, q url.Values,
 func (c *Client) do(req *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
-		var ue *url.Error // its text repeats the whole URL
-		if errors.As(err, &ue) {
+		if ue, ok := errors.AsType[*url.Error](err); ok { // its text repeats the whole URL
 			err = ue.Err
 		}
 		return nil, fmt.Errorf("%s %s: %w", req.Method, c.base.Host, err)

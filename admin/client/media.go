@@ -61,7 +61,8 @@ func (c *Client) PutMedia(ctx context.Context, account, id string, body io.Reade
 	}
 	created := resp.StatusCode == http.StatusCreated
 	var doc library.Document
-	return doc, created, decode(resp, &doc)
+	err = decode(resp, &doc)
+	return doc, created, err
 }
 
 func putQuery(opts library.PutOptions) url.Values {
@@ -80,7 +81,9 @@ func putQuery(opts library.PutOptions) url.Values {
 // came against the length and the digest that the server named, and returns
 // blobstore.ErrCorrupt or io.ErrUnexpectedEOF when they differ; w has them
 // then. Progress may be nil.
-func (c *Client) GetMedia(ctx context.Context, account, id string, w io.Writer, progress Progress) (int64, error) {
+func (c *Client) GetMedia(
+	ctx context.Context, account, id string, w io.Writer, progress Progress,
+) (int64, error) {
 	req, err := c.request(ctx, http.MethodGet, "/media/"+itemPath(account, id), nil, nil)
 	if err != nil {
 		return 0, err
@@ -112,7 +115,9 @@ type plainWriter struct{ io.Writer }
 
 // ListMedia yields the documents of an account in the order of their ids,
 // page by page. Q.Limit is the size of a page. It ends after the first error.
-func (c *Client) ListMedia(ctx context.Context, account string, q library.ListQuery) iter.Seq2[library.Document, error] {
+func (c *Client) ListMedia(
+	ctx context.Context, account string, q library.ListQuery,
+) iter.Seq2[library.Document, error] {
 	return func(yield func(library.Document, error) bool) {
 		for {
 			page, err := c.Page(ctx, account, q)

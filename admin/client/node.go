@@ -43,7 +43,9 @@ func (c *Client) Recording(ctx context.Context, id string) (Recording, error) {
 
 // Recordings returns a page of the recordings of an account ("" for all) and
 // the after of the next page, "" at the end. Limit 0 is the server's default.
-func (c *Client) Recordings(ctx context.Context, account, after string, limit int) ([]Recording, string, error) {
+func (c *Client) Recordings(
+	ctx context.Context, account, after string, limit int,
+) (page []Recording, next string, err error) {
 	v := url.Values{}
 	if account != "" {
 		v.Set("account", account)
@@ -54,12 +56,12 @@ func (c *Client) Recordings(ctx context.Context, account, after string, limit in
 	if limit > 0 {
 		v.Set("limit", strconv.Itoa(limit))
 	}
-	var page struct {
+	var answer struct {
 		Items []Recording `json:"items"`
 		Next  string      `json:"next"`
 	}
-	err := c.call(ctx, http.MethodGet, "/v1/recordings", v, nil, &page)
-	return page.Items, page.Next, err
+	err = c.call(ctx, http.MethodGet, "/v1/recordings", v, nil, &answer)
+	return answer.Items, answer.Next, err
 }
 
 // Store makes a recording the item {account}/{id}.

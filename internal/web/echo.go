@@ -33,7 +33,6 @@ func New(log *slog.Logger) *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.Logger.SetOutput(io.Discard) // echo logs nothing that our handlers do not return
-	e.StdLogger.SetOutput(io.Discard)
 	e.HTTPErrorHandler = errorHandler(log)
 	e.Use(recovering(log))
 	if log.Enabled(context.Background(), slog.LevelDebug) {
@@ -111,8 +110,8 @@ func wellFormedID(id string) bool {
 	}
 	for i := range len(id) {
 		c := id[i]
-		ok := c == '-' || c == '_' || c == '.' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-		if !ok {
+		alnum := '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		if !alnum && c != '-' && c != '_' && c != '.' {
 			return false
 		}
 	}

@@ -51,12 +51,10 @@ var ErrForbidden error = &Error{http.StatusForbidden, "forbidden", "not allowed 
 // FaultOf is library.FaultOf plus what only HTTP knows: refusals of a door and
 // of the router.
 func FaultOf(err error) library.Fault {
-	var own *Error
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[*Error](err); ok {
 		return library.Fault{Status: own.Status, Code: own.Code}
 	}
-	var routed *echo.HTTPError
-	if errors.As(err, &routed) {
+	if routed, ok := errors.AsType[*echo.HTTPError](err); ok {
 		return library.Fault{Status: routed.Code, Code: codeOf(routed.Code)}
 	}
 	return library.FaultOf(err)
@@ -104,13 +102,13 @@ func errorHandler(log *slog.Logger) echo.HTTPErrorHandler {
 // wrong itself, nothing of what went wrong here.
 func messageOf(err error, fault library.Fault) string {
 	msg := err.Error()
-	var routed *echo.HTTPError
-	if errors.As(err, &routed) || fault.Status >= http.StatusInternalServerError {
-		msg = strings.ToLower(http.StatusText(fault.Status))
-	}
-	var own *Error
-	if errors.As(err, &own) {
+	own, isOwn := errors.AsType[*Error](err)
+	_, isRouted := errors.AsType[*echo.HTTPError](err)
+	switch {
+	case isOwn:
 		msg = own.Message
+	case isRouted, fault.Status >= http.StatusInternalServerError:
+		msg = strings.ToLower(http.StatusText(fault.Status))
 	}
 	if len(msg) > messageBytesMax {
 		msg = msg[:messageBytesMax] + "…"
