@@ -3,6 +3,7 @@ package shoutd
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -82,19 +83,19 @@ func (f *fakeLibrary) Mount(_ context.Context, account, id string) (library.Moun
 	return library.Mount{}, fmt.Errorf("mount %s/%s: %w", account, id, library.ErrNotFound)
 }
 
-func (f *fakeLibrary) OpenItem(_ context.Context, doc library.Document) (io.ReadCloser, error) {
+func (f *fakeLibrary) OpenItem(_ context.Context, doc library.Document) (Blob, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	it, ok := f.items[doc.Account+"/"+doc.ID]
 	if !ok {
 		return nil, library.ErrNotFound
 	}
-	return io.NopCloser(bytes.NewReader(it.body)), nil
+	return stillBlob{bytes.NewReader(it.body)}, nil
 }
 
 func (f *fakeLibrary) OpenRecording(
 	ctx context.Context, id string, from library.From,
-) (io.ReadCloser, library.Recording, error) {
+) (Blob, library.Recording, error) {
 	f.mu.Lock()
 	s, ok := f.live[id]
 	f.mu.Unlock()
@@ -107,6 +108,11 @@ func (f *fakeLibrary) OpenRecording(
 	}
 	return r, s.Recording(), nil
 }
+
+// stillBlob is a sealed blob.
+type stillBlob struct{ *bytes.Reader }
+
+func (stillBlob) Close() error { return nil }
 
 // fakeSession is a growing byte slice that can be followed.
 type fakeSession struct {
@@ -224,6 +230,35 @@ func (r *fakeReader) Read(p []byte) (int, error) {
 	n := copy(p, r.s.data[r.off:])
 	r.off += n
 	return n, nil
+}
+
+// WriteTo follows like blobstore.Reader, whose offset is behind what it gave
+// away when the writer takes less.
+func (r *fakeReader) WriteTo(w io.Writer) (int64, error) {
+	var written int64
+	buf := make([]byte, 4096)
+	for {
+		n, err := r.Read(buf)
+		if errors.Is(err, io.EOF) {
+			return written, nil
+		}
+		if err != nil {
+			return written, err
+		}
+		m, err := w.Write(buf[:n])
+		written += int64(m)
+		if err != nil {
+			return written, err
+		}
+	}
+}
+
+func (r *fakeReader) Seek(offset int64, whence int) (int64, error) {
+	if whence == io.SeekCurrent {
+		offset += int64(r.off)
+	}
+	r.off = int(offset)
+	return offset, nil
 }
 
 func (r *fakeReader) Close() error {

@@ -12,11 +12,6 @@ import (
 // honest line is a mount of 320 bytes, percent-encoded.
 const inputBytes = 4 << 10
 
-// rearmParts says how seldom a deadline is moved: only when this part of its
-// time has passed, because a timer costs as much as a small read. The deadline
-// is longer by one part, so nobody is cut early.
-const rearmParts = 8
-
 var (
 	// errLineTooLong is returned when a line does not fit the buffer.
 	errLineTooLong = errors.New("line too long")
@@ -31,26 +26,18 @@ type byteSource interface {
 }
 
 // input is the buffered read side of a connection. Unlike a bufio.Reader it
-// gives its bytes away without a copy, and keeps the silence deadline.
+// gives its bytes away without a copy.
 type input struct {
 	conn byteSource
 	buf  []byte
 	r, w int
-	// silence, unless zero, is the longest wait for a byte.
-	silence time.Duration
-	armed   time.Time
+	// pacer, unless nil, reads in place of conn.
+	pacer *pacer
 }
 
-// deadline sets one fixed deadline for all reads to come, instead of the
-// silence rule.
+// deadline sets one fixed deadline for all reads to come.
 func (in *input) deadline(t time.Time) {
-	in.silence = 0
 	_ = in.conn.SetReadDeadline(t) // fails only on a closed connection, as the read will
-}
-
-// quietMax makes reads fail after d without a byte.
-func (in *input) quietMax(d time.Duration) {
-	in.silence, in.armed = d, time.Time{}
 }
 
 // buffered is how many bytes wait in the buffer.
@@ -68,11 +55,8 @@ func (in *input) fill() error {
 		in.w = copy(in.buf, in.buf[in.r:in.w])
 		in.r = 0
 	}
-	if in.silence > 0 {
-		in.rearm()
-	}
 	for {
-		n, err := in.conn.Read(in.buf[in.w:])
+		n, err := in.read(in.buf[in.w:])
 		in.w += n
 		if n > 0 {
 			return nil // the error, if any, comes again
@@ -83,14 +67,11 @@ func (in *input) fill() error {
 	}
 }
 
-func (in *input) rearm() {
-	now := time.Now()
-	part := in.silence / rearmParts
-	if now.Sub(in.armed) < part {
-		return
+func (in *input) read(p []byte) (int, error) {
+	if in.pacer != nil {
+		return in.pacer.read(p)
 	}
-	in.armed = now
-	_ = in.conn.SetReadDeadline(now.Add(in.silence + part))
+	return in.conn.Read(p)
 }
 
 // take returns between one and limit bytes, valid until the next call.

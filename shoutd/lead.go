@@ -10,14 +10,15 @@ import (
 const (
 	// leadTime is how much sound a listener of a live recording is ahead when
 	// it starts. FreeSWITCH as a source pauses for up to 1.23 s between
-	// writes, and bytes are a second on the way to the other nodes; an empty
-	// decoder costs the caller a second of silence.
-	leadTime = 2500 * time.Millisecond
+	// writes, and bytes are up to a second on the way (paceTick, the cluster's
+	// flush tick, tailTick); an empty decoder costs the caller a second of
+	// silence.
+	leadTime = 3 * time.Second
 	// leadWait ends the hold of a listener whose source is too slow: mod_shout
 	// gives up 20 s after it asked.
 	leadWait = 5 * time.Second
 	// leadBytesMax bounds what is held; 128 kbit/s for leadTime.
-	leadBytesMax = 40 << 10
+	leadBytesMax = 48000
 	// leadBitRate is assumed when no frame header is found: FreeSWITCH's
 	// 16 kbit/s, the slowest.
 	leadBitRate = 16000
@@ -36,17 +37,7 @@ type leadWriter struct {
 }
 
 func (w *leadWriter) Write(p []byte) (int, error) {
-	if w.done {
-		return w.next.Write(p)
-	}
-	if w.since.IsZero() {
-		w.since = time.Now()
-	}
-	head := w.held
-	if len(head) == 0 {
-		head = p
-	}
-	if len(w.held)+len(p) < leadBytes(head) && time.Since(w.since) < leadWait {
+	if !w.done && w.young(p) {
 		w.held = append(w.held, p...)
 		return len(p), nil
 	}
@@ -56,16 +47,31 @@ func (w *leadWriter) Write(p []byte) (int, error) {
 	return w.next.Write(p)
 }
 
-// flush sends what is held; at the end of a recording shorter than the lead it
-// is all there is.
-func (w *leadWriter) flush() error {
-	held := w.held
-	w.held, w.done = nil, true
-	if len(held) == 0 {
-		return nil
+// young says whether p is to be held, too.
+func (w *leadWriter) young(p []byte) bool {
+	if w.since.IsZero() {
+		w.since = time.Now()
 	}
-	_, err := w.next.Write(held)
-	return err
+	head := w.held
+	if len(head) == 0 {
+		head = p
+	}
+	return len(w.held)+len(p) < leadBytes(head) && time.Since(w.since) < leadWait
+}
+
+// flush ends the hold and sends what is held; at the end of a recording
+// shorter than the lead it is all there is.
+func (w *leadWriter) flush() error {
+	w.done = true
+	for len(w.held) > 0 {
+		n, err := w.next.Write(w.held)
+		w.held = w.held[n:]
+		if err != nil {
+			return err
+		}
+	}
+	w.held = nil
+	return nil
 }
 
 func leadBytes(head []byte) int {

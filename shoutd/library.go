@@ -16,10 +16,19 @@ type Library interface {
 	// Mount finds what {account}/{id} plays.
 	Mount(ctx context.Context, account, id string) (library.Mount, error)
 	// OpenItem opens the bytes of a stored item.
-	OpenItem(ctx context.Context, doc library.Document) (io.ReadCloser, error)
+	OpenItem(ctx context.Context, doc library.Document) (Blob, error)
 	// OpenRecording opens the bytes of a recording. A live one is followed to
 	// its end, or until ctx ends.
-	OpenRecording(ctx context.Context, id string, from library.From) (io.ReadCloser, library.Recording, error)
+	OpenRecording(ctx context.Context, id string, from library.From) (Blob, library.Recording, error)
+}
+
+// Blob is the sound of an item or a recording, at an offset. WriteTo of a live
+// one follows it to its end. When the writer takes less than it was given and
+// returns an error, WriteTo returns that and the bytes that were taken.
+type Blob interface {
+	io.WriterTo
+	io.Seeker
+	io.Closer
 }
 
 // Session is a live recording that takes a source's bytes; its methods are
@@ -42,6 +51,7 @@ type Service interface {
 var (
 	_ Session = (*library.Session)(nil)
 	_ Service = (library.Service)(nil)
+	_ Blob    = (*blobstore.Reader)(nil)
 	_ Library = overlay{}
 )
 
@@ -64,7 +74,7 @@ func (o overlay) Mount(ctx context.Context, account, id string) (library.Mount, 
 	return o.service.Mount(ctx, account, id)
 }
 
-func (o overlay) OpenItem(ctx context.Context, doc library.Document) (io.ReadCloser, error) {
+func (o overlay) OpenItem(ctx context.Context, doc library.Document) (Blob, error) {
 	r, err := o.service.OpenItem(ctx, doc)
 	if err != nil {
 		return nil, err
@@ -74,7 +84,7 @@ func (o overlay) OpenItem(ctx context.Context, doc library.Document) (io.ReadClo
 
 func (o overlay) OpenRecording(
 	ctx context.Context, id string, from library.From,
-) (io.ReadCloser, library.Recording, error) {
+) (Blob, library.Recording, error) {
 	r, rec, err := o.service.OpenRecording(ctx, id, from)
 	if err != nil {
 		return nil, rec, err

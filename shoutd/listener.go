@@ -23,11 +23,6 @@ const (
 	// sendBufferBytes is the kernel's buffer of one listener. Left to itself
 	// it grows to 4 MiB for a client that reads fast and then stops.
 	sendBufferBytes = 128 << 10
-	// writePieceBytes is the most that one write deadline covers: at
-	// 16 kbit/s a reader takes half a minute for it.
-	writePieceBytes = 64 << 10
-	// copyBytes is the buffer of a listener whose blob does not write itself.
-	copyBytes = 8 << 10
 	// chatterBytesMax is what a live listener may send while it listens.
 	chatterBytesMax = 64 << 10
 )
@@ -165,13 +160,16 @@ func (c *conn) play(ctx context.Context, r *request, s *stream, query url.Values
 		return
 	}
 	began := time.Now()
-	out := &stallWriter{conn: c.tcp, stall: c.server.cfg.WriteStall, sent: m.listenerBytes}
-	err = c.deliver(cancel, s, r.icyMetadata, blob, out)
+	out, err := newSocketWriter(c.tcp, c.server.cfg.WriteStall, m.listenerBytes)
+	if err != nil {
+		return
+	}
+	err = c.deliver(ctx, cancel, s, r.icyMetadata, blob, out)
 	c.server.log.Debug("listener ended", "remote", c.remote(), "target", shown(r.target),
 		"live", s.live(), "bytes", out.n, "duration", time.Since(began), "error", err)
 }
 
-func (c *conn) open(ctx context.Context, s *stream, from string) (io.ReadCloser, error) {
+func (c *conn) open(ctx context.Context, s *stream, from string) (Blob, error) {
 	if s.doc != nil {
 		return c.server.library.OpenItem(ctx, *s.doc)
 	}
@@ -191,7 +189,7 @@ func (c *conn) open(ctx context.Context, s *stream, from string) (io.ReadCloser,
 
 // deliver writes the sound and ends the connection.
 func (c *conn) deliver(
-	cancel context.CancelFunc, s *stream, metadata bool, blob io.Reader, out *stallWriter,
+	ctx context.Context, cancel context.CancelFunc, s *stream, metadata bool, blob Blob, out *socketWriter,
 ) error {
 	rest := c.in.buffered()
 	c.giveBack()
@@ -204,11 +202,7 @@ func (c *conn) deliver(
 			watch(c.tcp, rest)
 		})
 	}
-	var w io.Writer = out
-	if metadata {
-		w = newICYWriter(w, s.title)
-	}
-	err := pour(w, blob, s.live())
+	err := out.play(blob, s, metadata, ctx.Done())
 	if gone == nil {
 		if err == nil {
 			c.linger()
@@ -223,25 +217,29 @@ func (c *conn) deliver(
 	return err
 }
 
-// pour copies blob to w; a live one with its lead.
-func pour(w io.Writer, blob io.Reader, live bool) error {
-	if !live {
-		return copyTo(w, blob)
+// play sends the blob: a live one with its lead and in few pieces, and with
+// metadata if that was asked for.
+func (w *socketWriter) play(blob Blob, s *stream, metadata bool, gone <-chan struct{}) error {
+	var out io.Writer = w
+	done := func() error { return nil }
+	if metadata {
+		icy := newICYWriter(out, s.title)
+		out, done = icy, icy.flush
 	}
-	lead := &leadWriter{next: w}
-	if err := copyTo(lead, blob); err != nil {
+	if s.live() {
+		lead := &leadWriter{next: &tailWriter{next: out, gone: gone}}
+		sound := done
+		out, done = lead, func() error {
+			if err := lead.flush(); err != nil {
+				return err
+			}
+			return sound()
+		}
+	}
+	if err := w.pour(out, blob); err != nil {
 		return err
 	}
-	return lead.flush()
-}
-
-func copyTo(w io.Writer, blob io.Reader) error {
-	if wt, ok := blob.(io.WriterTo); ok {
-		_, err := wt.WriteTo(w)
-		return err
-	}
-	_, err := io.CopyBuffer(w, blob, make([]byte, copyBytes))
-	return err
+	return w.finish(done)
 }
 
 // watch returns when the client of a live stream leaves: while nothing is

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,12 @@ const (
 	// recording shorter than its buffer: six frames of silence
 	// (freeswitch-wire.md 2.5). It is worth a warning, for the audio is lost.
 	lostFlushBytes = 864
+	// deafAgent begins the User-Agent of libavformat. It never reads the
+	// answer to a SOURCE (-legacy_icecast), and closing with an unread answer
+	// is a reset that throws its last bytes away. It is answered at the end.
+	deafAgent = "Lavf/"
+	// deafWait is for one that waits for its answer all the same.
+	deafWait = time.Second
 )
 
 // errSilence, errStopped and errDiscarded say why a source was cut.
@@ -41,7 +48,8 @@ type source struct {
 	admitted   bool // guarded by the server's mu
 	bytes      int64
 	// cut is why the source is ended from here; nil while it is not.
-	cut atomic.Pointer[error]
+	cut     atomic.Pointer[error]
+	stopped chan struct{} // closed with it
 }
 
 // credential is a digest of a source's login, so that none is kept in memory
@@ -83,7 +91,7 @@ func (c *conn) claim(ctx context.Context, r *request) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	src := &source{conn: c, mount: mount, credential: credentialOf(r)}
+	src := &source{conn: c, mount: mount, credential: credentialOf(r), stopped: make(chan struct{})}
 	if !c.server.begin(src) {
 		return nil, library.ErrUnavailable
 	}
@@ -142,6 +150,8 @@ func (s *source) run(ctx context.Context, r *request) {
 // asked for 100 or announced its end waits for the 200 after it.
 func (s *source) answer(r *request) (final bool, err error) {
 	switch {
+	case r.method == methodSource && strings.HasPrefix(r.userAgent, deafAgent) && s.talks():
+		return false, nil
 	case r.method == methodSource:
 		return true, s.conn.send([]byte(answerSource))
 	case r.expect && r.http11:
@@ -150,6 +160,15 @@ func (s *source) answer(r *request) (final bool, err error) {
 		return true, s.conn.send([]byte(answerPut))
 	}
 	return false, nil
+}
+
+// talks says whether the source sends without having heard an answer.
+func (s *source) talks() bool {
+	if s.conn.in.buffered() > 0 {
+		return true
+	}
+	s.conn.in.deadline(time.Now().Add(deafWait))
+	return s.conn.in.fill() == nil
 }
 
 // watched receives while a second goroutine waits for reasons to stop.
@@ -166,21 +185,31 @@ func (s *source) watched(ctx context.Context, r *request) error {
 			s.stop(errStopped)
 		}
 	})
+	pacer, err := newPacer(s.conn.tcp, s.conn.server.cfg.SourceSilence, s.stopped)
+	if err != nil {
+		return err
+	}
+	s.conn.in.pacer = pacer
+	defer func() {
+		s.conn.in.pacer = nil
+		pacer.close()
+	}()
 	return s.receive(newBody(s.conn.in, r))
 }
 
 // stop ends the read that the source waits in. The end of input that it makes
 // is not the client's.
 func (s *source) stop(why error) {
-	s.cut.CompareAndSwap(nil, &why)
-	_ = s.conn.tcp.CloseRead()
+	if s.cut.CompareAndSwap(nil, &why) {
+		close(s.stopped)
+		_ = s.conn.tcp.CloseRead()
+	}
 }
 
 // receive moves bytes from the connection to the session. Nil means that the
 // stream ended as its framing says.
 func (s *source) receive(b *body) error {
 	received := s.conn.server.metrics.sourceBytes
-	s.conn.in.quietMax(s.conn.server.cfg.SourceSilence)
 	for {
 		p, err := b.next()
 		if why := s.cut.Load(); why != nil {

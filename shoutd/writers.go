@@ -3,15 +3,18 @@ package shoutd
 import (
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
+	// tailTick is the least time between two small writes to a live listener.
+	// With the source's pause, paceTick and the cluster's flush tick it must
+	// stay below leadTime, or mod_shout underruns.
+	tailTick = 400 * time.Millisecond
+	// tailPieceBytes: a larger piece means that the listener is behind.
+	tailPieceBytes = 2 << 10
 	// icyInterval is Icecast's own metadata interval.
 	icyInterval = 16000
 	// icyBlockUnit and icyBlockUnitsMax are the format's: one length byte
@@ -20,66 +23,74 @@ const (
 	icyBlockUnitsMax = 255
 )
 
-// stallWriter writes to a listener that may pause for as long as stall.
-type stallWriter struct {
-	conn  net.Conn
-	stall time.Duration
-	sent  prometheus.Counter
-	armed time.Time
-	n     int64
+// tailWriter makes a live listener wait between small pieces. It is woken for
+// every append otherwise, and has a lead to spend.
+type tailWriter struct {
+	next  io.Writer
+	gone  <-chan struct{} // closed when the listener left
+	timer *time.Timer
 }
 
-func (w *stallWriter) Write(p []byte) (int, error) {
-	done := 0
-	for done < len(p) {
-		now := time.Now()
-		if part := w.stall / rearmParts; now.Sub(w.armed) >= part {
-			w.armed = now
-			if err := w.conn.SetWriteDeadline(now.Add(w.stall + part)); err != nil {
-				return done, err
-			}
-		}
-		n, err := w.conn.Write(p[done:min(len(p), done+writePieceBytes)])
-		done += n
-		w.n += int64(n)
-		w.sent.Add(float64(n))
-		if err != nil {
-			return done, err
-		}
+func (w *tailWriter) Write(p []byte) (int, error) {
+	n, err := w.next.Write(p)
+	if err != nil || len(p) > tailPieceBytes {
+		return n, err
 	}
-	return done, nil
+	if w.timer == nil {
+		w.timer = time.NewTimer(tailTick)
+	} else {
+		w.timer.Reset(tailTick)
+	}
+	select {
+	case <-w.timer.C:
+	case <-w.gone:
+		w.timer.Stop()
+	}
+	return n, nil
 }
 
 // icyWriter puts a metadata block after every icyInterval bytes of sound: the
-// first carries the title, the others say that nothing changed.
+// first carries the title, the others say that nothing changed. It counts
+// sound only, and keeps what is left of a block for the next call.
 type icyWriter struct {
 	next  io.Writer
-	left  int
-	block []byte
+	left  int    // sound until the next block
+	title []byte // of the block to come
+	block []byte // being sent
 }
 
 func newICYWriter(next io.Writer, title string) *icyWriter {
-	return &icyWriter{next: next, left: icyInterval, block: icyBlock(title)}
+	return &icyWriter{next: next, left: icyInterval, title: icyBlock(title)}
 }
 
 func (w *icyWriter) Write(p []byte) (int, error) {
 	done := 0
-	for done < len(p) {
+	for {
+		if err := w.flush(); err != nil || done == len(p) {
+			return done, err
+		}
 		n, err := w.next.Write(p[done:min(len(p), done+w.left)])
 		done += n
 		w.left -= n
+		if w.left == 0 {
+			w.left, w.block, w.title = icyInterval, w.title, []byte{0}
+		}
 		if err != nil {
 			return done, err
 		}
-		if w.left > 0 {
-			continue
-		}
-		if _, err := w.next.Write(w.block); err != nil {
-			return done, err
-		}
-		w.left, w.block = icyInterval, []byte{0}
 	}
-	return done, nil
+}
+
+// flush sends what is left of a block.
+func (w *icyWriter) flush() error {
+	for len(w.block) > 0 {
+		n, err := w.next.Write(w.block)
+		w.block = w.block[n:]
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // icyBlock is the metadata block for a title. A `';` in the title would end it
