@@ -33,7 +33,7 @@ type callConn struct {
 	dead chan struct{}
 	// slots bounds the calls in flight.
 	slots chan struct{}
-	load  atomic.Int64 // request bytes of the calls in flight
+	bytes byteGate     // request bytes of the calls in flight
 	heard atomic.Int64 // when something was last read, Unix nanoseconds
 
 	mu    sync.Mutex // guards what follows
@@ -172,11 +172,11 @@ func (c *callConn) roundTrip(ctx context.Context, kind byte, req [][]byte, n int
 	case <-c.dead:
 		return nil, c.broke(ErrNotSent)
 	}
-	c.load.Add(int64(n))
-	defer func() {
-		c.load.Add(int64(-n))
-		<-c.slots
-	}()
+	defer func() { <-c.slots }()
+	if !c.bytes.enter(n, ctx.Done(), c.dead) {
+		return nil, c.neverSent(ctx)
+	}
+	defer c.bytes.leave(n)
 	h := header{length: uint32(n), kind: frameRequest, code: kind} //nolint:gosec // G115: at most FrameBytesMax
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
@@ -197,10 +197,7 @@ func (c *callConn) roundTrip(ctx context.Context, kind byte, req [][]byte, n int
 	if !c.out.send(ctx.Done(), h, req, written) {
 		c.forget(h.id, call)
 		c.link.pool.put(call)
-		if c.isDead() {
-			return nil, c.broke(ErrNotSent)
-		}
-		return nil, c.gaveUp(ctx, ErrNotSent)
+		return nil, c.neverSent(ctx)
 	}
 	select {
 	case <-call.done:
@@ -273,6 +270,13 @@ func (c *callConn) cancel(ctx context.Context, id uint64, call *call, written ch
 	return c.gaveUp(ctx, sent)
 }
 
+func (c *callConn) neverSent(ctx context.Context) error {
+	if c.isDead() {
+		return c.broke(ErrNotSent)
+	}
+	return c.gaveUp(ctx, ErrNotSent)
+}
+
 func (c *callConn) gaveUp(ctx context.Context, sent error) error {
 	why := ctx.Err()
 	if why == nil { // its time is over, its timer has not fired yet
@@ -290,13 +294,12 @@ func (c *callConn) broke(sent error) error {
 
 // read matches answers with calls.
 func (c *callConn) read() error {
-	r := bufio.NewReaderSize(c.conn, readBufferBytes)
+	r := bufio.NewReaderSize(ear{c.conn, &c.heard}, readBufferBytes)
 	var head [headerBytes]byte
 	for {
 		if _, err := io.ReadFull(r, head[:]); err != nil {
 			return fmt.Errorf("read frame: %w", err)
 		}
-		c.heard.Store(time.Now().UnixNano())
 		h, err := parseHeader(head[:])
 		if err != nil {
 			return err

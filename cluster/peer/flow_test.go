@@ -111,8 +111,8 @@ func TestCancelledCallsLeakNothing(t *testing.T) {
 	}
 	for _, c := range conns {
 		c.mu.Lock()
-		if len(c.calls) != 0 || len(c.slots) != 0 || c.load.Load() != 0 {
-			t.Errorf("left: %d calls, %d slots, %d bytes", len(c.calls), len(c.slots), c.load.Load())
+		if len(c.calls) != 0 || len(c.slots) != 0 || c.bytes.load() != 0 {
+			t.Errorf("left: %d calls, %d slots, %d bytes", len(c.calls), len(c.slots), c.bytes.load())
 		}
 		c.mu.Unlock()
 	}
@@ -168,6 +168,62 @@ func TestLongPoll(t *testing.T) {
 		if got, err := a.Call(t.Context(), "b", kindBlock); err != nil || string(got) != "at last" {
 			t.Errorf("%q, %v", got, err)
 		}
+	})
+}
+
+// TestSlowHandlers: more calls and bytes than a connection takes, and handlers
+// slower than the pings: the callers wait, nothing breaks, nobody is lost.
+func TestSlowHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := simnet.New(1)
+		a, b := simLink(t, n, "a"), simLink(t, n, "b")
+		b.Handle(kindBlock, func(_ context.Context, _ string, req []byte) ([]byte, error) {
+			time.Sleep(3 * silentMax) //nolint:forbidigo // virtual time
+			return req[:1], nil
+		})
+		var wg sync.WaitGroup
+		for i := range 2500 {
+			size := 10
+			if i%50 == 0 {
+				size = 1 << 20
+			}
+			wg.Go(func() {
+				if _, err := a.Call(t.Context(), "b", kindBlock, make([]byte, size)); err != nil {
+					t.Errorf("call %d: %v", i, err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// TestDeadInTheMiddle: a dialer that vanishes in the middle of a request is
+// given up, and so is one that never says another word.
+func TestDeadInTheMiddle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := simnet.New(1)
+		a, b := simLink(t, n, "a"), simLink(t, n, "b")
+		if _, err := b.Call(t.Context(), "a", kindEcho); err != nil {
+			t.Fatal(err)
+		}
+		raw, err := b.dial(t.Context(), "a", kindCalls, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame := make([]byte, headerBytes+10)
+		header{kind: frameRequest, code: kindEcho, id: 1, length: 1000}.put(frame)
+		if _, err = raw.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		n.Isolate("b")
+		n.Host("b").Kill()
+		time.Sleep(serveSilentMax + 3*keepTick) //nolint:forbidigo // virtual time
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if len(a.serves) != 0 || a.accepted != 0 {
+			t.Errorf("%d connections are kept", len(a.serves))
+		}
+		_ = raw.Close()
 	})
 }
 

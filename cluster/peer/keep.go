@@ -45,7 +45,13 @@ func (l *Link) look(now time.Time) {
 		}
 	}
 	for s := range l.serves {
-		if now.Sub(time.Unix(0, s.heard.Load())) > serveSilentMax {
+		silent := now.Sub(time.Unix(0, s.heard.Load()))
+		switch {
+		case s.waiting.Load(), silent < 2*keepTick:
+			// A caller may not be able to ask: its request is long, or we do
+			// not read because our handlers are slow. We are not dead.
+			s.out.trySend(header{kind: framePong})
+		case silent > serveSilentMax:
 			gone = append(gone, s)
 		}
 	}
@@ -55,6 +61,6 @@ func (l *Link) look(now time.Time) {
 		c.fail(fmt.Errorf("silent for %v: %w", silentMax, ErrUnreachable))
 	}
 	for _, s := range gone {
-		s.fail(nil)
+		s.end()
 	}
 }

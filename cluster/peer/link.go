@@ -30,6 +30,9 @@ const (
 	// connsMax bounds accepted connections of known nodes: at thirty nodes,
 	// sixty-four groups or fetches with each.
 	connsMax = 2048
+	// complainPause is between two log lines about refused connections: they
+	// tell of a wrong secret, and strangers could write any number.
+	complainPause = 10 * time.Second
 	// acceptPause is the pause after a failed accept (out of descriptors).
 	acceptPause = 50 * time.Millisecond
 	// handlersMax is the number of kinds.
@@ -51,8 +54,9 @@ type Config struct {
 }
 
 // Handler answers requests of one kind. The request is valid during the call
-// only; the answer belongs to the link and must not be changed afterwards. The
-// context ends when the caller gave up or its connection broke.
+// only; the answer, which may be a part of it, belongs to the link and must not
+// be changed afterwards. The context ends when the caller gave up or its
+// connection broke. Handlers run concurrently, for one caller too.
 type Handler func(ctx context.Context, from string, req []byte) ([]byte, error)
 
 // Link is the peer port of one node. All methods may be called concurrently.
@@ -79,6 +83,7 @@ type Link struct {
 	calls      map[*callConn]struct{} // watched by the keeper
 	serves     map[*serveConn]struct{}
 	streams    map[string]*streamListener
+	complained time.Time // when a refusal was last logged
 }
 
 // Open listens on cfg.Bind and answers. Register handlers and listeners at
@@ -228,8 +233,8 @@ func (l *Link) accept() {
 		}
 		host := hostOf(conn)
 		if !l.beginHandshake(host) {
-			l.metrics.refused.Inc()
-			_ = conn.Close() // a stranger too many
+			l.refused(conn, errTooMany)
+			_ = conn.Close()
 			continue
 		}
 		if !l.start(func() { l.welcome(conn, host) }) {
@@ -257,23 +262,46 @@ func (l *Link) beginHandshake(host string) bool {
 	return true
 }
 
-// endHandshake frees the place; a node that was welcomed takes one of the
-// connections, if there is one left.
-func (l *Link) endHandshake(host string, welcome bool) bool {
+func (l *Link) endHandshake(host string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.shaking--
 	if l.handshakes[host]--; l.handshakes[host] == 0 {
 		delete(l.handshakes, host)
 	}
-	if welcome = welcome && l.accepted < connsMax; welcome {
-		l.accepted++
+}
+
+// enter takes one of the places for known nodes.
+func (l *Link) enter() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.accepted >= connsMax {
+		return false
 	}
-	return welcome
+	l.accepted++
+	return true
 }
 
 func (l *Link) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.accepted--
+}
+
+// refused counts a refusal and logs it, but not each.
+func (l *Link) refused(conn net.Conn, err error) {
+	l.metrics.refused.Inc()
+	now := time.Now()
+	l.mu.Lock()
+	quiet := now.Sub(l.complained) < complainPause
+	if !quiet {
+		l.complained = now
+	}
+	l.mu.Unlock()
+	level := slog.LevelWarn
+	if quiet {
+		level = slog.LevelDebug
+	}
+	l.log.Log(context.Background(), level, "connection to the peer port refused",
+		"remote_addr", conn.RemoteAddr().String(), "error", err)
 }

@@ -91,7 +91,7 @@ func (n *node) choose(bytes int) int {
 	if c := n.lanes[0].conn; bytes <= smallBytesMax && (c == nil || len(c.slots) < callsPerConnMax) {
 		return 0
 	}
-	best, least, missing := 0, int64(-1), 0
+	best, least, missing := 0, -1, 0
 	for i := 1; i < callConnsMax; i++ {
 		c := n.lanes[i].conn
 		if c == nil || c.isDead() {
@@ -100,7 +100,7 @@ func (n *node) choose(bytes int) int {
 			}
 			continue
 		}
-		if load := c.load.Load(); least < 0 || load < least {
+		if load := c.bytes.load(); least < 0 || load < least {
 			best, least = i, load
 		}
 	}

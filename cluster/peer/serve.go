@@ -12,9 +12,6 @@ import (
 )
 
 const (
-	// inflightBytesMax bounds the request bodies that one connection's
-	// handlers hold; over it nothing more is read. Four full frames.
-	inflightBytesMax = 4 * FrameBytesMax
 	// idleWorkersMax bounds the goroutines that wait for the next request of a
 	// connection, to spare starting one and growing its stack each time.
 	idleWorkersMax = 16
@@ -31,6 +28,8 @@ type serveConn struct {
 	dead  chan struct{}
 	once  sync.Once
 	heard atomic.Int64
+	// waiting says that the reader waits for a handler to end.
+	waiting atomic.Bool
 
 	work  chan *request // unbuffered: taken by an idle worker
 	slots chan struct{}
@@ -68,11 +67,14 @@ func (l *Link) serveCalls(conn net.Conn, from string) {
 	s.heard.Store(time.Now().UnixNano())
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	s.wg.Go(func() { s.fail(s.out.run()) })
+	s.wg.Go(func() {
+		_ = s.out.run() // the reader says why it ended
+		s.end()
+	})
 	l.watch(s, true)
 	defer l.watch(s, false)
 	err := s.read(ctx)
-	s.fail(err)
+	s.end()
 	cancel()
 	s.wg.Wait()
 	l.log.Debug("call connection ended", "peer", from, "error", err)
@@ -88,8 +90,8 @@ func (l *Link) watch(s *serveConn, on bool) {
 	delete(l.serves, s)
 }
 
-// fail ends the connection; the reader notices.
-func (s *serveConn) fail(error) {
+// end ends the connection; the reader notices.
+func (s *serveConn) end() {
 	s.once.Do(func() {
 		close(s.dead)
 		_ = s.conn.Close() // it is dead already
@@ -97,13 +99,12 @@ func (s *serveConn) fail(error) {
 }
 
 func (s *serveConn) read(ctx context.Context) error {
-	r := bufio.NewReaderSize(s.conn, readBufferBytes)
+	r := bufio.NewReaderSize(ear{s.conn, &s.heard}, readBufferBytes)
 	var head [headerBytes]byte
 	for {
 		if _, err := io.ReadFull(r, head[:]); err != nil {
 			return fmt.Errorf("read frame: %w", err)
 		}
-		s.heard.Store(time.Now().UnixNano())
 		h, err := parseHeader(head[:])
 		if err != nil {
 			return err
@@ -127,7 +128,10 @@ func (s *serveConn) read(ctx context.Context) error {
 // is in flight: that is the back pressure.
 func (s *serveConn) receive(ctx context.Context, r *bufio.Reader, h header) error {
 	n := int(h.length)
-	if !s.bytes.enter(n, s.dead) {
+	s.waiting.Store(true)
+	room := s.bytes.enter(n, nil, s.dead)
+	s.waiting.Store(false)
+	if !room {
 		return io.ErrClosedPipe
 	}
 	body := s.link.bodies.get(n)
@@ -143,6 +147,8 @@ func (s *serveConn) receive(ctx context.Context, r *bufio.Reader, h header) erro
 		return nil
 	default:
 	}
+	s.waiting.Store(true)
+	defer s.waiting.Store(false)
 	select {
 	case s.work <- req:
 	case s.slots <- struct{}{}:
@@ -174,10 +180,10 @@ func (s *serveConn) worker(ctx context.Context, req *request) {
 }
 
 func (s *serveConn) handle(ctx context.Context, req *request, written chan struct{}) {
-	n := len(*req.body)
+	// The answer may be a part of the request, so that must last as long.
+	defer s.bytes.leave(len(*req.body))
+	defer s.link.bodies.put(req.body)
 	answer, err := s.answer(ctx, req)
-	s.link.bodies.put(req.body)
-	s.bytes.leave(n)
 	if err == nil && len(answer) > FrameBytesMax {
 		err = fmt.Errorf("answer of %d bytes: %w", len(answer), ErrTooLarge)
 	}
@@ -258,43 +264,5 @@ func (s *serveConn) cancel(id uint64) {
 	s.mu.Unlock()
 	if cancel != nil {
 		cancel()
-	}
-}
-
-// byteGate bounds a sum of bytes. One goroutine enters, many leave.
-type byteGate struct {
-	mu   sync.Mutex // guards what follows
-	held int
-	room chan struct{} // closed at the next leave; nil if nobody waits
-}
-
-func (g *byteGate) enter(n int, dead <-chan struct{}) bool {
-	for {
-		g.mu.Lock()
-		if g.held == 0 || g.held+n <= inflightBytesMax {
-			g.held += n
-			g.mu.Unlock()
-			return true
-		}
-		if g.room == nil {
-			g.room = make(chan struct{})
-		}
-		room := g.room
-		g.mu.Unlock()
-		select {
-		case <-room:
-		case <-dead:
-			return false
-		}
-	}
-}
-
-func (g *byteGate) leave(n int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.held -= n
-	if g.room != nil {
-		close(g.room)
-		g.room = nil
 	}
 }

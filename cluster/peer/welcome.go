@@ -14,14 +14,14 @@ import (
 func (l *Link) welcome(raw net.Conn, host string) {
 	defer func() { _ = raw.Close() }() // again is harmless; errors tell nothing
 	if !l.track(raw) {
-		l.endHandshake(host, false)
+		l.endHandshake(host)
 		return
 	}
 	defer l.untrack(raw)
 	conn, p, err := l.greet(raw)
-	if !l.endHandshake(host, err == nil) {
-		l.metrics.refused.Inc()
-		l.log.Debug("connection refused", "remote_addr", raw.RemoteAddr().String(), "error", err)
+	l.endHandshake(host)
+	if err != nil {
+		l.refused(raw, err)
 		return
 	}
 	defer l.leave()
@@ -32,7 +32,8 @@ func (l *Link) welcome(raw net.Conn, host string) {
 	l.serveStream(conn, p)
 }
 
-// greet does TLS, reads the preamble and answers it.
+// greet does TLS, reads the preamble and answers it. Without an error the
+// connection has one of the places.
 func (l *Link) greet(raw net.Conn) (net.Conn, preamble, error) {
 	if err := raw.SetDeadline(time.Now().Add(handshakeWait)); err != nil {
 		return nil, preamble{}, fmt.Errorf("set handshake deadline: %w", err)
@@ -56,15 +57,17 @@ func (l *Link) greet(raw net.Conn) (net.Conn, preamble, error) {
 		return nil, p, errors.Join(refusal, err)
 	}
 	if _, err = conn.Write(encodeReply(statusOK, "")); err != nil {
+		l.leave()
 		return nil, p, fmt.Errorf("write reply: %w", err)
 	}
 	if err = conn.SetDeadline(time.Time{}); err != nil {
+		l.leave()
 		return nil, p, fmt.Errorf("clear handshake deadline: %w", err)
 	}
 	return conn, p, nil
 }
 
-// admit says why a dialer is not wanted.
+// admit gives a dialer a place, or says why it is not wanted.
 func (l *Link) admit(p preamble, state tls.ConnectionState) error {
 	if p.version != protocolVersion {
 		return fmt.Errorf("this node speaks peer protocol version %d, not %d: upgrade the older node: %w",
@@ -81,10 +84,16 @@ func (l *Link) admit(p preamble, state tls.ConnectionState) error {
 	if p.kind == kindStream && l.stream(p.name) == nil {
 		return fmt.Errorf("no stream %q here: %w", p.name, errNoStream)
 	}
+	if !l.enter() {
+		return errTooMany
+	}
 	return nil
 }
 
-var errNoStream = errors.New("nobody listens")
+var (
+	errNoStream = errors.New("nobody listens")
+	errTooMany  = errors.New("too many connections")
+)
 
 // dial makes a connection to a node, ready for frames or a stream. Errors are
 // ErrUnreachable and ErrNotSent.
