@@ -146,7 +146,9 @@ func (cfg *Config) network(mc *memberlist.Config) (memberlist.Transport, error) 
 	if len(cfg.Key) == 0 && !ip.IsLoopback() {
 		return nil, fmt.Errorf("plain gossip on %s, not loopback: %w", ip, ErrConfig)
 	}
-	t, err := listen(ip, port, mc.Logger)
+	t, err := listen(&memberlist.NetTransportConfig{
+		BindAddrs: []string{ip.String()}, BindPort: port, Logger: mc.Logger,
+	})
 	if err != nil {
 		return nil, err
 	}

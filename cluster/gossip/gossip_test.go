@@ -83,7 +83,8 @@ func TestFiveNodes(t *testing.T) {
 					t.Errorf("%s sees n3 as %+v, want %+v", g.id, m, want)
 				}
 			}
-			if err := nodes[2].Update(func(m *Member) { m.Cluster, m.ID, m.Alive = "c1", "other", false }); err != nil {
+			err := nodes[2].Update(func(m *Member) { m.Cluster, m.ID, m.Alive = "c1", "other", false })
+			if err != nil {
 				t.Fatal(err)
 			}
 			for _, g := range nodes {

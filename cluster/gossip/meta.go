@@ -36,7 +36,7 @@ func encodeMeta(m Member) ([]byte, error) {
 		if len(*f) > metaFieldMax {
 			return nil, fmt.Errorf("field of %d bytes: %w", len(*f), ErrMetadata)
 		}
-		b = append(b, byte(len(*f))) //nolint:gosec // G115: checked above
+		b = append(b, byte(len(*f)))
 		b = append(b, *f...)
 	}
 	if len(b) > memberlist.MetaMaxSize {

@@ -35,22 +35,20 @@ func closeAll(t *testing.T, nodes []*Gossip) {
 			t.Error(err)
 		}
 	}
-	time.Sleep(SettleTime) //nolint:forbidigo // virtual time
+	time.Sleep(SettleTime)
 }
 
 // within waits in virtual time and says how long it took.
-func within(t *testing.T, limit time.Duration, what string, cond func() bool) time.Duration {
+func within(t *testing.T, limit time.Duration, what string, cond func() bool) {
 	t.Helper()
 	begin := time.Now()
 	for !cond() {
 		if time.Since(begin) > limit {
 			t.Fatalf("not within %v: %s", limit, what)
 		}
-		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // virtual time
+		time.Sleep(100 * time.Millisecond)
 	}
-	took := time.Since(begin)
-	t.Logf("%s: %v", what, took)
-	return took
+	t.Logf("%s: %v", what, time.Since(begin))
 }
 
 func everyone(nodes []*Gossip, want string) func() bool {
@@ -77,7 +75,7 @@ func fiveSims(t *testing.T, n *simnet.Net) []*Gossip {
 
 func TestPartitionHeals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		seed := rand.Uint64() //nolint:gosec // G404: any seed will do
+		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		n := simnet.New(seed)
 		nodes := fiveSims(t, n)
@@ -85,7 +83,7 @@ func TestPartitionHeals(t *testing.T) {
 		n.Partition([]string{"n0", "n1"}, []string{"n2", "n3", "n4"})
 		within(t, time.Minute, "two see two", everyone(nodes[:2], "n0 n1"))
 		within(t, time.Minute, "three see three", everyone(nodes[2:], "n2 n3 n4"))
-		time.Sleep(10 * time.Minute) //nolint:forbidigo // virtual: memberlist forgets the dead
+		time.Sleep(10 * time.Minute)
 		n.HealAll()
 		within(t, time.Minute, "all see five", everyone(nodes, "n0 n1 n2 n3 n4"))
 	})
@@ -105,7 +103,7 @@ func TestLossyNetwork(t *testing.T) {
 		}
 		bad := 0
 		for range 600 {
-			time.Sleep(time.Second) //nolint:forbidigo // virtual time
+			time.Sleep(time.Second)
 			if !everyone(nodes, "n0 n1 n2 n3 n4")() {
 				bad++
 			}
@@ -154,7 +152,7 @@ func TestSeedsGone(t *testing.T) {
 		within(t, time.Minute, "n0 is dead", everyone(nodes, "n1 n2 n3 n4"))
 		n.Partition([]string{"n1", "n2"}, []string{"n3"}, []string{"n4"})
 		within(t, time.Minute, "n4 is alone", everyone(nodes[3:], "n4"))
-		time.Sleep(10 * time.Minute) //nolint:forbidigo // virtual time
+		time.Sleep(10 * time.Minute)
 		n.HealAll()
 		within(t, time.Minute, "four again", everyone(nodes, "n1 n2 n3 n4"))
 		m, ok := nodes[0].Member("n0")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"net"
 	"sync"
 	"time"
@@ -62,17 +61,15 @@ func newTransport(inner memberlist.Transport) *transport {
 }
 
 // listen binds TCP and UDP on the same port.
-func listen(ip net.IP, port int, logger *log.Logger) (*memberlist.NetTransport, error) {
+func listen(c *memberlist.NetTransportConfig) (*memberlist.NetTransport, error) {
 	var errs error
 	for range bindTries {
-		t, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
-			BindAddrs: []string{ip.String()}, BindPort: port, Logger: logger,
-		})
+		t, err := memberlist.NewNetTransport(c)
 		if err == nil {
 			return t, nil
 		}
 		errs = errors.Join(errs, err)
-		if port != 0 {
+		if c.BindPort != 0 {
 			break
 		}
 	}

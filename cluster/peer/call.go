@@ -177,7 +177,7 @@ func (c *callConn) roundTrip(ctx context.Context, kind byte, req [][]byte, n int
 		return nil, c.neverSent(ctx)
 	}
 	defer c.bytes.leave(n)
-	h := header{length: uint32(n), kind: frameRequest, code: kind} //nolint:gosec // G115: at most FrameBytesMax
+	h := header{length: uint32(n), kind: frameRequest, code: kind}
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
 		if left <= 0 {

@@ -80,7 +80,7 @@ func TestDeadlineTravels(t *testing.T) {
 func TestCancelledCallsLeakNothing(t *testing.T) {
 	w := newWorld(t, secret())
 	a, b := w.open("a"), w.open("b")
-	blocked(b)
+	_, _ = blocked(b)
 	var wg sync.WaitGroup
 	for i := range 400 {
 		wg.Go(func() {
@@ -141,7 +141,8 @@ func TestPartition(t *testing.T) {
 			t.Errorf("in flight for %v", d)
 		}
 		begin = time.Now()
-		if _, err = a.Call(t.Context(), "b", kindEcho); !errors.Is(err, ErrUnreachable) || !errors.Is(err, ErrNotSent) {
+		_, err = a.Call(t.Context(), "b", kindEcho)
+		if !errors.Is(err, ErrUnreachable) || !errors.Is(err, ErrNotSent) {
 			t.Errorf("during the cut: %v", err)
 		}
 		if d := time.Since(begin); d > dialWait {
@@ -149,7 +150,7 @@ func TestPartition(t *testing.T) {
 		}
 		<-ended // the other side gives up too
 		n.HealAll()
-		time.Sleep(redialWait) //nolint:forbidigo // virtual time
+		time.Sleep(redialWait)
 		if _, err = a.Call(t.Context(), "b", kindEcho); err != nil {
 			t.Errorf("after: %v", err)
 		}
@@ -162,7 +163,7 @@ func TestLongPoll(t *testing.T) {
 		n := simnet.New(1)
 		a, b := simLink(t, n, "a"), simLink(t, n, "b")
 		b.Handle(kindBlock, func(context.Context, string, []byte) ([]byte, error) {
-			time.Sleep(time.Hour) //nolint:forbidigo // virtual time
+			time.Sleep(time.Hour)
 			return []byte("at last"), nil
 		})
 		if got, err := a.Call(t.Context(), "b", kindBlock); err != nil || string(got) != "at last" {
@@ -178,7 +179,7 @@ func TestSlowHandlers(t *testing.T) {
 		n := simnet.New(1)
 		a, b := simLink(t, n, "a"), simLink(t, n, "b")
 		b.Handle(kindBlock, func(_ context.Context, _ string, req []byte) ([]byte, error) {
-			time.Sleep(3 * silentMax) //nolint:forbidigo // virtual time
+			time.Sleep(3 * silentMax)
 			return req[:1], nil
 		})
 		var wg sync.WaitGroup
@@ -217,7 +218,7 @@ func TestDeadInTheMiddle(t *testing.T) {
 		}
 		n.Isolate("b")
 		n.Host("b").Kill()
-		time.Sleep(serveSilentMax + 3*keepTick) //nolint:forbidigo // virtual time
+		time.Sleep(serveSilentMax + 3*keepTick)
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if len(a.serves) != 0 || a.accepted != 0 {
@@ -298,7 +299,7 @@ func TestSlowReader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
+		defer func() { _ = l.Close() }()
 		var running, peak atomic.Int64
 		big := make([]byte, 1<<20)
 		l.Handle(kindEcho, func(context.Context, string, []byte) ([]byte, error) {
@@ -311,7 +312,8 @@ func TestSlowReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		if _, err = conn.Write(preamble{version: protocolVersion, kind: kindCalls, from: "b", to: "a"}.encode()); err != nil {
+		hello := preamble{version: protocolVersion, kind: kindCalls, from: "b", to: "a"}
+		if _, err = conn.Write(hello.encode()); err != nil {
 			t.Fatal(err)
 		}
 		begin := time.Now()
@@ -359,7 +361,8 @@ func TestLargeDoesNotBlockSmall(t *testing.T) {
 	wg.Wait()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if n := a.nodes["b"]; n.lanes[0].conn == nil || n.lanes[1].conn == nil || n.lanes[0].conn == n.lanes[1].conn {
+	small, large := a.nodes["b"].lanes[0].conn, a.nodes["b"].lanes[1].conn
+	if small == nil || large == nil || small == large {
 		t.Error("small and large requests share a connection")
 	}
 }

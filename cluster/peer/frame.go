@@ -70,7 +70,7 @@ func parseHeader(b []byte) (header, error) {
 // budgetOf rounds up: a caller that waits for 0.3 ms still waits.
 func budgetOf(left time.Duration) uint32 {
 	ms := (left + time.Millisecond - 1) / time.Millisecond
-	return uint32(min(max(ms, 1), math.MaxUint32)) //nolint:gosec // G115: clamped here
+	return uint32(min(max(ms, 1), math.MaxUint32))
 }
 
 // Request bodies come from pools of a few sizes. A class is a little over a

@@ -8,7 +8,8 @@ import (
 
 func FuzzPreamble(f *testing.F) {
 	f.Add(preamble{version: protocolVersion, kind: kindCalls, from: "a", to: "b"}.encode())
-	f.Add(preamble{version: protocolVersion, kind: kindStream, from: "a", to: "b", name: "raft/catalog"}.encode())
+	stream := preamble{version: protocolVersion, kind: kindStream, from: "a", to: "b", name: "raft/catalog"}
+	f.Add(stream.encode())
 	f.Add(preamble{version: 9, kind: 'Z', from: "a", to: "b"}.encode())
 	f.Add([]byte("CARP\x01\xff\xff"))
 	f.Add([]byte("GET / HTTP/1.1\r\n"))

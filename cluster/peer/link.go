@@ -99,7 +99,7 @@ func Open(cfg Config) (*Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for peers: %w", err)
 	}
-	if _, real := cfg.Network.(TCP); real && cfg.TLS == nil && !loopback(ln.Addr()) {
+	if _, isTCP := cfg.Network.(TCP); isTCP && cfg.TLS == nil && !loopback(ln.Addr()) {
 		return nil, errors.Join(
 			fmt.Errorf("plain peer link on %s, not loopback: %w", ln.Addr(), ErrConfig), ln.Close())
 	}

@@ -32,6 +32,7 @@ type world struct {
 }
 
 func newWorld(tb testing.TB, secret []byte) *world {
+	tb.Helper()
 	return &world{tb: tb, secret: secret, addrs: make(map[string]string)}
 }
 

@@ -8,8 +8,8 @@ import (
 
 // The first bytes of a connection, both ways. All integers are big endian.
 //
-//	dialer:   "CARP" version(1) length(2) body
-//	          body = kind(1) from(1+n) to(1+n) name(1+n)
+//	dialer:   "CARP" version(1) length(2), then
+//	          kind(1) from(1+n) to(1+n) name(1+n)
 //	acceptor: "CARP" version(1) status(1) length(2) text
 //
 // The length comes before anything a later version may change, so that an old
@@ -44,11 +44,11 @@ type preamble struct {
 func (p preamble) encode() []byte {
 	body := []byte{p.kind}
 	for _, s := range []string{p.from, p.to, p.name} {
-		body = append(body, byte(len(s))) //nolint:gosec // G115: names are limited far below 256
+		body = append(body, byte(len(s)))
 		body = append(body, s...)
 	}
 	b := append([]byte(magic), p.version)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(body))) //nolint:gosec // G115: as above
+	b = binary.BigEndian.AppendUint16(b, uint16(len(body)))
 	return append(b, body...)
 }
 
@@ -78,7 +78,8 @@ func readPreamble(r io.Reader) (preamble, error) {
 	if p.version != protocolVersion {
 		return p, nil
 	}
-	return p, p.decode(body)
+	err := p.decode(body)
+	return p, err
 }
 
 func (p *preamble) decode(body []byte) error {
@@ -118,7 +119,7 @@ func validStreamName(name string) bool {
 func encodeReply(status byte, text string) []byte {
 	text = text[:min(len(text), refusalBytesMax)]
 	b := append([]byte(magic), protocolVersion, status)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(text))) //nolint:gosec // G115: cut above
+	b = binary.BigEndian.AppendUint16(b, uint16(len(text)))
 	return append(b, text...)
 }
 

@@ -193,7 +193,7 @@ func (s *serveConn) handle(ctx context.Context, req *request, written chan struc
 		answer = []byte(text[:min(len(text), errorTextBytesMax)])
 		h.kind, h.code = frameError, s.link.codes.Load().encode(err)
 	}
-	h.length = uint32(len(answer)) //nolint:gosec // G115: at most FrameBytesMax
+	h.length = uint32(len(answer))
 	if len(answer) <= copyBytesMax {
 		s.out.send(nil, h, [][]byte{answer}, nil)
 		return

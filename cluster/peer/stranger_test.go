@@ -46,11 +46,13 @@ func TestWrongSecret(t *testing.T) {
 		b := world.open("b")
 		world.put("a", a.Addr())
 		w.put("b", b.Addr())
-		if _, err := b.Call(t.Context(), "a", kindEcho); !errors.Is(err, ErrUnreachable) || !errors.Is(err, ErrNotSent) {
+		_, err := b.Call(t.Context(), "a", kindEcho)
+		if !errors.Is(err, ErrUnreachable) || !errors.Is(err, ErrNotSent) {
 			t.Errorf("%s in: %v", name, err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 2*dialWait)
-		if _, err := a.Call(ctx, "b", kindEcho); !errors.Is(err, ErrUnreachable) || !errors.Is(err, ErrNotSent) {
+		_, err = a.Call(ctx, "b", kindEcho)
+		if !errors.Is(err, ErrUnreachable) || !errors.Is(err, ErrNotSent) {
 			t.Errorf("%s out: %v", name, err)
 		}
 		cancel()
@@ -65,7 +67,9 @@ func TestStrangerGetsNothing(t *testing.T) {
 	for name, s := range map[string][]byte{"plain": nil, "tls": secret()} {
 		w := newWorld(t, s)
 		a := w.open("a")
-		for _, said := range []string{"GET / HTTP/1.1\r\n\r\n", "CARQ\x01\x00\x00", strings.Repeat("x", 4096), "CARP\x01\xff\xff"} {
+		for _, said := range []string{
+			"GET / HTTP/1.1\r\n\r\n", "CARQ\x01\x00\x00", strings.Repeat("x", 4096), "CARP\x01\xff\xff",
+		} {
 			conn := rawDial(t, a.Addr(), nil)
 			if _, err := io.WriteString(conn, said); err != nil {
 				continue // closed already
@@ -77,7 +81,7 @@ func TestStrangerGetsNothing(t *testing.T) {
 		}
 	}
 	a := newWorld(t, secret()).open("a")
-	conn := rawDial(t, a.Addr(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{alpn}}) //nolint:gosec // a stranger
+	conn := rawDial(t, a.Addr(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{alpn}})
 	_, _ = conn.Write(preamble{version: protocolVersion, kind: kindCalls, from: "b", to: "a"}.encode())
 	if got, err := io.ReadAll(conn); len(got) != 0 || err == nil {
 		t.Errorf("without a certificate: %q, %v", got, err)

@@ -115,7 +115,9 @@ func (l *Link) dial(ctx context.Context, to string, kind byte, name string) (net
 	}
 	// The context must also end the handshake, which only knows deadlines.
 	unwatch := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
-	conn, err := l.introduce(ctx, raw, preamble{version: protocolVersion, kind: kind, from: l.cfg.NodeID, to: to, name: name})
+	conn, err := l.introduce(ctx, raw, preamble{
+		version: protocolVersion, kind: kind, from: l.cfg.NodeID, to: to, name: name,
+	})
 	if !unwatch() && err == nil {
 		err = ctx.Err()
 	}

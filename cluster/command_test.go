@@ -1,0 +1,160 @@
+package cluster
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"carillon/blobstore"
+)
+
+// sampleOps is one of each operation with every field set.
+func sampleOps() []blobstore.Op {
+	at := time.UnixMilli(1_764_000_000_123).UTC()
+	spec := blobstore.Spec{Live: true, Created: at}
+	totals := blobstore.Totals{Size: 300, SHA256: blobstore.Digest{1, 2, 3}, Root: 0xdeadbeef}
+	id := func(b byte) blobstore.ID { return blobstore.ID{b, 0xff} }
+	return []blobstore.Op{
+		{Kind: blobstore.OpBegin, ID: id(1), Spec: spec, At: at},
+		{Kind: blobstore.OpAppend, ID: id(2), Offset: 1 << 30, Data: []byte("piece"), At: at},
+		{Kind: blobstore.OpSeal, ID: id(3), Totals: totals, At: at},
+		{
+			Kind: blobstore.OpPut, ID: id(4), Spec: blobstore.Spec{Created: at}, Totals: totals,
+			Data: []byte("whole"), At: at,
+		},
+		{Kind: blobstore.OpRemove, ID: id(5), At: at},
+	}
+}
+
+func sampleTxn() blobstore.Txn {
+	return blobstore.Txn{
+		If:     []blobstore.Cond{{Key: "a"}, {Key: "b", Revision: 1 << 50}},
+		Put:    []blobstore.Row{{Key: "c", Value: []byte("value")}, {Key: "d"}},
+		Delete: []string{"e"},
+	}
+}
+
+// TestCommandFormat compares today's encoding with the files written when the
+// format was made, and reads those files: an old log must stay readable.
+// Run with CARILLON_WRITE_GOLDEN=1 only when an operation is added, never when one changes.
+func TestCommandFormat(t *testing.T) {
+	for name, now := range map[string][]byte{
+		"blobs-v1.bin": encodeBlobs(sampleOps()),
+		"txn-v1.bin":   encodeTxn(txnID{9, 8, 7}, sampleTxn()),
+	} {
+		path := filepath.Join("testdata", name)
+		if os.Getenv("CARILLON_WRITE_GOLDEN") != "" {
+			if err := os.WriteFile(path, now, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		golden, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(golden, now) {
+			t.Errorf("%s: the format has changed:\n%x\n%x", name, golden, now)
+		}
+	}
+	golden, err := os.ReadFile("testdata/blobs-v1.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ops, err := decodeBlobs(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(sampleOps(), ops, cmpopts.EquateEmpty()); d != "" {
+		t.Error(d)
+	}
+	golden, err = os.ReadFile("testdata/txn-v1.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, txn, err := decodeTxn(golden)
+	if err != nil || id != (txnID{9, 8, 7}) {
+		t.Fatal(id, err)
+	}
+	if d := cmp.Diff(sampleTxn(), txn, cmpopts.EquateEmpty()); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestCommandVersion expects a clear refusal of a newer format.
+func TestCommandVersion(t *testing.T) {
+	b := encodeBlobs(sampleOps())
+	b[0]++
+	if _, err := decodeBlobs(b); !errors.Is(err, blobstore.ErrFormat) {
+		t.Errorf("newer version: %v, want ErrFormat", err)
+	}
+	if _, _, err := decodeTxn(encodeBlobs(nil)); !errors.Is(err, errBadCommand) {
+		t.Errorf("blobs read as a transaction: %v, want errBadCommand", err)
+	}
+}
+
+// TestCommandCut expects that no prefix of a command is a command.
+func TestCommandCut(t *testing.T) {
+	for _, whole := range [][]byte{encodeBlobs(sampleOps()), encodeTxn(txnID{}, sampleTxn())} {
+		for n := range len(whole) {
+			if ops, err := decodeBlobs(whole[:n]); err == nil && len(ops) == len(sampleOps()) {
+				t.Fatalf("%d of %d bytes are accepted as blobs", n, len(whole))
+			}
+			if _, _, err := decodeTxn(whole[:n]); err == nil {
+				t.Fatalf("%d of %d bytes are accepted as a transaction", n, len(whole))
+			}
+		}
+	}
+}
+
+// TestCommandRoundTrip encodes and decodes any operations.
+func TestCommandRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var ops []blobstore.Op
+		for range rapid.IntRange(0, 5).Draw(t, "n") {
+			op := rapid.SampledFrom(sampleOps()).Draw(t, "op")
+			if op.Data != nil {
+				op.Data = rapid.SliceOfN(rapid.Byte(), 0, 64).Draw(t, "data")
+			}
+			if op.Kind == blobstore.OpAppend {
+				op.Offset = rapid.Int64Range(0, 1<<39).Draw(t, "offset")
+			}
+			ops = append(ops, op)
+		}
+		got, err := decodeBlobs(encodeBlobs(ops))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(ops, got, cmpopts.EquateEmpty()); d != "" {
+			t.Fatal(d)
+		}
+	})
+}
+
+// FuzzCommand feeds anything to both decoders: they must refuse or accept, and
+// what they accept must encode to the same meaning again.
+func FuzzCommand(f *testing.F) {
+	f.Add(encodeBlobs(sampleOps()))
+	f.Add(encodeTxn(txnID{1}, sampleTxn()))
+	f.Add([]byte{1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if ops, err := decodeBlobs(b); err == nil {
+			again, err := decodeBlobs(encodeBlobs(ops))
+			if err != nil || !cmp.Equal(ops, again, cmpopts.EquateEmpty()) {
+				t.Fatalf("%v: %s", err, cmp.Diff(ops, again))
+			}
+		}
+		if id, txn, err := decodeTxn(b); err == nil {
+			id2, again, err := decodeTxn(encodeTxn(id, txn))
+			if err != nil || id != id2 || !cmp.Equal(txn, again, cmpopts.EquateEmpty()) {
+				t.Fatalf("%v: %s", err, cmp.Diff(txn, again))
+			}
+		}
+	})
+}

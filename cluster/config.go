@@ -1,0 +1,97 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"carillon/blobstore"
+	"carillon/cluster/peer"
+)
+
+// Defaults, beside the limits that Validate holds them to.
+const (
+	ShardsDefault       = 8
+	ShardsMax           = 256
+	ReplicasDefault     = 3
+	ReplicasMax         = 7
+	ExpectMax           = 64
+	ElectionWaitDefault = 750 * time.Millisecond
+	SweepWaitDefault    = 10 * time.Minute
+	SweepGraceDefault   = time.Hour
+	SnapshotBytesMax    = 64 << 20
+	// catalogVotersMax: more voters make every commit slower and no loss less
+	// likely in practice; further nodes follow as non-voters (design section 3).
+	catalogVotersMax = 5
+)
+
+// Config of a node's membership. Zero durations take the defaults above.
+type Config struct {
+	Dir        string   // the node's data directory
+	GossipBind string   // host:port, tcp and udp
+	PeerBind   string   // host:port
+	Advertise  string   // host under which the others reach this node; "" finds it from the binds
+	Seeds      []string // host:port of gossip, resolved anew at each try
+	Secret     []byte   // gives gossip key and peer TLS; empty: plain, loopback only
+	Expect     int      // members that the first start waits for
+	Shards     int      // blob groups, fixed by the first start
+	Replicas   int      // members of each blob group
+	Zone       string
+	Version    string
+	HTTPURL    string // what clients reach this node under, told to the others
+	ShoutHost  string
+
+	ElectionWait time.Duration // follower's patience with a silent leader
+	SweepWait    time.Duration // between looks for blobs nobody refers to
+	SweepGrace   time.Duration // how long such a blob is kept
+}
+
+// Deps are the parts a node stands on. Network and Gossip are nil but in
+// simulations.
+type Deps struct {
+	Blobs   *blobstore.Store
+	Catalog *blobstore.CatalogStore
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+	Network peer.Network
+	Gossip  memberlist.Transport
+}
+
+// Validate fills in defaults and reports everything that is wrong at once.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	orDefault(&c.Shards, ShardsDefault)
+	orDefault(&c.Replicas, ReplicasDefault)
+	orDefault(&c.Expect, 1)
+	orDefault(&c.ElectionWait, ElectionWaitDefault)
+	orDefault(&c.SweepWait, SweepWaitDefault)
+	orDefault(&c.SweepGrace, SweepGraceDefault)
+	if c.Dir == "" {
+		bad("data directory is not set")
+	}
+	if c.Shards < 1 || c.Shards > ShardsMax {
+		bad("shards %d: want 1 to %d", c.Shards, ShardsMax)
+	}
+	if c.Replicas < 1 || c.Replicas > ReplicasMax {
+		bad("replicas %d: want 1 to %d", c.Replicas, ReplicasMax)
+	}
+	if c.Expect < 1 || c.Expect > ExpectMax {
+		bad("expect %d: want 1 to %d", c.Expect, ExpectMax)
+	}
+	if c.ElectionWait < 50*time.Millisecond || c.ElectionWait > time.Minute {
+		bad("election wait %v: want 50ms to 1m", c.ElectionWait)
+	}
+	return errors.Join(errs...)
+}
+
+func orDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}

@@ -1,0 +1,86 @@
+package cluster
+
+import (
+	"errors"
+
+	"carillon/blobstore"
+)
+
+// Sentinels of the cluster. Everything a caller can do something about is a
+// sentinel of package blobstore instead, so that it does not matter whether a
+// blob was written on one disk or on three.
+var (
+	// ErrForeignCluster is returned when a peer belongs to another cluster.
+	ErrForeignCluster = errors.New("node belongs to another cluster")
+	// ErrNotReady says why a node is not ready to take traffic.
+	ErrNotReady = errors.New("not ready")
+	// errNotLeader is returned by a member that does not lead the group.
+	errNotLeader = errors.New("not the leader of this group")
+	// errBadCommand is returned when bytes are no command of a known version.
+	errBadCommand = errors.New("malformed command")
+	// errBroken is returned for everything by a state machine that has stopped.
+	errBroken = errors.New("state machine has stopped")
+	// errPromised is returned when a node has promised its first membership to
+	// another proposer.
+	errPromised = errors.New("promised to another proposer")
+)
+
+// code is an outcome in one byte, as it travels in replies and results.
+// Numbers are part of the peer protocol: never reuse one.
+type code byte
+
+const (
+	codeOK          code = 0
+	codeNotFound    code = 1
+	codeConflict    code = 2
+	codeSealed      code = 3
+	codeGap         code = 4
+	codeCorrupt     code = 5
+	codeTooLarge    code = 6
+	codeNoSpace     code = 7
+	codeUnavailable code = 8
+	codeNotLeader   code = 9
+	codeBadCommand  code = 10
+	codePromised    code = 11
+	codeForeign     code = 12
+	codeFormat      code = 13
+	codeBadID       code = 14
+	codeOther       code = 255
+)
+
+// codes pairs every code with its sentinel.
+func codes() map[code]error {
+	return map[code]error{
+		codeNotFound: blobstore.ErrNotFound, codeConflict: blobstore.ErrConflict,
+		codeSealed: blobstore.ErrSealed, codeGap: blobstore.ErrGap,
+		codeCorrupt: blobstore.ErrCorrupt, codeTooLarge: blobstore.ErrTooLarge,
+		codeNoSpace: blobstore.ErrNoSpace, codeUnavailable: blobstore.ErrUnavailable,
+		codeNotLeader: errNotLeader, codeBadCommand: errBadCommand,
+		codePromised: errPromised, codeForeign: ErrForeignCluster,
+		codeFormat: blobstore.ErrFormat, codeBadID: blobstore.ErrBadID,
+	}
+}
+
+// codeOf is the code of err.
+func codeOf(err error) code {
+	if err == nil {
+		return codeOK
+	}
+	for c, sentinel := range codes() {
+		if errors.Is(err, sentinel) {
+			return c
+		}
+	}
+	return codeOther
+}
+
+// errOf is the sentinel of c, nil for codeOK.
+func errOf(c code) error {
+	if c == codeOK {
+		return nil
+	}
+	if err := codes()[c]; err != nil {
+		return err
+	}
+	return errors.New("remote failure")
+}

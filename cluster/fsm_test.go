@@ -1,0 +1,228 @@
+package cluster
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"carillon/blobstore"
+)
+
+func openCatalog(t *testing.T) *blobstore.CatalogStore {
+	t.Helper()
+	c, err := blobstore.OpenCatalog(blobstore.CatalogConfig{Dir: t.TempDir()}, testLog(t, "catalog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func openStore(t *testing.T) *blobstore.Store {
+	t.Helper()
+	s, err := blobstore.OpenStore(blobstore.StoreConfig{Dir: t.TempDir()}, testLog(t, "blobs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// catalogLog is a log with conflicts, deletes and repeated transactions.
+func catalogLog() []*raft.Log {
+	var logs []*raft.Log
+	add := func(id byte, txn blobstore.Txn) {
+		logs = append(logs, &raft.Log{
+			Index: uint64(len(logs) + 1), Type: raft.LogCommand, Data: encodeTxn(txnID{id}, txn), //nolint:gosec // small
+		})
+	}
+	row := func(k, v string) []blobstore.Row { return []blobstore.Row{{Key: k, Value: []byte(v)}} }
+	add(1, blobstore.Txn{Put: row("a", "1")})
+	add(2, blobstore.Txn{If: []blobstore.Cond{{Key: "a", Revision: 1}}, Put: row("a", "2")})
+	add(2, blobstore.Txn{If: []blobstore.Cond{{Key: "a", Revision: 1}}, Put: row("a", "2")})
+	add(3, blobstore.Txn{If: []blobstore.Cond{{Key: "a", Revision: 1}}, Put: row("b", "never")})
+	add(4, blobstore.Txn{Put: row("c", "3"), Delete: []string{"a"}})
+	logs = append(logs, &raft.Log{Index: uint64(len(logs) + 1), Type: raft.LogConfiguration}) //nolint:gosec // small
+	add(5, blobstore.Txn{If: []blobstore.Cond{{Key: "a"}}, Put: row("a", "again")})
+	return logs
+}
+
+// TestCatalogApplyIsPure applies one log cut in different ways, and again from
+// any point on, and compares the states.
+func TestCatalogApplyIsPure(t *testing.T) {
+	logs := catalogLog()
+	var want [32]byte
+	for cut := range len(logs) {
+		store := openCatalog(t)
+		m := &catalogMachine{breaker: breaker{fatal: func(err error) { t.Error(err) }}, store: store}
+		m.ApplyBatch(logs[:cut+1])
+		m.ApplyBatch(logs[cut/2:]) // replay of what was applied, as after a restart
+		got, err := store.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cut == 0 {
+			want = got
+		}
+		if got != want {
+			t.Errorf("cut at %d gives another state", cut)
+		}
+	}
+}
+
+// TestCatalogOutcomes checks each response against its entry.
+func TestCatalogOutcomes(t *testing.T) {
+	m := &catalogMachine{breaker: breaker{fatal: func(err error) { t.Error(err) }}, store: openCatalog(t)}
+	out := m.ApplyBatch(catalogLog())
+	for i, want := range []error{nil, nil, nil, blobstore.ErrConflict, nil, nil, nil} {
+		got, _ := out[i].(error)
+		if !errors.Is(got, want) {
+			t.Errorf("entry %d: %v, want %v", i+1, got, want)
+		}
+	}
+}
+
+// TestBadCommandStopsTheMachine expects that nothing is applied after an entry
+// that cannot be understood, and that the node hears of it once.
+func TestBadCommandStopsTheMachine(t *testing.T) {
+	var told int
+	store := openStore(t)
+	m := &blobMachine{breaker: breaker{fatal: func(error) { told++ }}, store: store}
+	good := encodeBlobs([]blobstore.Op{{Kind: blobstore.OpBegin, ID: blobstore.NewID()}})
+	for i, data := range [][]byte{{commandVersion + 1, opBlobs}, good} {
+		out := m.Apply(&raft.Log{Index: uint64(i + 1), Type: raft.LogCommand, Data: data}) //nolint:gosec // small
+		if _, ok := out.(error); !ok {
+			t.Errorf("entry %d: %v, want an error", i+1, out)
+		}
+	}
+	if told != 1 || store.Stats().Blobs != 0 {
+		t.Errorf("told %d times, %d blobs; want 1 and 0", told, store.Stats().Blobs)
+	}
+}
+
+// TestManifest writes the list of a group, reads it back, and refuses it with
+// any byte cut off or changed.
+func TestManifest(t *testing.T) {
+	store := openStore(t)
+	var want []blobstore.Info
+	for i := range 20 {
+		id := blobstore.NewID()
+		id[0] = byte(i % 2)
+		op := blobstore.Op{
+			Kind: blobstore.OpBegin, ID: id, At: time.Now(),
+			Spec: blobstore.Spec{Live: i%3 == 0, Created: time.UnixMilli(int64(i) * 1000).UTC()},
+		}
+		if err := errors.Join(store.Apply([]blobstore.Op{op})...); err != nil {
+			t.Fatal(err)
+		}
+		if id[0] == 0 {
+			want = append(want, blobstore.Info{ID: id, Spec: op.Spec})
+		}
+	}
+	slices.SortFunc(want, func(a, b blobstore.Info) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	var file bytes.Buffer
+	if err := writeManifest(&file, store, func(id blobstore.ID) bool { return id[0] == 0 }); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readManifest(file.Bytes())
+	if err != nil || len(got) != len(want) {
+		t.Fatalf("%d entries, %v; want %d", len(got), err, len(want))
+	}
+	for i := range got {
+		if got[i].ID != want[i].ID || got[i].Spec != want[i].Spec {
+			t.Errorf("entry %d: %+v, want %+v", i, got[i], want[i])
+		}
+	}
+	for i := range file.Len() {
+		if _, err := readManifest(file.Bytes()[:i]); err == nil {
+			t.Fatalf("%d of %d bytes are accepted", i, file.Len())
+		}
+		bad := bytes.Clone(file.Bytes())
+		bad[i] ^= 0x10
+		if _, err := readManifest(bad); err == nil {
+			t.Fatalf("byte %d changed and accepted", i)
+		}
+	}
+}
+
+func readManifest(b []byte) ([]blobstore.Info, error) {
+	m, err := openManifest(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	var out []blobstore.Info
+	for {
+		info, err := m.next()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, info)
+	}
+}
+
+// FuzzManifest reads anything: an error or a list, never a panic.
+func FuzzManifest(f *testing.F) {
+	f.Add([]byte(manifestMagic + "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
+	f.Add([]byte(manifestMagic + "\x01"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		list, err := readManifest(b)
+		if err == nil && len(b) < len(list)*entryBytes {
+			t.Fatalf("%d entries out of %d bytes", len(list), len(b))
+		}
+	})
+}
+
+// TestRendezvous checks that shards are spread, that placement does not depend
+// on the order of the members, and that a new member moves only what it takes.
+func TestRendezvous(t *testing.T) {
+	members := []string{"n1", "n2", "n3", "n4", "n5", "n6"}
+	held := map[string]int{}
+	moved := 0
+	for s := range 200 {
+		g := blobGroup(s)
+		before := rendezvous(g, members, 3)
+		reversed := slices.Clone(members)
+		slices.Reverse(reversed)
+		if !slices.Equal(before, rendezvous(g, reversed, 3)) {
+			t.Fatalf("%s depends on the order of members", g)
+		}
+		for _, m := range before {
+			held[m]++
+		}
+		after := rendezvous(g, append(members, "n7"), 3)
+		if !slices.Equal(before, after) {
+			moved++
+			if !slices.Contains(after, "n7") {
+				t.Errorf("%s moved and not to the new member", g)
+			}
+		}
+	}
+	for _, m := range members {
+		if held[m] < 70 || held[m] > 130 { // 100 expected
+			t.Errorf("%s holds %d of 200 shards", m, held[m])
+		}
+	}
+	if moved < 50 || moved > 120 { // 3/7 of 200 expected
+		t.Errorf("%d shards moved for a seventh member", moved)
+	}
+	if fmt.Sprint(rendezvous("g", members[:2], 3)) != "[n1 n2]" {
+		t.Error("fewer members than replicas must all be chosen")
+	}
+}

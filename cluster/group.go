@@ -1,0 +1,294 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"carillon/blobstore"
+	"carillon/cluster/peer"
+	"carillon/internal/hlog"
+)
+
+const (
+	// catalogGroup is the name of the group every node is a member of.
+	catalogGroup = "catalog"
+	// appendEntriesMax bounds one AppendEntries by number, as raft can only
+	// count: 16 entries of at most 256 KiB are 4 MiB.
+	appendEntriesMax = 16
+	// catalogAppendEntriesMax may be more, since catalog entries are small.
+	catalogAppendEntriesMax = 64
+	// catalogCommitWait and blobCommitWait are how soon a follower hears of a
+	// commit when nothing else is sent. The catalog is short, because a node
+	// that took a write shows it only when it has applied it; blob groups may
+	// be slower: until then their chunks are read from the leader.
+	catalogCommitWait = 10 * time.Millisecond
+	blobCommitWait    = 50 * time.Millisecond
+	// snapshotsKept is how many snapshots stay: the newest and one before.
+	snapshotsKept = 2
+	// neverEntries switches raft's own snapshot trigger off: it counts entries,
+	// and ours may be 100 bytes or 256 KiB. See snapshot.go.
+	neverEntries = 1 << 62
+	// applyWait bounds how long a proposal waits for a place in the leader's
+	// queue. It does not bound the commit.
+	applyWait = 5 * time.Second
+)
+
+// blobGroup is the name of the blob group of a shard.
+func blobGroup(shard int) string { return "blob-" + strconv.Itoa(shard) }
+
+// group is this node's membership in one raft group. A node has as many as it
+// is a member of: the catalog and some blob groups.
+type group struct {
+	name      string
+	raft      *raft.Raft
+	fsm       machine
+	log       *slog.Logger
+	store     *logStore
+	snapshots raft.SnapshotStore
+	transport transport
+	// established is the term in which this node, as leader, has applied all
+	// that was committed before it led; 0 if it does not lead. Only then can it
+	// say how far the group is.
+	established atomic.Uint64
+	applied     atomic.Int64 // bytes of commands applied since the last snapshot
+	trailing    trailing
+
+	closeOnce sync.Once
+	closed    chan struct{}
+	wg        sync.WaitGroup
+}
+
+// machine is the state machine of a group.
+type machine interface {
+	raft.FSM
+	raft.BatchingFSM
+	// check says whether a command can be read.
+	check(cmd []byte) error
+	// count is told of every command applied, see snapshot.go.
+	count(func(index uint64, bytes int))
+	// recover brings the state in line with the newest snapshot if the node
+	// stopped while it restored it.
+	recover(raft.SnapshotStore) error
+}
+
+// groupSpec is what a group needs beside the node's common parts.
+type groupSpec struct {
+	name         string
+	dir          string // the node's raft directory
+	nodeID       string
+	members      []string // of the bootstrap; nil when another node adds us
+	fsm          machine
+	electionWait time.Duration
+	snapshotMax  int64
+}
+
+// openGroup opens the log and starts raft. A group without any state is
+// bootstrapped with spec.members, the same on every one of them; a group with
+// state never is.
+func openGroup(spec groupSpec, link *peer.Link, log *slog.Logger) (_ *group, err error) {
+	g := &group{
+		name: spec.name, fsm: spec.fsm, closed: make(chan struct{}),
+		log: log.With("group", spec.name),
+	}
+	dir := filepath.Join(spec.dir, spec.name)
+	if g.store, err = openLogStore(filepath.Join(dir, "wal"), g.log); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.store.Close())
+		}
+	}()
+	if g.snapshots, err = openSnapshots(dir, g.log); err != nil {
+		return nil, err
+	}
+	if err = spec.fsm.recover(g.snapshots); err != nil {
+		return nil, fmt.Errorf("group %s: %w", spec.name, err)
+	}
+	g.transport = newTransport(link, spec.name, g.log)
+	conf := raftConfig(spec, g.log)
+	if err = g.bootstrap(conf, spec.members); err == nil {
+		spec.fsm.count(g.countApplied)
+		g.raft, err = raft.NewRaft(conf, spec.fsm, g.store, g.store, g.snapshots, g.transport)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("group %s: %w", spec.name, err), g.transport.Close())
+	}
+	g.wg.Go(g.watchLeadership)
+	g.wg.Go(func() { g.snapshotLoop(spec.snapshotMax) })
+	return g, nil
+}
+
+func openSnapshots(dir string, log *slog.Logger) (raft.SnapshotStore, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("snapshot directory: %w", err)
+	}
+	s, err := raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, hlog.HCLog(log, "snapshot"))
+	if err != nil {
+		return nil, fmt.Errorf("open snapshots in %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// raftConfig sets every option of raft; none is left to its default.
+func raftConfig(spec groupSpec, log *slog.Logger) *raft.Config {
+	entries, commitWait := appendEntriesMax, blobCommitWait
+	if spec.name == catalogGroup {
+		entries, commitWait = catalogAppendEntriesMax, catalogCommitWait
+	}
+	return &raft.Config{
+		ProtocolVersion:          raft.ProtocolVersionMax,
+		HeartbeatTimeout:         spec.electionWait,
+		ElectionTimeout:          spec.electionWait,
+		LeaderLeaseTimeout:       spec.electionWait / 2,
+		CommitTimeout:            commitWait,
+		MaxAppendEntries:         entries,
+		BatchApplyCh:             true,
+		ShutdownOnRemove:         false,
+		TrailingLogs:             trailingEntriesMin,
+		SnapshotInterval:         time.Hour, // our own loop decides, see snapshot.go
+		SnapshotThreshold:        neverEntries,
+		LocalID:                  raft.ServerID(spec.nodeID),
+		Logger:                   hlog.HCLog(log, "raft"),
+		NoSnapshotRestoreOnStart: true, // both databases survive a restart
+		PreVoteDisabled:          false,
+		NoLegacyTelemetry:        true,
+		RestoreCommittedLogs:     false,
+	}
+}
+
+func (g *group) bootstrap(conf *raft.Config, members []string) error {
+	has, err := raft.HasExistingState(g.store, g.store, g.snapshots)
+	if err != nil {
+		return fmt.Errorf("look for existing state: %w", err)
+	}
+	if has || !slices.Contains(members, string(conf.LocalID)) {
+		return nil
+	}
+	var c raft.Configuration
+	for _, id := range members {
+		c.Servers = append(c.Servers, raft.Server{
+			Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(id),
+		})
+	}
+	if err := raft.BootstrapCluster(conf, g.store, g.store, g.snapshots, g.transport, c); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	return nil
+}
+
+// propose runs cmd through the group if this node leads it, and returns its
+// log position and what the state machine made of it. errNotLeader: it was not
+// proposed. ErrUnavailable: it may or may not have been committed.
+func (g *group) propose(ctx context.Context, cmd []byte) (uint64, any, error) {
+	if len(cmd) > commandBytesMax {
+		return 0, nil, fmt.Errorf("command of %d bytes: %w", len(cmd), blobstore.ErrTooLarge)
+	}
+	if g.raft.State() != raft.Leader {
+		return 0, nil, errNotLeader
+	}
+	future := g.raft.Apply(cmd, applyWait)
+	done := make(chan error, 1)
+	go func() { done <- future.Error() }() // raft's futures know no context
+	select {
+	case err := <-done:
+		if err != nil {
+			return 0, nil, g.proposalError(err)
+		}
+		return future.Index(), future.Response(), nil
+	case <-ctx.Done():
+		return 0, nil, fmt.Errorf("group %s: %w: %w", g.name, blobstore.ErrUnavailable, ctx.Err())
+	}
+}
+
+// proposalError tells "not proposed" from "nobody knows".
+func (g *group) proposalError(err error) error {
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress),
+		errors.Is(err, raft.ErrEnqueueTimeout):
+		return errNotLeader
+	case errors.Is(err, raft.ErrRaftShutdown):
+		return fmt.Errorf("group %s: %w", g.name, blobstore.ErrClosed)
+	}
+	return fmt.Errorf("group %s: %w: %w", g.name, blobstore.ErrUnavailable, err)
+}
+
+// leader is the id of the node that leads as far as this member knows, or "".
+func (g *group) leader() string {
+	_, id := g.raft.LeaderWithID()
+	return string(id)
+}
+
+// watchLeadership keeps established true to what raft says.
+func (g *group) watchLeadership() {
+	for {
+		select {
+		case lead, ok := <-g.raft.LeaderCh():
+			if !ok {
+				return
+			}
+			if !lead {
+				g.established.Store(0)
+				g.log.Info("lost leadership")
+				continue
+			}
+			if err := g.raft.Barrier(0).Error(); err != nil {
+				g.log.Warn("new leader could not commit its barrier", "error", err)
+				continue
+			}
+			g.established.Store(g.raft.CurrentTerm())
+			g.log.Info("leads", "term", g.raft.CurrentTerm())
+		case <-g.closed:
+			return
+		}
+	}
+}
+
+// leads says whether this node leads and has applied all that came before.
+func (g *group) leads() bool {
+	term := g.established.Load()
+	return term != 0 && g.raft.State() == raft.Leader && g.raft.CurrentTerm() == term
+}
+
+// verifyLeads asks a majority whether this node still leads.
+func (g *group) verifyLeads() error {
+	if !g.leads() {
+		return errNotLeader
+	}
+	if err := g.raft.VerifyLeader().Error(); err != nil {
+		return errNotLeader
+	}
+	return nil
+}
+
+// close hands leadership to another member if there is one, so that nobody
+// waits for an election, and stops.
+func (g *group) close() error {
+	var err error
+	g.closeOnce.Do(func() {
+		if g.raft.State() == raft.Leader && len(g.raft.GetConfiguration().Configuration().Servers) > 1 {
+			if terr := g.raft.LeadershipTransfer().Error(); terr != nil {
+				g.log.Info("leadership not transferred", "error", terr)
+			}
+		}
+		close(g.closed)
+		err = g.raft.Shutdown().Error()
+		g.wg.Wait()
+		err = errors.Join(err, g.transport.Close(), g.store.Close())
+	})
+	if err != nil {
+		return fmt.Errorf("close group %s: %w", g.name, err)
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package cluster
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"carillon/blobstore"
+)
+
+const (
+	nodeFile    = "node.json"
+	charterFile = "cluster.json"
+	// charterFormat is the version of both files.
+	charterFormat = 1
+	// charterBytesMax bounds a charter that a peer sends: 256 groups of 7 ids.
+	charterBytesMax = 256 << 10
+)
+
+// identity is made once and lives in the data directory. A node that lost its
+// directory is another node.
+type identity struct {
+	Format int    `json:"format"`
+	ID     string `json:"id"`
+}
+
+// charter is what the first members agreed on when the cluster began. It never
+// changes: later membership is in the configurations of the groups.
+type charter struct {
+	Format   int                 `json:"format"`
+	Cluster  string              `json:"cluster"`
+	Shards   int                 `json:"shards"`
+	Replicas int                 `json:"replicas"`
+	Members  []string            `json:"members"`
+	Groups   map[string][]string `json:"groups"` // blob group → members
+}
+
+// newCharter places the shards of a new cluster on its members.
+func newCharter(members []string, shards, replicas int) charter {
+	c := charter{
+		Format: charterFormat, Cluster: randomName(), Shards: shards, Replicas: replicas,
+		Members: slices.Sorted(slices.Values(members)), Groups: make(map[string][]string, shards),
+	}
+	for s := range shards {
+		c.Groups[blobGroup(s)] = rendezvous(blobGroup(s), c.Members, replicas)
+	}
+	return c
+}
+
+// rendezvous chooses n of the members for a group: those whose hash together
+// with the group's name is highest (Thaler and Ravishankar, 1998). When one
+// leaves, only its own groups move.
+func rendezvous(group string, members []string, n int) []string {
+	score := func(m string) uint64 {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(group + "\x00" + m)) // a hash never fails
+		return mix(h.Sum64())
+	}
+	out := slices.Clone(members)
+	slices.SortFunc(out, func(a, b string) int {
+		if sa, sb := score(a), score(b); sa != sb {
+			if sa > sb {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a, b)
+	})
+	return slices.Sorted(slices.Values(out[:min(n, len(out))]))
+}
+
+// mix spreads FNV's weak high bits (the finalizer of MurmurHash3).
+func mix(h uint64) uint64 {
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
+}
+
+// catalogVoters are the members that vote in the catalog from the start.
+func (c *charter) catalogVoters() []string {
+	return c.Members[:min(len(c.Members), catalogVotersMax)]
+}
+
+func (c *charter) validate() error {
+	if c.Format != charterFormat {
+		return fmt.Errorf("charter format %d: %w", c.Format, blobstore.ErrFormat)
+	}
+	if c.Cluster == "" || c.Shards < 1 || c.Shards > ShardsMax || len(c.Members) == 0 ||
+		len(c.Groups) != c.Shards {
+		return fmt.Errorf("charter: %w", errBadCommand)
+	}
+	for s := range c.Shards {
+		if len(c.Groups[blobGroup(s)]) == 0 {
+			return fmt.Errorf("charter without members of %s: %w", blobGroup(s), errBadCommand)
+		}
+	}
+	return nil
+}
+
+func randomName() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand.Read
+	return hex.EncodeToString(b[:])
+}
+
+// loadIdentity reads the node's id, or makes it.
+func loadIdentity(dir string) (string, error) {
+	var id identity
+	err := readJSON(filepath.Join(dir, nodeFile), &id)
+	if errors.Is(err, fs.ErrNotExist) {
+		id = identity{Format: charterFormat, ID: randomName()}
+		return id.ID, writeJSON(filepath.Join(dir, nodeFile), id)
+	}
+	if err != nil {
+		return "", err
+	}
+	if id.Format != charterFormat || id.ID == "" {
+		return "", fmt.Errorf("%s: format %d: %w", nodeFile, id.Format, blobstore.ErrFormat)
+	}
+	return id.ID, nil
+}
+
+// loadCharter reads the charter; nil if this node has none yet.
+func loadCharter(dir string) (*charter, error) {
+	var c charter
+	err := readJSON(filepath.Join(dir, charterFile), &c)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // no charter is no error and no charter
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &c, c.validate()
+}
+
+func readJSON(path string, v any) error {
+	b, err := os.ReadFile(path) //nolint:gosec // a fixed name in the data directory
+	if err != nil {
+		return fmt.Errorf("read %s: %w", filepath.Base(path), err)
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("parse %s: %w", path, err)
+	}
+	return nil
+}
+
+// writeJSON replaces a file so that a crash leaves the old or the new.
+func writeJSON(path string, v any) (err error) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", path, err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
+		}
+	}()
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

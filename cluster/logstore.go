@@ -1,0 +1,141 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
+
+	"carillon/internal/hlog"
+)
+
+const (
+	// walSegmentBytes is the size of a segment of the raft log. The file is
+	// allocated at once, so nine groups cost nine of these on an empty node;
+	// raft-wal's own default of 64 MiB would be half a gigabyte.
+	walSegmentBytes = 16 << 20
+	// logTailBytesMax bounds the newest entries a group keeps in memory. They
+	// are what the leader sends to its followers a moment after it wrote them;
+	// without this each would be read back from the file twice. Counted in
+	// bytes, since an entry may be 100 bytes or 256 KiB.
+	logTailBytesMax = 2 << 20
+	// logTailEntriesMax bounds the same by number: it is the length of the ring.
+	logTailEntriesMax = 512
+)
+
+// logStore is a group's raft log on raft-wal with its newest entries in memory.
+// It is the raft.LogStore and the raft.StableStore of one group.
+type logStore struct {
+	*wal.WAL
+
+	meta *metadb.BoltMetaDB
+
+	mu    sync.Mutex
+	ring  [logTailEntriesMax]*raft.Log // guarded by mu, by index modulo its length
+	low   uint64                       // guarded by mu: first index in ring, 0 if empty
+	high  uint64                       // guarded by mu: last index in ring
+	bytes int                          // guarded by mu
+}
+
+var (
+	_ raft.LogStore          = (*logStore)(nil)
+	_ raft.StableStore       = (*logStore)(nil)
+	_ raft.MonotonicLogStore = (*logStore)(nil)
+)
+
+func openLogStore(dir string, log *slog.Logger) (*logStore, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("raft log directory: %w", err)
+	}
+	meta := &metadb.BoltMetaDB{}
+	w, err := wal.Open(dir, wal.WithSegmentSize(walSegmentBytes), wal.WithLogger(hlog.HCLog(log, "wal")),
+		wal.WithMetaStore(meta))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open raft log in %s: %w", dir, err), meta.Close())
+	}
+	return &logStore{WAL: w, meta: meta}, nil
+}
+
+// Close closes the log and its meta store, which raft-wal leaves open and
+// locked: a node that is opened again in the same process would wait for ever.
+func (s *logStore) Close() error { return errors.Join(s.WAL.Close(), s.meta.Close()) }
+
+// GetLog reads an entry, from memory if it is among the newest.
+func (s *logStore) GetLog(index uint64, out *raft.Log) error {
+	s.mu.Lock()
+	if s.low != 0 && index >= s.low && index <= s.high {
+		*out = *s.ring[index%logTailEntriesMax]
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.Unlock()
+	return s.WAL.GetLog(index, out) //nolint:wrapcheck // raft compares this error
+}
+
+// StoreLog stores one entry; it is on the disk when it returns.
+func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs stores entries in one write and one fsync.
+func (s *logStore) StoreLogs(logs []*raft.Log) error {
+	if err := s.WAL.StoreLogs(logs); err != nil {
+		s.forget()
+		return err //nolint:wrapcheck // raft compares this error
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range logs {
+		s.remember(l)
+	}
+	return nil
+}
+
+// remember adds an entry to the ring and drops the oldest beyond the bounds.
+// Callers hold mu.
+func (s *logStore) remember(l *raft.Log) {
+	if s.low == 0 || l.Index != s.high+1 {
+		s.clear()
+		s.low = l.Index
+	} else if s.high-s.low+1 == logTailEntriesMax {
+		s.dropOldest()
+	}
+	s.ring[l.Index%logTailEntriesMax] = l
+	s.high = l.Index
+	s.bytes += len(l.Data)
+	for s.bytes > logTailBytesMax && s.low < s.high {
+		s.dropOldest()
+	}
+}
+
+func (s *logStore) dropOldest() {
+	slot := s.low % logTailEntriesMax
+	s.bytes -= len(s.ring[slot].Data)
+	s.ring[slot] = nil
+	s.low++
+}
+
+func (s *logStore) clear() {
+	clear(s.ring[:])
+	s.low, s.high, s.bytes = 0, 0, 0
+}
+
+func (s *logStore) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clear()
+}
+
+// DeleteRange removes entries; raft calls it after a snapshot and when a new
+// leader overrules what was not committed.
+func (s *logStore) DeleteRange(low, high uint64) error {
+	s.mu.Lock()
+	if s.low != 0 && high >= s.low {
+		s.clear()
+	}
+	s.mu.Unlock()
+	return s.WAL.DeleteRange(low, high) //nolint:wrapcheck // raft compares this error
+}

@@ -1,0 +1,201 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"carillon/blobstore"
+	"carillon/cluster/gossip"
+)
+
+const (
+	// membershipWait is how often a node looks whether there is something to do
+	// about membership, beside at each change that gossip reports.
+	membershipWait = 500 * time.Millisecond
+	// promiseWait is how long a node keeps the promise of its first membership,
+	// and formWait how long the proposer may take from the first promise to
+	// its charter: well inside promiseWait, so that no promise it counts on has
+	// been given away again.
+	promiseWait = 10 * time.Second
+	formWait    = 4 * time.Second
+	// memberCallWait bounds one small request between nodes.
+	memberCallWait = 2 * time.Second
+	// addMemberWait bounds how long a change of a raft configuration may wait
+	// for its place in the queue.
+	addMemberWait = 5 * time.Second
+)
+
+// promise is this node's word to found a cluster with one proposer only. It
+// lives in memory: a proposer needs all its promises fresh.
+type promise struct {
+	mu    sync.Mutex
+	to    string    // guarded by mu
+	until time.Time // guarded by mu
+}
+
+// give promises to a proposer, or says that another has the promise.
+func (p *promise) give(to string, now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.to != to && now.Before(p.until) {
+		return fmt.Errorf("proposer %s: %w", p.to, errPromised)
+	}
+	p.to, p.until = to, now.Add(promiseWait)
+	return nil
+}
+
+// membershipLoop forms or joins the cluster, and afterwards, on the catalog's
+// leader, takes new nodes in. Gossip only proposes; a missed event costs a tick.
+func (n *Node) membershipLoop() {
+	tick := time.NewTicker(membershipWait)
+	defer tick.Stop()
+	for {
+		if n.isFormed() {
+			n.admit()
+		} else {
+			n.tryForm()
+		}
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.gossip.Changes():
+		case <-tick.C:
+		}
+	}
+}
+
+// tryForm joins a cluster that exists, else founds one if this node is the one
+// to do it. The same command line serves first start, restart and growth.
+func (n *Node) tryForm() {
+	var fresh []string
+	for _, m := range n.gossip.Members() {
+		switch {
+		case !m.Alive:
+		case m.Cluster != "":
+			if err := n.join(m); err != nil {
+				n.log.Warn("cluster not joined yet", "peer", m.ID, "error", err)
+			}
+			return
+		default:
+			fresh = append(fresh, m.ID)
+		}
+	}
+	slices.Sort(fresh)
+	if len(fresh) < n.cfg.Expect || fresh[0] != n.id {
+		return
+	}
+	if err := n.found(fresh[:n.cfg.Expect]); err != nil {
+		n.log.Info("cluster not founded yet", "error", err)
+	}
+}
+
+// join takes the charter from a member. If the charter names this node, it is
+// a founder that has not heard yet; else the catalog's leader will see it in
+// gossip and add it.
+func (n *Node) join(m gossip.Member) error {
+	ctx, cancel := context.WithTimeout(n.ctx, memberCallWait)
+	defer cancel()
+	b, err := n.link.Call(ctx, m.ID, kindCharter)
+	if err != nil {
+		return fmt.Errorf("ask for the charter: %w", err)
+	}
+	var c charter
+	if len(b) > charterBytesMax {
+		return fmt.Errorf("charter of %d bytes: %w", len(b), blobstore.ErrTooLarge)
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return fmt.Errorf("charter: %w", errors.Join(err, errBadCommand))
+	}
+	return n.form(c)
+}
+
+// found asks every founder for its promise and, with all of them, writes the
+// charter. Two proposers cannot both succeed while they share a founder; that
+// is why a majority is not enough here.
+func (n *Node) found(founders []string) error {
+	begun := time.Now()
+	if err := n.promise.give(n.id, begun); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(n.ctx, memberCallWait)
+	defer cancel()
+	errs := make([]error, len(founders))
+	var wg sync.WaitGroup
+	for i, id := range founders {
+		if id == n.id {
+			continue
+		}
+		wg.Go(func() {
+			if _, err := n.link.Call(ctx, id, kindPromise); err != nil {
+				errs[i] = fmt.Errorf("founder %s: %w", id, err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if time.Since(begun) > formWait {
+		return fmt.Errorf("promises took %v: %w", time.Since(begun), blobstore.ErrUnavailable)
+	}
+	c := newCharter(founders, n.cfg.Shards, n.cfg.Replicas)
+	n.log.Info("founding cluster", "cluster", c.Cluster, "members", c.Members)
+	return n.form(c)
+}
+
+// admit adds nodes that gossip knows and the catalog group does not, as
+// non-voters: they follow the catalog, and serve every blob from its replicas.
+func (n *Node) admit() {
+	if !n.catalog.leads() {
+		return
+	}
+	servers := n.catalog.raft.GetConfiguration().Configuration().Servers
+	for _, m := range n.gossip.Members() {
+		if !m.Alive || m.Cluster != n.charter.Cluster {
+			continue
+		}
+		if slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == m.ID }) {
+			continue
+		}
+		n.log.Info("adding node to the catalog", "peer", m.ID)
+		f := n.catalog.raft.AddNonvoter(raft.ServerID(m.ID), raft.ServerAddress(m.ID), 0, addMemberWait)
+		if err := f.Error(); err != nil {
+			n.log.Warn("node not added to the catalog", "peer", m.ID, "error", err)
+		}
+	}
+}
+
+// catchUp marks the node ready once it has applied all that the cluster had
+// committed when it started.
+func (n *Node) catchUp() {
+	for n.ctx.Err() == nil {
+		err := catalog{n}.Fresh(n.ctx)
+		if err == nil {
+			n.caughtUp.Store(true)
+			n.log.Info("caught up", "applied", n.rows.Applied())
+			return
+		}
+		if !pause(n.ctx, membershipWait) {
+			return
+		}
+	}
+}
+
+// pause waits for d or the end of ctx, and says whether d passed.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

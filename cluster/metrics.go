@@ -1,0 +1,62 @@
+package cluster
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of a node; name, help and unit stand together once.
+type metrics struct {
+	commits prometheus.Histogram
+	writes  prometheus.Histogram
+	batch   prometheus.Histogram
+	retries prometheus.Counter
+	remote  prometheus.Counter
+	corrupt prometheus.Counter
+	pulled  prometheus.Counter
+	swept   prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "carillon", Subsystem: "cluster", Name: name, Help: help, Buckets: buckets,
+		})
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "carillon", Subsystem: "cluster", Name: name, Help: help,
+		})
+	}
+	gauge := func(name, help string, f func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "carillon", Subsystem: "cluster", Name: name, Help: help,
+		}, f)
+	}
+	latency := prometheus.ExponentialBuckets(0.0005, 2, 15) // 0.5 ms to 8 s
+	m := &metrics{
+		commits: histogram("commit_seconds", "Time from a catalog commit to its acknowledgement.", latency),
+		writes:  histogram("write_seconds", "Time from a blob entry to its acknowledgement.", latency),
+		batch: histogram("batch_operations", "Operations that shared one log entry.",
+			prometheus.ExponentialBuckets(1, 2, 12)),
+		retries: counter("proposal_retries_total", "Proposals tried again because no leader took them."),
+		remote:  counter("remote_reads_total", "Blobs opened on another node."),
+		corrupt: counter("corrupt_blocks_total", "Blocks whose checksum failed when they were read."),
+		pulled:  counter("pulled_bytes_total", "Bytes fetched from replicas to catch up by snapshot."),
+		swept:   counter("swept_blobs_total", "Blobs freed because nothing referred to them."),
+	}
+	if reg == nil {
+		return m
+	}
+	reg.MustRegister(m.commits, m.writes, m.batch, m.retries, m.remote, m.corrupt, m.pulled, m.swept,
+		gauge("applied_index", "Catalog log position that this node has applied.",
+			func() float64 { return float64(n.rows.Applied()) }),
+		gauge("ready", "1 if the node is ready for traffic.", func() float64 {
+			if n.Ready() != nil {
+				return 0
+			}
+			return 1
+		}),
+		gauge("groups_led", "Raft groups that this node leads.", func() float64 { return float64(n.groupsLed()) }),
+	)
+	return m
+}

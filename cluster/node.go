@@ -1,0 +1,341 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"carillon/blobstore"
+	"carillon/cluster/gossip"
+	"carillon/cluster/peer"
+)
+
+// Node is this process's membership in the cluster.
+type Node struct {
+	id  string
+	cfg Config
+	log *slog.Logger
+
+	blobs   *blobstore.Store
+	rows    *blobstore.CatalogStore
+	link    *peer.Link
+	gossip  *gossip.Gossip
+	metrics *metrics
+	batches []*batcher
+	pending pending
+	leaders leaders
+
+	// formed is closed when charter and groups are set; they never change
+	// after that.
+	formed  chan struct{}
+	charter *charter
+	catalog *group
+	shards  []*group // by shard, nil where this node is no member
+	forming sync.Mutex
+	promise promise
+
+	caughtUp  atomic.Bool
+	failed    chan error
+	ctx       context.Context //nolint:containedctx // ends what outlives any call: loops and their calls
+	stop      context.CancelFunc
+	wg        sync.WaitGroup
+	closeOnce sync.Once
+}
+
+// Open joins or re-joins the cluster and returns at once; [Node.Ready] tells
+// when the node can be used. Until the cluster has formed, changes wait for
+// that as long as their context allows.
+func Open(cfg Config, deps Deps) (_ *Node, err error) {
+	if err = cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	id, err := loadIdentity(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		id: id, cfg: cfg, log: deps.Log.With("component", "cluster", "node_id", id),
+		blobs: deps.Blobs, rows: deps.Catalog, formed: make(chan struct{}), failed: make(chan error, 1),
+	}
+	n.metrics = newMetrics(deps.Metrics, n)
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+	if err = n.openLink(deps); err != nil {
+		return nil, err
+	}
+	if err = n.openGossip(deps); err != nil {
+		return nil, err
+	}
+	known, err := loadCharter(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if known != nil {
+		if err = n.form(*known); err != nil {
+			return nil, err
+		}
+	}
+	n.wg.Go(n.membershipLoop)
+	n.wg.Go(n.sweepLoop)
+	return n, nil
+}
+
+func (n *Node) openLink(deps Deps) error {
+	network := deps.Network
+	if network == nil {
+		network = peer.TCP{}
+	}
+	cfg := peer.Config{
+		NodeID: n.id, Bind: n.cfg.PeerBind, Network: network, Log: n.log, Metrics: deps.Metrics,
+		Resolve: n.resolve,
+	}
+	var err error
+	if len(n.cfg.Secret) > 0 {
+		if cfg.TLS, err = peer.ClusterTLS(n.cfg.Secret, n.id); err != nil {
+			return fmt.Errorf("peer identity: %w", err)
+		}
+	}
+	if n.link, err = peer.Open(cfg); err != nil {
+		return fmt.Errorf("open peer port: %w", err)
+	}
+	n.serve()
+	return nil
+}
+
+func (n *Node) openGossip(deps Deps) error {
+	cfg := gossip.Config{
+		NodeID: n.id, Bind: n.cfg.GossipBind, Advertise: n.cfg.Advertise, Seeds: n.cfg.Seeds,
+		Transport: deps.Gossip, Log: n.log, Metrics: deps.Metrics, Profile: "lan",
+		Self: gossip.Member{
+			ID: n.id, Peer: n.advertised(n.link.Addr()), HTTP: n.cfg.HTTPURL, Shout: n.cfg.ShoutHost,
+			Zone: n.cfg.Zone, Version: n.cfg.Version,
+		},
+	}
+	if len(n.cfg.Secret) > 0 {
+		cfg.Key = peer.GossipKey(n.cfg.Secret)
+	}
+	var err error
+	if n.gossip, err = gossip.Open(cfg); err != nil {
+		return fmt.Errorf("open gossip: %w", err)
+	}
+	return nil
+}
+
+// advertised is the address that others dial for a bound one.
+func (n *Node) advertised(bound string) string {
+	host, port, err := net.SplitHostPort(bound)
+	if err != nil {
+		return bound
+	}
+	if n.cfg.Advertise != "" {
+		host = n.cfg.Advertise
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// resolve tells the link where a node is now. A node whose bound address is a
+// wildcard is reached at the host its gossip comes from.
+func (n *Node) resolve(id string) (string, error) {
+	m, ok := n.gossip.Member(id)
+	if !ok || m.Peer == "" {
+		return "", fmt.Errorf("node %s: address unknown: %w", id, blobstore.ErrUnavailable)
+	}
+	host, port, err := net.SplitHostPort(m.Peer)
+	if err != nil {
+		return "", fmt.Errorf("node %s: address %q: %w", id, m.Peer, err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		if host, _, err = net.SplitHostPort(m.Addr); err != nil {
+			return "", fmt.Errorf("node %s: address %q: %w", id, m.Addr, err)
+		}
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// form takes up the charter: it is written down first, then the groups that
+// this node is a member of are opened. Again with the same charter: success.
+func (n *Node) form(c charter) error {
+	n.forming.Lock()
+	defer n.forming.Unlock()
+	if n.charter != nil {
+		if n.charter.Cluster != c.Cluster {
+			return fmt.Errorf("charter of %s, this node is of %s: %w", c.Cluster, n.charter.Cluster,
+				ErrForeignCluster)
+		}
+		return nil
+	}
+	if err := c.validate(); err != nil {
+		return err
+	}
+	if err := writeJSON(filepath.Join(n.cfg.Dir, charterFile), c); err != nil {
+		return err
+	}
+	if err := n.openGroups(c); err != nil {
+		return err
+	}
+	n.charter = &c
+	n.batches = make([]*batcher, c.Shards)
+	for s := range n.batches {
+		n.batches[s] = newBatcher(n, s)
+	}
+	close(n.formed)
+	n.wg.Go(n.catchUp)
+	n.log.Info("member of cluster", "cluster", c.Cluster, "shards", c.Shards)
+	return n.gossip.Update(func(m *gossip.Member) { m.Cluster = c.Cluster }) //nolint:wrapcheck // says enough
+}
+
+func (n *Node) openGroups(c charter) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.closeGroups())
+		}
+	}()
+	n.shards = make([]*group, c.Shards)
+	spec := n.groupSpec(catalogGroup, &catalogMachine{breaker: n.breaker(), store: n.rows})
+	if slices.Contains(c.Members, n.id) {
+		spec.members = c.catalogVoters()
+	}
+	if n.catalog, err = openGroup(spec, n.link, n.log); err != nil {
+		return err
+	}
+	for s := range c.Shards {
+		name := blobGroup(s)
+		_, statErr := os.Stat(filepath.Join(spec.dir, name))
+		if !slices.Contains(c.Groups[name], n.id) && statErr != nil {
+			continue
+		}
+		owns := func(id blobstore.ID) bool { return shardOf(id, c.Shards) == s }
+		m := &blobMachine{breaker: n.breaker(), store: n.blobs, owns: owns}
+		m.pull = func(r *manifestReader) error { return n.pull(name, owns, r) }
+		spec := n.groupSpec(name, m)
+		spec.members = c.Groups[name]
+		if n.shards[s], err = openGroup(spec, n.link, n.log); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Node) groupSpec(name string, m machine) groupSpec {
+	return groupSpec{
+		name: name, dir: filepath.Join(n.cfg.Dir, "raft"), nodeID: n.id, fsm: m,
+		electionWait: n.cfg.ElectionWait, snapshotMax: SnapshotBytesMax,
+	}
+}
+
+func (n *Node) breaker() breaker {
+	return breaker{fatal: func(err error) {
+		n.log.Error("state machine stopped", "error", err)
+		select {
+		case n.failed <- err:
+		default: // one reason to stop is enough
+		}
+	}}
+}
+
+// shardOf is the shard of a blob. Ids are random, so their first bytes are.
+func shardOf(id blobstore.ID, shards int) int {
+	return int(binary.BigEndian.Uint64(id[:8]) % uint64(shards)) //nolint:gosec // shards is small
+}
+
+// ID is the node's id.
+func (n *Node) ID() string { return n.id }
+
+// PeerAddr and GossipAddr are the bound addresses.
+func (n *Node) PeerAddr() string { return n.link.Addr() }
+
+// GossipAddr is the bound address of gossip.
+func (n *Node) GossipAddr() string { return n.gossip.Addr() }
+
+// Failed yields the reason when the node can no longer take part, for example
+// because its disk failed. The process should stop then.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// Writer changes blobs on all their replicas.
+func (n *Node) Writer() blobstore.Writer { return writer{n} }
+
+// Shelf reads blobs wherever they are.
+func (n *Node) Shelf() blobstore.Shelf { return shelf{n} }
+
+// Catalog is the replicated catalog.
+func (n *Node) Catalog() blobstore.Catalog { return catalog{n} }
+
+// waitFormed returns when the cluster has formed.
+func (n *Node) waitFormed(ctx context.Context) error {
+	select {
+	case <-n.formed:
+		return nil
+	default:
+	}
+	select {
+	case <-n.formed:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cluster has not formed: %w: %w", blobstore.ErrUnavailable, ctx.Err())
+	case <-n.ctx.Done():
+		return fmt.Errorf("cluster: %w", blobstore.ErrClosed)
+	}
+}
+
+// isFormed says whether groups may be touched.
+func (n *Node) isFormed() bool {
+	select {
+	case <-n.formed:
+		return true
+	default:
+		return false
+	}
+}
+
+// closeWait bounds how long Close waits for leadership transfers and gossip's
+// goodbye before it gives up on good manners.
+const closeWait = 10 * time.Second
+
+// Close leaves gossip, hands leadership over and waits for everything the node
+// started.
+func (n *Node) Close() error {
+	var err error
+	n.closeOnce.Do(func() {
+		n.stop()
+		if n.gossip != nil {
+			err = errors.Join(err, n.gossip.Close())
+		}
+		n.forming.Lock() // form may be at work; nothing forms after n.stop
+		for _, b := range n.batches {
+			b.close()
+		}
+		n.forming.Unlock()
+		err = errors.Join(err, n.closeGroups())
+		if n.link != nil {
+			err = errors.Join(err, n.link.Close())
+		}
+		n.wg.Wait()
+	})
+	return err
+}
+
+// closeGroups closes all groups at the same time: each may wait for a
+// leadership transfer.
+func (n *Node) closeGroups() error {
+	groups := slices.DeleteFunc(append(slices.Clone(n.shards), n.catalog), func(g *group) bool { return g == nil })
+	errs := make([]error, len(groups))
+	var wg sync.WaitGroup
+	for i, g := range groups {
+		wg.Go(func() { errs[i] = g.close() })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,274 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"carillon/blobstore"
+	"carillon/cluster/peer"
+)
+
+// Requests between nodes. Numbers are part of the peer protocol: never reuse
+// one.
+const (
+	kindPropose  byte = 1 // group, command → position, outcomes
+	kindCharter  byte = 2 // → charter as JSON
+	kindPromise  byte = 3 // the caller asks this node to found with it
+	kindProgress byte = 4 // → how far the catalog's leader has applied
+	kindStat     byte = 5 // blob → Info
+	kindRead     byte = 6 // blob, offset, length → bytes
+	kindWait     byte = 7 // blob, size → Info once it is longer or sealed
+	kindStatus   byte = 8 // → NodeStatus as JSON
+)
+
+const (
+	// readBytesMax bounds the bytes of one kindRead.
+	readBytesMax = blobstore.ChunkBytesMax
+	// waitMax bounds how long a kindWait is held before it answers with the
+	// blob as it is; the caller asks again.
+	waitMax = 20 * time.Second
+)
+
+// serve registers what other nodes may ask of this one.
+func (n *Node) serve() {
+	sentinels := make(map[byte]error, len(codes()))
+	for c, err := range codes() {
+		sentinels[byte(c)] = err
+	}
+	n.link.Errors(sentinels)
+	n.link.Handle(kindPropose, n.servePropose)
+	n.link.Handle(kindCharter, n.serveCharter)
+	n.link.Handle(kindPromise, n.servePromise)
+	n.link.Handle(kindProgress, n.serveProgress)
+	n.link.Handle(kindStat, n.serveStat)
+	n.link.Handle(kindRead, n.serveRead)
+	n.link.Handle(kindWait, n.serveWait)
+	n.link.Handle(kindStatus, n.serveStatus)
+}
+
+func (n *Node) serveCharter(context.Context, string, []byte) ([]byte, error) {
+	if !n.isFormed() {
+		return nil, fmt.Errorf("no charter yet: %w", blobstore.ErrNotFound)
+	}
+	return json.Marshal(n.charter) //nolint:wrapcheck // cannot fail
+}
+
+func (n *Node) servePromise(_ context.Context, from string, _ []byte) ([]byte, error) {
+	if n.isFormed() {
+		return nil, fmt.Errorf("member of %s already: %w", n.charter.Cluster, ErrForeignCluster)
+	}
+	return nil, n.promise.give(from, time.Now())
+}
+
+// servePropose runs a command that another node's client sent, if this node
+// leads the group.
+func (n *Node) servePropose(ctx context.Context, _ string, req []byte) ([]byte, error) {
+	d := decoder{b: req}
+	name := d.text()
+	cmd := d.b
+	if d.err != nil {
+		return nil, d.err
+	}
+	g := n.group(name)
+	if g == nil {
+		return nil, errNotLeader
+	}
+	// The request's bytes are only lent; the log keeps them. They are read
+	// once before, since an entry that cannot be read would stop every member.
+	cmd = append([]byte(nil), cmd...)
+	if err := g.fsm.check(cmd); err != nil {
+		return nil, err
+	}
+	index, outcome, err := g.propose(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	outcomes, err := outcomesOf(outcome)
+	if err != nil {
+		return nil, err
+	}
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(outcomes)), index)
+	for _, c := range outcomes {
+		b = append(b, byte(c))
+	}
+	return b, nil
+}
+
+// outcomesOf turns a state machine's response into codes: one for a catalog
+// transaction, one per operation for blobs. A broken machine is an error.
+func outcomesOf(response any) ([]code, error) {
+	switch r := response.(type) {
+	case nil:
+		return []code{codeOK}, nil
+	case []error:
+		out := make([]code, len(r))
+		for i, err := range r {
+			out[i] = codeOf(err)
+		}
+		return out, nil
+	case error:
+		if errors.Is(r, errBroken) {
+			return nil, fmt.Errorf("%w: %w", blobstore.ErrUnavailable, r)
+		}
+		return []code{codeOf(r)}, nil
+	}
+	return nil, fmt.Errorf("state machine answered %T: %w", response, errBadCommand)
+}
+
+// serveProgress says how far the catalog is. Only a leader that a majority
+// still follows may say so.
+func (n *Node) serveProgress(context.Context, string, []byte) ([]byte, error) {
+	if !n.isFormed() {
+		return nil, errNotLeader
+	}
+	if err := n.catalog.verifyLeads(); err != nil {
+		return nil, err
+	}
+	return binary.BigEndian.AppendUint64(nil, n.rows.Applied()), nil
+}
+
+func (n *Node) serveStat(ctx context.Context, _ string, req []byte) ([]byte, error) {
+	d := decoder{b: req}
+	id := d.id()
+	if err := d.end(); err != nil {
+		return nil, err
+	}
+	info, err := n.blobs.Stat(ctx, id)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // the sentinel crosses the link
+	}
+	return appendInfo(nil, info), nil
+}
+
+func (n *Node) serveRead(ctx context.Context, _ string, req []byte) ([]byte, error) {
+	d := decoder{b: req}
+	id, off, size := d.id(), d.size(), d.size()
+	if err := d.end(); err != nil {
+		return nil, err
+	}
+	if size < 1 || size > readBytesMax {
+		return nil, fmt.Errorf("read of %d bytes: %w", size, blobstore.ErrTooLarge)
+	}
+	v, err := n.blobs.View(ctx, id)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // the sentinel crosses the link
+	}
+	p := make([]byte, min(size, max(v.Info().Size-off, 0)))
+	if len(p) == 0 {
+		return nil, v.Close()
+	}
+	k, err := v.Read(ctx, off, p)
+	return p[:k], errors.Join(err, v.Close())
+}
+
+func (n *Node) serveWait(ctx context.Context, _ string, req []byte) ([]byte, error) {
+	d := decoder{b: req}
+	id, size := d.id(), d.size()
+	if err := d.end(); err != nil {
+		return nil, err
+	}
+	v, err := n.blobs.View(ctx, id)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // the sentinel crosses the link
+	}
+	ctx, cancel := context.WithTimeout(ctx, waitMax)
+	defer cancel()
+	info, err := v.Wait(ctx, size)
+	if errors.Is(err, context.DeadlineExceeded) {
+		info, err = v.Info(), nil
+	}
+	if err = errors.Join(err, v.Close()); err != nil {
+		return nil, err
+	}
+	return appendInfo(nil, info), nil
+}
+
+func (d *decoder) id() (id blobstore.ID) {
+	copy(id[:], d.take(len(id)))
+	return id
+}
+
+// appendInfo writes a blob's Info; decoder.info reads it.
+func appendInfo(b []byte, i blobstore.Info) []byte {
+	b = append(b, i.ID[:]...)
+	b = appendSpec(b, i.Spec)
+	b = binary.AppendUvarint(b, uint64(i.Size)) //nolint:gosec // sizes are not negative
+	b = append(b, flag(i.Sealed))
+	b = appendTotals(b, i.Totals)
+	return binary.AppendVarint(b, i.Updated.UnixMilli())
+}
+
+func (d *decoder) info() blobstore.Info {
+	i := blobstore.Info{ID: d.id(), Spec: d.spec(), Size: d.size()}
+	i.Sealed = d.take(1)[0] == 1
+	i.Totals = d.totals()
+	i.Updated = time.UnixMilli(d.varint()).UTC()
+	return i
+}
+
+func appendSpec(b []byte, s blobstore.Spec) []byte {
+	b = append(b, flag(s.Live))
+	return binary.AppendVarint(b, s.Created.UnixMilli())
+}
+
+func appendTotals(b []byte, t blobstore.Totals) []byte {
+	b = binary.AppendUvarint(b, uint64(t.Size)) //nolint:gosec // sizes are not negative
+	b = append(b, t.SHA256[:]...)
+	return binary.BigEndian.AppendUint32(b, t.Root)
+}
+
+func (d *decoder) spec() blobstore.Spec {
+	live := d.take(1)[0]
+	if live > 1 {
+		d.fail("live flag")
+	}
+	return blobstore.Spec{Live: live == 1, Created: time.UnixMilli(d.varint()).UTC()}
+}
+
+func (d *decoder) totals() blobstore.Totals {
+	t := blobstore.Totals{Size: d.size()}
+	copy(t.SHA256[:], d.take(len(t.SHA256)))
+	t.Root = binary.BigEndian.Uint32(d.take(4))
+	return t
+}
+
+// group is this node's membership in a group, nil if it has none.
+func (n *Node) group(name string) *group {
+	if !n.isFormed() {
+		return nil
+	}
+	if name == catalogGroup {
+		return n.catalog
+	}
+	for _, g := range n.shards {
+		if g != nil && g.name == name {
+			return g
+		}
+	}
+	return nil
+}
+
+// members are the ids of a group's members.
+func (n *Node) members(name string) []string {
+	if g := n.group(name); g != nil {
+		var ids []string
+		for _, s := range g.raft.GetConfiguration().Configuration().Servers {
+			ids = append(ids, string(s.ID))
+		}
+		return ids
+	}
+	if name == catalogGroup {
+		return n.charter.Members
+	}
+	return n.charter.Groups[name]
+}
+
+// sendable says whether a failed call may be tried elsewhere.
+func unreachable(err error) bool {
+	return errors.Is(err, peer.ErrUnreachable) || errors.Is(err, peer.ErrNotSent) ||
+		errors.Is(err, peer.ErrMaybeSent)
+}

@@ -1,0 +1,282 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"carillon/blobstore"
+)
+
+// shelf implements blobstore.Shelf for every blob of the cluster: what this
+// node holds is read here, the rest from a replica over the peer link.
+type shelf struct{ n *Node }
+
+var _ blobstore.Shelf = shelf{}
+
+// Open opens a blob wherever it is.
+func (s shelf) Open(ctx context.Context, id blobstore.ID) (*blobstore.Reader, error) {
+	v, err := s.view(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return blobstore.NewReader(ctx, v), nil
+}
+
+// Stat describes a blob wherever it is.
+func (s shelf) Stat(ctx context.Context, id blobstore.ID) (blobstore.Info, error) {
+	v, err := s.view(ctx, id)
+	if err != nil {
+		return blobstore.Info{}, err
+	}
+	return v.Info(), v.Close() //nolint:wrapcheck // in the words of blobstore
+}
+
+// view is the local view of a blob if it is whole or growing here, else that
+// of a replica. An upload that this node has not wholly applied yet is read
+// elsewhere: its leader has all of it.
+func (s shelf) view(ctx context.Context, id blobstore.ID) (blobstore.View, error) {
+	here, err := s.n.blobs.View(ctx, id)
+	switch {
+	case err == nil && (here.Info().Sealed || here.Info().Spec.Live):
+		return &steady{n: s.n, View: here, id: id}, nil
+	case err != nil && !errors.Is(err, blobstore.ErrNotFound):
+		s.n.log.Warn("blob not readable here", "blob", id.String(), "error", err)
+	}
+	there, rerr := openRemote(ctx, s.n, id, nil)
+	switch {
+	case here == nil:
+		return orNothing(there, rerr)
+	case rerr != nil || !there.Info().Sealed: // it is unfinished everywhere
+		if there != nil {
+			there.stop()
+		}
+		return &steady{n: s.n, View: here, id: id}, nil
+	}
+	return there, here.Close() //nolint:wrapcheck // in the words of blobstore
+}
+
+// orNothing keeps a nil *remote from becoming a View that is not nil.
+func orNothing(r *remote, err error) (blobstore.View, error) {
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// steady is a local view that goes on from a replica when this node's copy
+// turns out to be bad in the middle, without the reader noticing.
+type steady struct {
+	n  *Node
+	id blobstore.ID
+
+	mu sync.Mutex // guards View: it is changed by Read, while Close may come
+	blobstore.View
+}
+
+func (s *steady) current() blobstore.View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.View
+}
+
+// Info is the blob as last seen.
+func (s *steady) Info() blobstore.Info { return s.current().Info() }
+
+// Wait waits for more.
+func (s *steady) Wait(ctx context.Context, size int64) (blobstore.Info, error) {
+	return s.current().Wait(ctx, size) //nolint:wrapcheck // a view around a view
+}
+
+// Close closes the view in use.
+func (s *steady) Close() error { return s.current().Close() } //nolint:wrapcheck // a view around a view
+
+// Read reads here, and elsewhere from the first corrupt block on.
+func (s *steady) Read(ctx context.Context, off int64, p []byte) (int, error) {
+	k, err := s.current().Read(ctx, off, p)
+	if !errors.Is(err, blobstore.ErrCorrupt) {
+		return k, err //nolint:wrapcheck // a view around a view
+	}
+	s.n.metrics.corrupt.Inc()
+	s.n.log.Error("corrupt block; reading on from a replica", "blob", s.id.String(), "offset", off)
+	remote, rerr := openRemote(ctx, s.n, s.id, nil)
+	if rerr != nil {
+		return k, errors.Join(err, rerr)
+	}
+	s.mu.Lock()
+	bad := s.View
+	s.View = remote
+	s.mu.Unlock()
+	if err := bad.Close(); err != nil {
+		s.n.log.Warn("view not closed", "error", err)
+	}
+	return remote.Read(ctx, off, p)
+}
+
+// remote is a view of a blob on another node. When that node fails in the
+// middle it goes on with another replica.
+type remote struct {
+	n    *Node
+	id   blobstore.ID
+	node string // the replica in use; changed by Read and Wait only
+
+	mu   sync.Mutex
+	info blobstore.Info  // guarded by mu
+	done context.Context //nolint:containedctx // ends with Close, which may come while Wait blocks
+	stop context.CancelFunc
+}
+
+var _ blobstore.View = (*remote)(nil)
+
+// openRemote finds a replica that has the blob, the shard's leader first.
+// ErrNotFound only if a majority of the members says so.
+func openRemote(ctx context.Context, n *Node, id blobstore.ID, except []string) (*remote, error) {
+	if err := n.waitFormed(ctx); err != nil {
+		return nil, err
+	}
+	name := blobGroup(shardOf(id, n.charter.Shards))
+	members := n.members(name)
+	missing := 0
+	if slices.Contains(members, n.id) {
+		missing++ // we come here because this node does not have it
+	}
+	var failed error
+	for _, node := range n.byPreference(name, members) {
+		if node == n.id || slices.Contains(except, node) {
+			continue
+		}
+		info, err := n.remoteInfo(ctx, node, kindStat, id[:])
+		if err == nil {
+			r := &remote{n: n, id: id, node: node, info: info}
+			r.done, r.stop = context.WithCancel(n.ctx)
+			n.metrics.remote.Inc()
+			return r, nil
+		}
+		if errors.Is(err, blobstore.ErrNotFound) {
+			missing++
+			continue
+		}
+		failed = errors.Join(failed, err)
+	}
+	if missing > len(members)/2 || failed == nil {
+		return nil, fmt.Errorf("blob %s: %w", id, blobstore.ErrNotFound)
+	}
+	return nil, fmt.Errorf("blob %s: %w: %w", id, blobstore.ErrUnavailable, failed)
+}
+
+// byPreference puts the group's leader first: it has applied all that was
+// acknowledged.
+func (n *Node) byPreference(name string, members []string) []string {
+	lead := n.leaderOf(name, 0)
+	out := make([]string, 0, len(members))
+	if slices.Contains(members, lead) {
+		out = append(out, lead)
+	}
+	for _, m := range members {
+		if m != lead {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func (n *Node) remoteInfo(ctx context.Context, node string, kind byte, req ...[]byte) (blobstore.Info, error) {
+	b, err := n.link.Call(ctx, node, kind, req...)
+	if err != nil {
+		return blobstore.Info{}, err //nolint:wrapcheck // sentinels of blobstore or peer
+	}
+	d := decoder{b: b}
+	info := d.info()
+	return info, d.end()
+}
+
+// Info is the blob as last seen.
+func (r *remote) Info() blobstore.Info {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.info
+}
+
+// saw keeps the newest Info.
+func (r *remote) saw(i blobstore.Info) blobstore.Info {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i.Size >= r.info.Size || i.Sealed {
+		r.info = i
+	}
+	return r.info
+}
+
+// Read fetches bytes, from another replica if the one in use fails.
+func (r *remote) Read(ctx context.Context, off int64, p []byte) (int, error) {
+	if off >= r.Info().Size {
+		return 0, io.EOF
+	}
+	req := appendInt(appendInt(append([]byte(nil), r.id[:]...), off), int64(min(len(p), readBytesMax)))
+	var b []byte
+	err := r.anywhere(ctx, func() (err error) {
+		b, err = r.n.link.Call(ctx, r.node, kindRead, req)
+		if err == nil && len(b) == 0 {
+			err = fmt.Errorf("replica %s is shorter: %w", r.node, blobstore.ErrUnavailable)
+		}
+		return err //nolint:wrapcheck // sentinels of blobstore or peer
+	})
+	return copy(p, b), err
+}
+
+// Wait asks again and again until there is more.
+func (r *remote) Wait(ctx context.Context, size int64) (blobstore.Info, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.done, cancel)()
+	req := appendInt(append([]byte(nil), r.id[:]...), size)
+	for {
+		if info := r.Info(); info.Size > size || info.Sealed {
+			return info, nil
+		}
+		err := r.anywhere(ctx, func() error {
+			info, err := r.n.remoteInfo(ctx, r.node, kindWait, req)
+			if err == nil {
+				r.saw(info)
+			}
+			return err
+		})
+		if err != nil {
+			return blobstore.Info{}, err
+		}
+	}
+}
+
+// anywhere runs a call on the replica in use and, if that fails, on another
+// one. A view that was open does not become "not found" because one replica is
+// behind.
+func (r *remote) anywhere(ctx context.Context, call func() error) error {
+	err := call()
+	if err == nil || ctx.Err() != nil {
+		return orContext(ctx, err)
+	}
+	other, oerr := openRemote(ctx, r.n, r.id, []string{r.node})
+	if oerr != nil {
+		return errors.Join(err, oerr)
+	}
+	r.n.log.Info("reading on from another replica", "blob", r.id.String(), "peer", other.node, "error", err)
+	r.node = other.node
+	r.saw(other.Info())
+	return errors.Join(call(), other.Close())
+}
+
+func orContext(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err() //nolint:wrapcheck // the contract of View
+	}
+	return err
+}
+
+// Close ends a Wait.
+func (r *remote) Close() error {
+	r.stop()
+	return nil
+}

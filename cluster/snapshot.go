@@ -1,0 +1,103 @@
+package cluster
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// snapshotCheckWait is how often a group looks whether it has applied
+	// enough since its last snapshot.
+	snapshotCheckWait = 5 * time.Second
+	// trailingBytesMax is how much log stays behind a snapshot, so that a
+	// follower that was away for a moment needs no snapshot. Raft can only
+	// count entries, so the number is worked out from the sizes seen.
+	trailingBytesMax = 32 << 20
+	// trailingEntriesMin is the least that stays, however large entries are.
+	trailingEntriesMin = 64
+	// trailingEntriesMax is the most, however small: memory of trailing.
+	trailingEntriesMax = 16 << 10
+)
+
+// trailing remembers the sizes of the newest entries, to know how many of them
+// make trailingBytesMax.
+type trailing struct {
+	mu    sync.Mutex
+	sizes []int32 // guarded by mu: a ring
+	next  int     // guarded by mu
+}
+
+func (t *trailing) add(bytes int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.sizes) < trailingEntriesMax {
+		t.sizes = append(t.sizes, int32(bytes)) //nolint:gosec // at most commandBytesMax
+		return
+	}
+	t.sizes[t.next] = int32(bytes) //nolint:gosec // at most commandBytesMax
+	t.next = (t.next + 1) % trailingEntriesMax
+}
+
+// entries is how many of the newest entries make at most trailingBytesMax.
+func (t *trailing) entries() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	sum, n := 0, 0
+	for n < len(t.sizes) && sum < trailingBytesMax {
+		i := t.next - 1 - n
+		if len(t.sizes) < trailingEntriesMax {
+			i = len(t.sizes) - 1 - n
+		}
+		sum += int(t.sizes[(i+trailingEntriesMax)%trailingEntriesMax])
+		n++
+	}
+	return max(uint64(n), trailingEntriesMin) //nolint:gosec // n is small
+}
+
+// countApplied is called by the state machine for each command.
+func (g *group) countApplied(_ uint64, bytes int) {
+	g.applied.Add(int64(bytes))
+	g.trailing.add(bytes)
+}
+
+// snapshotLoop takes a snapshot whenever more than maxBytes of commands were
+// applied since the last one. It counts bytes: with entries from 100 bytes to
+// 256 KiB, any number of entries is either too few or gigabytes.
+func (g *group) snapshotLoop(maxBytes int64) {
+	tick := time.NewTicker(snapshotCheckWait)
+	defer tick.Stop()
+	for {
+		select {
+		case <-g.closed:
+			return
+		case <-tick.C:
+			if g.applied.Load() >= maxBytes {
+				g.snapshot()
+			}
+		}
+	}
+}
+
+func (g *group) snapshot() {
+	before := g.applied.Load()
+	if err := g.raft.ReloadConfig(raft.ReloadableConfig{
+		TrailingLogs:      g.trailing.entries(),
+		SnapshotInterval:  time.Hour,
+		SnapshotThreshold: neverEntries,
+		HeartbeatTimeout:  g.raft.ReloadableConfig().HeartbeatTimeout,
+		ElectionTimeout:   g.raft.ReloadableConfig().ElectionTimeout,
+	}); err != nil {
+		g.log.Error("trailing log not set", "error", err)
+	}
+	err := g.raft.Snapshot().Error()
+	switch {
+	case errors.Is(err, raft.ErrNothingNewToSnapshot), err == nil:
+		g.applied.Add(-before)
+	case errors.Is(err, raft.ErrRaftShutdown):
+	default:
+		g.log.Error("snapshot failed", "error", err)
+	}
+}

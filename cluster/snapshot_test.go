@@ -1,0 +1,158 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"carillon/blobstore"
+)
+
+// TestLaggardCatchesUpBySnapshot keeps a node away while more than the trailing
+// log is written and snapshots are taken, then expects it to hold every blob
+// itself, the removed one not, and the open one as far as it goes.
+func TestLaggardCatchesUpBySnapshot(t *testing.T) {
+	nodes := startCluster(t, 3, func(c *Config) { c.Shards = 2 })
+	doomed := mustUpload(t, nodes[0], "doomed", noise(1, 1000))
+	kept := mustUpload(t, nodes[0], "kept", noise(2, 600_000))
+	nodes[2].close(t)
+
+	if err := nodes[0].Writer().Remove(t.Context(), doomed); err != nil {
+		t.Fatal(err)
+	}
+	live := blobstore.NewID()
+	if err := nodes[0].Writer().Begin(t.Context(), live, blobstore.Spec{Live: true}); err != nil {
+		t.Fatal(err)
+	}
+	bodies := map[string][]byte{}
+	for i := range 4 * trailingEntriesMin {
+		key := fmt.Sprintf("k%d", i)
+		bodies[key] = noise(uint64(i), 30_000+i) //nolint:gosec // small
+		mustUpload(t, nodes[i%2], key, bodies[key])
+		if err := nodes[0].Writer().Append(t.Context(), live, int64(i)*100, noise(5, 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range nodes[:2] {
+		for _, g := range n.groups() {
+			g.trailing = trailing{} // keep the least
+			g.snapshot()
+		}
+	}
+
+	nodes[2] = openNode(t, nodes[2].dir, nodes[2].cfg, Deps{})
+	t.Cleanup(func() { nodes[2].close(t) })
+	waitReady(t, nodes...)
+	eventually(t, "laggard holds everything itself", func() error {
+		want, got := nodes[0].blobs.Stats(), nodes[2].blobs.Stats()
+		if want.Blobs != got.Blobs || want.Bytes != got.Bytes {
+			return fmt.Errorf("%d blobs of %d bytes, want %d of %d", got.Blobs, got.Bytes, want.Blobs, want.Bytes)
+		}
+		return nil
+	})
+	if _, err := nodes[2].blobs.Stat(t.Context(), doomed); !errors.Is(err, blobstore.ErrNotFound) {
+		t.Errorf("removed blob is still here: %v", err)
+	}
+	if info, err := nodes[2].blobs.Stat(t.Context(), kept); err != nil || !info.Sealed {
+		t.Errorf("kept blob: %+v, %v", info, err)
+	}
+	for key, body := range bodies {
+		if err := checkItem(t.Context(), nodes[2], key, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sameCatalogs(t, nodes...)
+}
+
+// TestInterruptedRestoreIsRepeated opens a node whose catalog is behind its
+// newest snapshot, as after a crash in the middle of Restore.
+func TestInterruptedRestoreIsRepeated(t *testing.T) {
+	nodes := startCluster(t, 1, nil)
+	mustUpload(t, nodes[0], "item", noise(1, 100))
+	nodes[0].catalog.snapshot()
+	nodes[0].close(t)
+
+	lost := openCatalog(t) // an empty catalog in place of the node's
+	m := &catalogMachine{breaker: breaker{fatal: func(err error) { t.Error(err) }}, store: lost}
+	snapshots, err := openSnapshots(filepath.Join(nodes[0].dir, "raft", catalogGroup), testLog(t, "snap"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.recover(snapshots); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lost.Get(t.Context(), "item"); err != nil {
+		t.Errorf("row after the repeated restore: %v", err)
+	}
+}
+
+// TestTrailing checks the number of entries against their bytes.
+func TestTrailing(t *testing.T) {
+	var tr trailing
+	if got := tr.entries(); got != trailingEntriesMin {
+		t.Errorf("empty: %d", got)
+	}
+	for range 3 * trailingEntriesMax {
+		tr.add(100)
+	}
+	if got := tr.entries(); got != trailingEntriesMax {
+		t.Errorf("small entries: %d, want %d", got, trailingEntriesMax)
+	}
+	for range 200 {
+		tr.add(256 << 10)
+	}
+	if got := tr.entries(); got != trailingBytesMax/(256<<10) {
+		t.Errorf("large entries: %d, want %d", got, trailingBytesMax/(256<<10))
+	}
+}
+
+// TestSweep frees what nothing refers to, after the grace and not before, and
+// keeps what is referred to.
+func TestSweep(t *testing.T) {
+	nodes := startCluster(t, 3, func(c *Config) { c.SweepGrace = time.Hour })
+	kept := mustUpload(t, nodes[0], "kept", noise(1, 1000))
+	orphan := blobstore.NewID()
+	if err := nodes[0].Writer().Begin(t.Context(), orphan, blobstore.Spec{}); err != nil {
+		t.Fatal(err)
+	}
+	sweepers := make([]sweeper, len(nodes))
+	for i, n := range nodes {
+		sweepers[i] = sweeper{n: n.Node, unreferenced: map[blobstore.ID]time.Time{}}
+	}
+	at := func(ahead time.Duration) {
+		for i := range sweepers {
+			eventually(t, "sweep", func() error { return sweepers[i].sweep(t.Context(), time.Now().Add(ahead)) })
+		}
+	}
+	gone := func() bool {
+		return slices.ContainsFunc(nodes, func(n *testNode) bool {
+			_, err := n.blobs.Stat(t.Context(), orphan)
+			return errors.Is(err, blobstore.ErrNotFound)
+		})
+	}
+	eventually(t, "orphan on every node", func() error {
+		if gone() {
+			return blobstore.ErrNotFound
+		}
+		return nil
+	})
+	at(0)
+	at(90 * time.Minute) // first seen without a reference
+	at(100 * time.Minute)
+	if gone() {
+		t.Fatal("freed before its grace was over")
+	}
+	at(151 * time.Minute)
+	eventually(t, "orphan freed", func() error {
+		if !gone() {
+			return blobstore.ErrConflict
+		}
+		return nil
+	})
+	if _, err := nodes[1].Shelf().Stat(t.Context(), kept); err != nil {
+		t.Errorf("referenced blob: %v", err)
+	}
+}

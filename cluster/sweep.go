@@ -1,0 +1,99 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"carillon/blobstore"
+)
+
+// sweepBatchMax bounds the removals of one sweep of one shard; the rest goes
+// with the next.
+const sweepBatchMax = 10_000
+
+// sweeper frees the blobs that no catalog row refers to. The leader of each
+// shard does it for its shard.
+type sweeper struct {
+	n *Node
+	// unreferenced is when this node first saw a blob without a reference. The
+	// grace counts from then, so that whoever still plays a removed item can
+	// finish, and so that an upload has time to get its document.
+	unreferenced map[blobstore.ID]time.Time
+}
+
+func (n *Node) sweepLoop() {
+	s := sweeper{n: n, unreferenced: make(map[blobstore.ID]time.Time)}
+	tick := time.NewTicker(n.cfg.SweepWait)
+	defer tick.Stop()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !n.isFormed() {
+			continue
+		}
+		if err := s.sweep(n.ctx, time.Now()); err != nil {
+			n.log.Warn("sweep not finished", "error", err)
+		}
+		if err := n.blobs.RunGC(n.ctx); err != nil && n.ctx.Err() == nil {
+			n.log.Warn("value log not collected", "error", err)
+		}
+	}
+}
+
+// sweep looks at every blob of the shards this node leads.
+func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
+	// What this node believes unreferenced must not be a reference it has not
+	// heard of yet.
+	if err := (catalog{s.n}).Fresh(ctx); err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	seen := make(map[blobstore.ID]time.Time)
+	var remove []blobstore.ID
+	for info, err := range s.n.blobs.Blobs(ctx) {
+		if err != nil {
+			return fmt.Errorf("list blobs: %w", err)
+		}
+		g := s.n.shards[shardOf(info.ID, s.n.charter.Shards)]
+		if g == nil || !g.leads() || now.Sub(info.Updated) < s.n.cfg.SweepGrace {
+			continue
+		}
+		referenced, err := s.referenced(ctx, info.ID)
+		if err != nil {
+			return err
+		}
+		if referenced {
+			continue
+		}
+		since, ok := s.unreferenced[info.ID]
+		if !ok {
+			since = now
+		}
+		seen[info.ID] = since
+		if now.Sub(since) >= s.n.cfg.SweepGrace && len(remove) < sweepBatchMax {
+			remove = append(remove, info.ID)
+		}
+	}
+	s.unreferenced = seen
+	for _, id := range remove {
+		if err := s.n.Writer().Remove(ctx, id); err != nil {
+			return fmt.Errorf("free blob %s: %w", id, err)
+		}
+		delete(s.unreferenced, id)
+		s.n.metrics.swept.Inc()
+	}
+	return nil
+}
+
+func (s *sweeper) referenced(ctx context.Context, id blobstore.ID) (bool, error) {
+	for _, err := range s.n.rows.Scan(ctx, blobstore.RefKey(id, ""), "") {
+		if err != nil {
+			return false, fmt.Errorf("references of %s: %w", id, err)
+		}
+		return true, nil
+	}
+	return false, nil
+}

@@ -1,0 +1,203 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"carillon/blobstore"
+)
+
+// testWait bounds every wait of these tests; it is only reached by a failure.
+const testWait = 30 * time.Second
+
+// testNode is one node with its shelf, in one directory.
+type testNode struct {
+	*Node
+	dir   string
+	cfg   Config
+	blobs *blobstore.Store
+	rows  *blobstore.CatalogStore
+}
+
+// openNode opens or re-opens the node of a directory.
+func openNode(t *testing.T, dir string, cfg Config, deps Deps) *testNode {
+	t.Helper()
+	log := testLog(t, filepath.Base(dir))
+	blobs, err := blobstore.OpenStore(blobstore.StoreConfig{Dir: filepath.Join(dir, "blobs")}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := blobstore.OpenCatalog(blobstore.CatalogConfig{Dir: filepath.Join(dir, "catalog")}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Dir = dir
+	deps.Blobs, deps.Catalog, deps.Log, deps.Metrics = blobs, rows, log, prometheus.NewRegistry()
+	n, err := Open(cfg, deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &testNode{Node: n, dir: dir, cfg: cfg, blobs: blobs, rows: rows}
+}
+
+// close stops node and shelf; twice is fine.
+func (n *testNode) close(t *testing.T) {
+	t.Helper()
+	for _, c := range []io.Closer{n.Node, n.rows, n.blobs} {
+		if err := c.Close(); err != nil {
+			t.Errorf("close %s: %v", filepath.Base(n.dir), err)
+		}
+	}
+}
+
+// testLog prints warnings of a node to the test's log when CARILLON_TEST_LOG is set.
+func testLog(t *testing.T, name string) *slog.Logger {
+	t.Helper()
+	if os.Getenv("CARILLON_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})).With("dir", name)
+}
+
+// startCluster opens size nodes on loopback and waits until all are ready.
+func startCluster(t *testing.T, size int, change func(*Config)) []*testNode {
+	t.Helper()
+	root := t.TempDir()
+	nodes := make([]*testNode, size)
+	var seeds []string
+	for i := range nodes {
+		cfg := Config{
+			GossipBind: "127.0.0.1:0", PeerBind: "127.0.0.1:0", Expect: size, Shards: 3, Replicas: 3,
+			ElectionWait: 300 * time.Millisecond, Seeds: seeds,
+		}
+		if change != nil {
+			change(&cfg)
+		}
+		dir := filepath.Join(root, fmt.Sprintf("n%d", i))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		nodes[i] = openNode(t, dir, cfg, Deps{})
+		seeds = append(seeds, nodes[i].GossipAddr())
+		t.Cleanup(func() { nodes[i].close(t) })
+	}
+	waitReady(t, nodes...)
+	return nodes
+}
+
+// waitReady waits until every given node is ready.
+func waitReady(t *testing.T, nodes ...*testNode) {
+	t.Helper()
+	for _, n := range nodes {
+		eventually(t, "node ready", func() error { return n.Ready() })
+	}
+}
+
+// eventually waits until f returns nil.
+func eventually(t *testing.T, what string, f func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testWait)
+	defer cancel()
+	err := f()
+	for err != nil && pause(ctx, 10*time.Millisecond) {
+		err = f()
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// noise is size bytes that depend on seed only.
+func noise(seed uint64, size int) []byte {
+	b := make([]byte, size)
+	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)})
+	_, _ = r.Read(b)
+	return b
+}
+
+// upload stores body as a blob and a catalog row that refers to it.
+func upload(ctx context.Context, n *testNode, key string, body []byte) (blobstore.ID, error) {
+	rec := blobstore.NewRecorder(ctx, n.Writer(), blobstore.RecorderConfig{BytesMax: 1 << 30})
+	if _, err := rec.Write(body); err != nil {
+		return blobstore.ID{}, err
+	}
+	id, _, err := rec.Seal(ctx)
+	if err != nil {
+		return blobstore.ID{}, err
+	}
+	_, err = n.Catalog().Commit(ctx, blobstore.Txn{Put: []blobstore.Row{
+		{Key: key, Value: id[:]}, {Key: blobstore.RefKey(id, key)},
+	}})
+	return id, err
+}
+
+// mustUpload is upload that must succeed.
+func mustUpload(t *testing.T, n *testNode, key string, body []byte) blobstore.ID {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testWait)
+	defer cancel()
+	id, err := upload(ctx, n, key, body)
+	if err != nil {
+		t.Fatalf("upload %s: %v", key, err)
+	}
+	return id
+}
+
+// checkItem reads the row and the blob on a node and compares the bytes.
+func checkItem(ctx context.Context, n *testNode, key string, want []byte) error {
+	if err := n.Catalog().Fresh(ctx); err != nil {
+		return err
+	}
+	row, err := n.Catalog().Get(ctx, key)
+	if err != nil {
+		return fmt.Errorf("row %s: %w", key, err)
+	}
+	var id blobstore.ID
+	copy(id[:], row.Value)
+	r, err := n.Shelf().Open(ctx, id)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", key, err)
+	}
+	got, err := io.ReadAll(r)
+	if err == nil && !bytes.Equal(got, want) {
+		err = fmt.Errorf("item %s: %d bytes with hash %x, want %d with %x", key,
+			len(got), sha256.Sum256(got), len(want), sha256.Sum256(want))
+	}
+	if cerr := r.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// digests compares the catalogs of all nodes once they have applied the same.
+func sameCatalogs(t *testing.T, nodes ...*testNode) {
+	t.Helper()
+	eventually(t, "equal catalogs", func() error {
+		var seen []string
+		for _, n := range nodes {
+			d, err := n.rows.Digest()
+			if err != nil {
+				return err
+			}
+			seen = append(seen, fmt.Sprintf("%d:%x", n.rows.Applied(), d))
+		}
+		for _, s := range seen {
+			if s != seen[0] {
+				return fmt.Errorf("catalogs differ: %s", strings.Join(seen, " "))
+			}
+		}
+		return nil
+	})
+}
