@@ -56,7 +56,10 @@ func BenchmarkLookup(b *testing.B) {
 func BenchmarkOpenPlay(b *testing.B) {
 	l, _ := newLibrary(b)
 	d := put(b, l, "acme", "x.mp3", mp3Sound(10), PutOptions{})
-	token := l.playToken(&d)
+	token, err := l.playToken(b.Context(), &d)
+	if err != nil {
+		b.Fatal(err)
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := l.OpenPlay(b.Context(), token); err != nil {

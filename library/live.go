@@ -23,8 +23,9 @@ const (
 	// live and whose first bytes are not durable yet; a source that sends
 	// nothing for so long is not worth listening to.
 	beginWait = 10 * time.Second
-	// beginPoll is how often he looks: a flush tick is no longer.
-	beginPoll = 100 * time.Millisecond
+	// beginPoll is how often he looks: the blob is begun while its recording is
+	// being committed, so it is a matter of milliseconds.
+	beginPoll = 20 * time.Millisecond
 )
 
 // OpenRecording opens a recording's bytes. A live one is followed to its end,

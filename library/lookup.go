@@ -65,7 +65,7 @@ func (l *Library) lookup(ctx context.Context, r LookupRequest) (Lookup, error) {
 	if m.Recording != nil {
 		return l.recordingAnswer(m.Recording, r.Protocol), nil
 	}
-	return l.itemAnswer(m.Doc, r.Protocol), nil
+	return l.itemAnswer(ctx, m.Doc, r.Protocol)
 }
 
 func checkLookup(r *LookupRequest) error {
@@ -234,7 +234,7 @@ func (l *Library) namedPrompt(ctx context.Context, account, prompt, language str
 	return nil, ErrNotFound
 }
 
-func (l *Library) itemAnswer(d *Document, protocol string) Lookup {
+func (l *Library) itemAnswer(ctx context.Context, d *Document, protocol string) (Lookup, error) {
 	answer := Lookup{
 		Type: d.ContentType, Account: d.Account, ID: d.ID, Revision: d.Revision,
 		SHA256: d.SHA256, DurationMS: d.DurationMS,
@@ -245,15 +245,19 @@ func (l *Library) itemAnswer(d *Document, protocol string) Lookup {
 	if protocol == "shout" && d.Audio.Format == audio.FormatMP3 {
 		answer.StreamURL = l.shoutURL(d.Account, withExt(d.ID, audio.FormatMP3))
 		answer.FreeSWITCH = answer.StreamURL
-		return answer
+		return answer, nil
 	}
-	answer.StreamURL = l.playURL(d)
+	token, err := l.playToken(ctx, d)
+	if err != nil {
+		return Lookup{}, err
+	}
+	answer.StreamURL = l.playURL(token, d)
 	// Always with its prefix: a plain http:// goes to whichever of mod_httapi
 	// and mod_http_cache was loaded last (freeswitch-wire.md 3), http_cache://
 	// to one of them only, which fetches once and then plays from disk. It
 	// fetches whole files, hence only finite items.
 	answer.FreeSWITCH = "http_cache://" + answer.StreamURL
-	return answer
+	return answer, nil
 }
 
 // recordingAnswer leads to a recording that is live, or ended and not stored.
@@ -275,8 +279,8 @@ func (l *Library) recordingAnswer(r *Recording, protocol string) Lookup {
 // playURL ends in an extension that tells the type, because FreeSWITCH judges
 // by it (freeswitch-wire.md 4). What stands between token and extension is for
 // people; it gives way when the URL grows too long.
-func (l *Library) playURL(d *Document) string {
-	base := l.cfg.HTTPURL + "/play/" + l.playToken(d) + "/"
+func (l *Library) playURL(token string, d *Document) string {
+	base := l.cfg.HTTPURL + "/play/" + token + "/"
 	if escaped := escapePath(withExt(d.ID, d.Audio.Format)); len(base)+len(escaped) <= urlBytesMax {
 		return base + escaped
 	}

@@ -184,7 +184,7 @@ func TestPlay(t *testing.T) {
 	_, err = l.OpenPlay(ctx, token+"x")
 	wantErr(t, "play with a changed token", err, ErrBadToken)
 	old := playToken{account: "acme", id: "x", expiry: d.Created.Add(-1)}
-	_, err = l.OpenPlay(ctx, old.sign(l.key))
+	_, err = l.OpenPlay(ctx, old.sign(*l.key.Load()))
 	wantErr(t, "play with an old token", err, ErrExpired)
 }
 
@@ -231,11 +231,12 @@ func TestKeyIsShared(t *testing.T) {
 		if l == nil {
 			continue
 		}
+		key := must[[]byte](t)(l.signingKey(t.Context()))
 		if first == nil {
-			first = l.key
+			first = key
 		}
-		if len(l.key) != signingKeyBytes || !slices.Equal(l.key, first) {
-			t.Errorf("keys differ: %x and %x", l.key, first)
+		if len(key) != signingKeyBytes || !slices.Equal(key, first) {
+			t.Errorf("keys differ: %x and %x", key, first)
 		}
 		if err := errors.Join(l.Close(), l.Close()); err != nil {
 			t.Error(err)

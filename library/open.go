@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"carillon/blobstore"
@@ -41,7 +42,7 @@ var _ Service = (*Library)(nil)
 type Library struct {
 	cfg     Config
 	deps    Deps
-	key     []byte
+	key     atomic.Pointer[[]byte]
 	writer  blobstore.Writer
 	shelf   blobstore.Shelf
 	catalog blobstore.Catalog
@@ -69,9 +70,9 @@ type sourceHash struct {
 	account        string
 }
 
-// Open makes a Library over the parts in deps. When no key is configured it
-// waits, as long as ctx allows, for a majority to agree on one. Recordings that
-// a former life of this node left live are sealed in the background.
+// Open makes a Library over the parts in deps. It waits for nothing and needs
+// no majority: recordings that a former life of this node left live are sealed
+// in the background.
 func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 	l := &Library{
 		cfg: withDefaults(cfg), deps: deps,
@@ -90,10 +91,11 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 			sha256.Sum256([]byte(s.User)), sha256.Sum256([]byte(s.Password)), s.Account,
 		})
 	}
-	var err error
-	if l.key, err = openKey(ctx, cfg.Key, deps.Catalog); err != nil {
-		return nil, err
+	if len(cfg.Key) > 0 {
+		key := tokenKey(cfg.Key) // derived, so that a secret may serve other purposes too
+		l.key.Store(&key)
 	}
+	var err error
 	if l.metrics, err = newMetrics(deps.Metrics); err != nil {
 		return nil, err
 	}

@@ -110,7 +110,9 @@ func newFaulty(t *testing.T) (*Library, *faulty) {
 	f := &faulty{Local: openLocal(t, t.TempDir())}
 	deps := testDeps(f.Local)
 	deps.Writer, deps.Catalog = f, f
-	return openLibrary(t, testConfig(), deps), f
+	cfg := testConfig()
+	cfg.Key = []byte("configured, so that nothing is committed at the start")
+	return openLibrary(t, cfg, deps), f
 }
 
 // TestClaimIsBounded: a claim that gets no majority ends after claimWait, not

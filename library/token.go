@@ -96,17 +96,25 @@ func tokenExpiry(now time.Time, life time.Duration) time.Time {
 	return now.Truncate(life).Add(2 * life)
 }
 
-func (l *Library) playToken(d *Document) string {
+func (l *Library) playToken(ctx context.Context, d *Document) (string, error) {
+	key, err := l.signingKey(ctx)
+	if err != nil {
+		return "", err
+	}
 	t := playToken{account: d.Account, id: d.ID, expiry: tokenExpiry(time.Now(), l.cfg.PlayTTL)}
 	copy(t.blob[:], d.Blob[:])
-	return t.sign(l.key)
+	return t.sign(key), nil
 }
 
 // OpenPlay checks a /play token and returns the document whose sound it pins:
 // ErrBadToken, ErrExpired, ErrNotFound, or ErrGone when other bytes have taken
 // the item's place.
 func (l *Library) OpenPlay(ctx context.Context, token string) (Document, error) {
-	t, err := parseToken(l.key, token)
+	key, err := l.signingKey(ctx)
+	if err != nil {
+		return Document{}, err
+	}
+	t, err := parseToken(key, token)
 	if err != nil {
 		return Document{}, err
 	}
@@ -129,17 +137,25 @@ func (l *Library) OpenPlay(ctx context.Context, token string) (Document, error) 
 
 func pins(t playToken, d *Document) bool { return [8]byte(d.Blob[:8]) == t.blob }
 
-// openKey returns the configured key, or the cluster's own, which the first
-// node makes. It waits as long as ctx allows for a majority.
-func openKey(ctx context.Context, configured []byte, catalog blobstore.Catalog) ([]byte, error) {
-	if len(configured) > 0 {
-		// Derived, so that the same secret may serve other purposes.
-		return tokenKey(configured), nil
+// signingKey is the configured key, or the cluster's own, which the first node
+// that needs it makes. Only then it takes a majority, once in a node's life.
+func (l *Library) signingKey(ctx context.Context) ([]byte, error) {
+	if key := l.key.Load(); key != nil {
+		return *key, nil
 	}
-	made := make([]byte, signingKeyBytes)
-	_, _ = rand.Read(made) // never fails, see crypto/rand.Read
+	bounded, cancel := context.WithTimeout(ctx, freshWait)
+	defer cancel()
+	key, err := l.agreedKey(bounded)
+	if err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
+	}
+	l.key.Store(&key)
+	return key, nil
+}
+
+func (l *Library) agreedKey(ctx context.Context) ([]byte, error) {
 	for range commitTriesMax {
-		row, err := catalog.Get(ctx, signingKey)
+		row, err := l.catalog.Get(ctx, signingKey)
 		if err == nil {
 			key, err := rowBody(row.Value)
 			if err == nil && len(key) != signingKeyBytes {
@@ -148,20 +164,29 @@ func openKey(ctx context.Context, configured []byte, catalog blobstore.Catalog) 
 			return key, err
 		}
 		if !errors.Is(err, blobstore.ErrNotFound) {
-			return nil, fmt.Errorf("signing key: %w", err)
+			return nil, err
 		}
-		_, err = catalog.Commit(ctx, blobstore.Txn{
-			If:  []blobstore.Cond{{Key: signingKey}},
-			Put: []blobstore.Row{{Key: signingKey, Value: append([]byte{rowVersion}, made...)}},
-		})
-		if err != nil && !errors.Is(err, blobstore.ErrConflict) {
-			return nil, fmt.Errorf("make signing key: %w", err)
+		made := make([]byte, signingKeyBytes)
+		_, _ = rand.Read(made) // never fails, see crypto/rand.Read
+		c := l.newChange()
+		c.expect(signingKey, 0)
+		c.put(signingKey, append([]byte{rowVersion}, made...))
+		txn, err := c.done()
+		if err != nil {
+			return nil, err
 		}
-		if err := catalog.Fresh(ctx); err != nil {
-			return nil, fmt.Errorf("signing key: %w", err)
+		if _, err = l.catalog.Commit(ctx, txn); err == nil {
+			return made, nil
+		}
+		if !errors.Is(err, blobstore.ErrConflict) {
+			return nil, err
+		}
+		// Another node was first; nobody ever changes or deletes the row.
+		if err := l.fresh(ctx); err != nil {
+			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("signing key: %w", ErrUnavailable)
+	return nil, ErrUnavailable
 }
 
 func tokenKey(secret []byte) []byte {

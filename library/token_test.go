@@ -79,15 +79,18 @@ func TestPlayURLs(t *testing.T) {
 	t.Parallel()
 	l := &Library{
 		cfg: Config{HTTPURL: "http://127.0.0.1:8080", ShoutHost: "127.0.0.1:8000", PlayTTL: time.Hour},
-		key: bytes.Repeat([]byte{1}, 32),
 	}
+	key := bytes.Repeat([]byte{1}, 32)
+	l.key.Store(&key)
 	for _, id := range []string{
 		"a", "a.mp3", "a.wav", "x/y@z!&'{[($).mp3", "Grüße an alle", "100% sure?#.mp3",
 		strings.Repeat("é", IDBytesMax/2), strings.Repeat("@", IDBytesMax),
 	} {
 		d := Document{Account: strings.Repeat("a", AccountBytesMax), ID: id}
 		d.Audio.Format = audio.FormatMP3
-		for _, url := range []string{l.playURL(&d), l.itemAnswer(&d, "shout").StreamURL} {
+		byHTTP := must[Lookup](t)(l.itemAnswer(t.Context(), &d, "http"))
+		byShout := must[Lookup](t)(l.itemAnswer(t.Context(), &d, "shout"))
+		for _, url := range []string{byHTTP.StreamURL, byShout.StreamURL} {
 			path := url[strings.Index(url, "://")+3:]
 			if len(url) >= 1000 || !strings.HasSuffix(url, ".mp3") || strings.HasSuffix(url, ".mp3.mp3") {
 				t.Errorf("url of %d bytes for %.20q…: %.60s…", len(url), id, url)
