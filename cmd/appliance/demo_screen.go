@@ -16,8 +16,9 @@ type screen struct {
 
 func newScreen(tty terminal) *screen { return &screen{w: tty.out, color: tty.outIsTerminal} }
 
-// textColumns is where the times stand, so that they are one column.
-const textColumns = 88
+// textColumns is where the times stand, so that they are one column, on a
+// terminal of 80.
+const textColumns = 66
 
 func (s *screen) title(text string) { s.printf("\n%s\n", s.paint("1", text)) }
 

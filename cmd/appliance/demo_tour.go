@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 	"time"
 
 	"carillon/admin/client"
@@ -93,8 +94,7 @@ func (t *tour) store(ctx context.Context) error {
 			return fmt.Errorf("stored %s has another digest: %w", s.id, errTour)
 		}
 		t.stored = append(t.stored, s)
-		step.done("stored %s through node 1: %s, %s, on a majority's disks", s.id, sizeText(doc.Size),
-			lengthText(doc.DurationMS))
+		step.done("stored %s through node 1: %s, on a majority's disks", path.Base(s.id), sizeText(doc.Size))
 	}
 	return nil
 }
@@ -188,7 +188,7 @@ func (t *tour) call(ctx context.Context, id string, into, from int) error {
 	if err != nil {
 		return err
 	}
-	step.done("recorded %s in real time; node %d played it with %s delay, to the last byte", callLength, from+1,
+	step.done("recorded %s live; node %d played along %s behind, to the last byte", callLength, from+1,
 		lengthText(sound.delay.Milliseconds()))
 
 	step = t.show.begin("storing the call")
@@ -201,7 +201,7 @@ func (t *tour) call(ctx context.Context, id string, into, from int) error {
 		return fmt.Errorf("the stored call has another digest than what was sent: %w", errTour)
 	}
 	t.stored = append(t.stored, s)
-	step.done("hung up: sealed and stored as %s, %s, without moving its bytes", id, lengthText(doc.DurationMS))
+	step.done("sealed and stored as %s, %s, moving no bytes", id, lengthText(doc.DurationMS))
 	return nil
 }
 

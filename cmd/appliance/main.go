@@ -34,7 +34,7 @@ type globals struct {
 
 // clientEnv are the variables with our prefix that are not settings of a node.
 func clientEnv() []string {
-	return []string{"CARILLON_SERVER", "CARILLON_TOKEN", "CARILLON_CONFIG", "CARILLON_SIM_RUNS"}
+	return []string{"CARILLON_SERVER", "CARILLON_TOKEN", "CARILLON_CONFIG"}
 }
 
 // terminal is where a command reads and prints; tests exchange it.

@@ -56,3 +56,25 @@ func TestDocumentCommands(t *testing.T) {
 		}
 	}
 }
+
+// Goal: every environment variable that is read is documented. Those of the
+// settings have a test of their own in internal/config.
+func TestEnvironmentDocumented(t *testing.T) {
+	documents := read(t, "README.md") + read(t, "config.example.toml")
+	quoted := regexp.MustCompile(`"(CARILLON_[A-Z_]*[A-Z])"`)
+	found := 0
+	for _, s := range sources(t) {
+		if s.test || strings.HasPrefix(s.pkg, "systemtest") {
+			continue
+		}
+		for _, m := range quoted.FindAllStringSubmatch(read(t, s.path), -1) {
+			found++
+			if !strings.Contains(documents, m[1]) {
+				t.Errorf("%s reads %s, which neither README.md nor config.example.toml names", s.path, m[1])
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no variable found: the pattern is wrong")
+	}
+}
