@@ -26,6 +26,7 @@ const (
 // One entry is on its way at a time; what arrives meanwhile goes with the next.
 type batcher struct {
 	n     *Node
+	shard int
 	group string
 	wake  chan struct{}
 	wg    sync.WaitGroup
@@ -41,7 +42,7 @@ type waiting struct {
 }
 
 func newBatcher(n *Node, shard int) *batcher {
-	b := &batcher{n: n, group: blobGroup(shard), wake: make(chan struct{}, 1)}
+	b := &batcher{n: n, shard: shard, group: blobGroup(shard), wake: make(chan struct{}, 1)}
 	b.wg.Go(b.run)
 	return b
 }
@@ -127,13 +128,14 @@ func (b *batcher) propose(batch []waiting) {
 		ops[i] = batch[i].op
 	}
 	begun := time.Now()
-	_, outcomes, err := b.n.propose(b.n.ctx, b.group, encodeBlobs(ops))
+	index, outcomes, err := b.n.propose(b.n.ctx, b.group, encodeBlobs(ops))
 	b.n.metrics.writes.Observe(time.Since(begun).Seconds())
 	b.n.metrics.batch.Observe(float64(len(batch)))
 	if err == nil && len(outcomes) != len(batch) {
 		err = fmt.Errorf("%d outcomes for %d operations: %w", len(outcomes), len(batch), errBadCommand)
 	}
 	for i := range batch {
+		b.n.ahead[b.shard].add(b.n.shards[b.shard], index, batch[i].op.ID)
 		if err != nil {
 			batch[i].done <- err
 			continue

@@ -61,7 +61,8 @@ type group struct {
 	// that was committed before it led; 0 if it does not lead. Only then can it
 	// say how far the group is.
 	established atomic.Uint64
-	applied     atomic.Int64 // bytes of commands applied since the last snapshot
+	position    atomic.Uint64 // log position of the last command applied
+	applied     atomic.Int64  // bytes of commands applied since the last snapshot
 	trailing    trailing
 
 	closeOnce sync.Once

@@ -31,6 +31,7 @@ type Node struct {
 	gossip  *gossip.Gossip
 	metrics *metrics
 	batches []*batcher
+	ahead   []ahead // by shard
 	pending pending
 	leaders leaders
 
@@ -187,6 +188,7 @@ func (n *Node) form(c charter) error {
 		return err
 	}
 	n.charter = &c
+	n.ahead = make([]ahead, c.Shards)
 	n.batches = make([]*batcher, c.Shards)
 	for s := range n.batches {
 		n.batches[s] = newBatcher(n, s)

@@ -48,6 +48,9 @@ func (c catalog) Applied() uint64 { return c.n.rows.Applied() }
 
 // Commit applies a transaction on a majority.
 func (c catalog) Commit(ctx context.Context, t blobstore.Txn) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err //nolint:wrapcheck // the contract of Catalog
+	}
 	if err := checkTxn(t); err != nil {
 		return 0, err
 	}

@@ -35,36 +35,58 @@ func (s shelf) Stat(ctx context.Context, id blobstore.ID) (blobstore.Info, error
 	return v.Info(), v.Close() //nolint:wrapcheck // in the words of blobstore
 }
 
-// view is the local view of a blob if it is whole or growing here, else that
-// of a replica. An upload that this node has not wholly applied yet is read
-// elsewhere: its leader has all of it.
+// view is the local view of a blob if it is whole or growing here and this
+// node has applied its own changes of it, else that of a replica, the leader
+// first: it has applied all that was acknowledged.
 func (s shelf) view(ctx context.Context, id blobstore.ID) (blobstore.View, error) {
 	here, err := s.n.blobs.View(ctx, id)
 	switch {
-	case err == nil && (here.Info().Sealed || here.Info().Spec.Live):
+	case err == nil && s.current(id, here.Info()):
 		return &steady{n: s.n, View: here, id: id}, nil
+	case errors.Is(err, blobstore.ErrNotFound) && s.leads(id):
+		return nil, err //nolint:wrapcheck // in the words of blobstore
 	case err != nil && !errors.Is(err, blobstore.ErrNotFound):
 		s.n.log.Warn("blob not readable here", "blob", id.String(), "error", err)
 	}
 	there, rerr := openRemote(ctx, s.n, id, nil)
 	switch {
+	case rerr == nil && here == nil:
+		return there, nil
+	case rerr == nil:
+		return there, here.Close() //nolint:wrapcheck // in the words of blobstore
 	case here == nil:
-		return orNothing(there, rerr)
-	case rerr != nil || !there.Info().Sealed: // it is unfinished everywhere
-		if there != nil {
-			there.stop()
-		}
-		return &steady{n: s.n, View: here, id: id}, nil
+		return nil, rerr
+	case errors.Is(rerr, blobstore.ErrNotFound) && !s.applied(id):
+		return nil, errors.Join(rerr, here.Close()) // removed, and not yet here
 	}
-	return there, here.Close() //nolint:wrapcheck // in the words of blobstore
+	return &steady{n: s.n, View: here, id: id}, nil
 }
 
-// orNothing keeps a nil *remote from becoming a View that is not nil.
-func orNothing(r *remote, err error) (blobstore.View, error) {
-	if err != nil {
-		return nil, err
+// current says whether this node's copy of a blob may be read as it is: this
+// node leads the blob's shard, or it has applied all it knows of and the blob
+// is whole or live. An upload that is open here may be whole at the leader.
+func (s shelf) current(id blobstore.ID, here blobstore.Info) bool {
+	return s.leads(id) || (here.Sealed || here.Spec.Live) && s.applied(id)
+}
+
+// leads says whether this node leads the blob's shard.
+func (s shelf) leads(id blobstore.ID) bool {
+	g := s.group(id)
+	return g != nil && g.leads()
+}
+
+// applied says whether this node has applied its own changes of the blob.
+func (s shelf) applied(id blobstore.ID) bool {
+	g := s.group(id)
+	return g != nil && !s.n.ahead[shardOf(id, s.n.charter.Shards)].of(g, id)
+}
+
+// group is this node's membership in the blob's group, nil if it has none.
+func (s shelf) group(id blobstore.ID) *group {
+	if !s.n.isFormed() {
+		return nil
 	}
-	return r, nil
+	return s.n.shards[shardOf(id, s.n.charter.Shards)]
 }
 
 // steady is a local view that goes on from a replica when this node's copy
@@ -141,7 +163,7 @@ func openRemote(ctx context.Context, n *Node, id blobstore.ID, except []string) 
 	members := n.members(name)
 	missing := 0
 	if slices.Contains(members, n.id) {
-		missing++ // we come here because this node does not have it
+		missing++ // we come here because this node does not have it, or not as it is
 	}
 	var failed error
 	for _, node := range n.byPreference(name, members) {
@@ -156,7 +178,9 @@ func openRemote(ctx context.Context, n *Node, id blobstore.ID, except []string) 
 			return r, nil
 		}
 		if errors.Is(err, blobstore.ErrNotFound) {
-			missing++
+			if missing++; missing > len(members)/2 {
+				break
+			}
 			continue
 		}
 		failed = errors.Join(failed, err)

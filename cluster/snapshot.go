@@ -58,7 +58,8 @@ func (t *trailing) entries() uint64 {
 }
 
 // countApplied is called by the state machine for each command.
-func (g *group) countApplied(_ uint64, bytes int) {
+func (g *group) countApplied(index uint64, bytes int) {
+	g.position.Store(index)
 	g.applied.Add(int64(bytes))
 	g.trailing.add(bytes)
 }

@@ -63,21 +63,30 @@ func checkOp(op blobstore.Op) error {
 	return nil
 }
 
-// alone proposes one operation as its own entry.
-func (w writer) alone(ctx context.Context, op blobstore.Op) error {
+// ready says whether op can be proposed now.
+func (w writer) ready(ctx context.Context, op blobstore.Op) error {
+	if err := ctx.Err(); err != nil {
+		return err //nolint:wrapcheck // the contract of Writer
+	}
 	if err := checkOp(op); err != nil {
 		return err
 	}
-	if err := w.n.waitFormed(ctx); err != nil {
+	return w.n.waitFormed(ctx)
+}
+
+// alone proposes one operation as its own entry.
+func (w writer) alone(ctx context.Context, op blobstore.Op) error {
+	if err := w.ready(ctx, op); err != nil {
 		return err
 	}
 	op.At = time.Now()
 	begun := op.At
 	shard := shardOf(op.ID, w.n.charter.Shards)
-	_, outcomes, err := w.n.propose(ctx, blobGroup(shard), encodeBlobs([]blobstore.Op{op}))
+	index, outcomes, err := w.n.propose(ctx, blobGroup(shard), encodeBlobs([]blobstore.Op{op}))
 	if err != nil {
 		return err
 	}
+	w.n.ahead[shard].add(w.n.shards[shard], index, op.ID)
 	w.n.metrics.writes.Observe(time.Since(begun).Seconds())
 	if len(outcomes) != 1 {
 		return fmt.Errorf("%d outcomes for one operation: %w", len(outcomes), errBadCommand)
@@ -87,10 +96,7 @@ func (w writer) alone(ctx context.Context, op blobstore.Op) error {
 
 // batched hands the operation to the shard's batcher and waits for it.
 func (w writer) batched(ctx context.Context, op blobstore.Op) error {
-	if err := checkOp(op); err != nil {
-		return err
-	}
-	if err := w.n.waitFormed(ctx); err != nil {
+	if err := w.ready(ctx, op); err != nil {
 		return err
 	}
 	op.At = time.Now()

@@ -44,7 +44,8 @@ func TestMetaGolden(t *testing.T) {
 		t.Errorf("%q, %v; want %q: the format is on the wire between versions", b, err, want)
 	}
 	var old Member
-	if err = decodeMeta([]byte("\x01\x03p:1\x01h"), &old); err != nil || old != (Member{Peer: "p:1", HTTP: "h"}) {
+	err = decodeMeta([]byte("\x01\x03p:1\x01h"), &old)
+	if err != nil || old != (Member{Peer: "p:1", HTTP: "h"}) {
 		t.Errorf("an earlier version's: %+v, %v", old, err)
 	}
 }

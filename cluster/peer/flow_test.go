@@ -17,10 +17,10 @@ import (
 )
 
 // blocked registers a handler that waits for its context and reports on it.
-func blocked(l *Link) (began, ended chan error) {
-	began, ended = make(chan error, 2000), make(chan error, 2000)
+func blocked(l *Link) (began chan struct{}, ended chan error) {
+	began, ended = make(chan struct{}, 2000), make(chan error, 2000)
 	l.Handle(kindBlock, func(ctx context.Context, _ string, _ []byte) ([]byte, error) {
-		began <- nil
+		began <- struct{}{}
 		<-ctx.Done()
 		ended <- ctx.Err()
 		return nil, ctx.Err()
@@ -148,7 +148,9 @@ func TestPartition(t *testing.T) {
 		if d := time.Since(begin); d > dialWait {
 			t.Errorf("dialed for %v", d)
 		}
-		<-ended // the other side gives up too
+		if err = <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("the other side's handler: %v", err)
+		}
 		n.HealAll()
 		time.Sleep(redialWait)
 		if _, err = a.Call(t.Context(), "b", kindEcho); err != nil {
@@ -274,7 +276,9 @@ func TestCloseEndsCalls(t *testing.T) {
 		if err := <-done; err == nil {
 			t.Error("the call succeeded")
 		}
-		<-ended
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("handler: %v", err)
+		}
 		if _, err := l.Call(t.Context(), "b", kindEcho); !errors.Is(err, ErrClosed) || !errors.Is(err, ErrNotSent) {
 			t.Errorf("call after close: %v", err)
 		}
