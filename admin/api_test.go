@@ -211,7 +211,8 @@ func TestAuth(t *testing.T) {
 		method, path, _ := strings.Cut(route, " ")
 		for _, header := range []string{"X-None: x", "Authorization: Bearer wrong", "Authorization: Basic Og=="} {
 			a := n.do(t, method, path, "some body", header)
-			if a.status != http.StatusUnauthorized || a.code() != "unauthorized" || a.header.Get("WWW-Authenticate") == "" {
+			if a.status != http.StatusUnauthorized || a.code() != "unauthorized" ||
+				a.header.Get("WWW-Authenticate") == "" {
 				t.Errorf("%s with %s: %d %s", route, header, a.status, a.body)
 			}
 		}
@@ -226,7 +227,8 @@ func TestAuth(t *testing.T) {
 			}
 		}
 	}
-	if a := n.do(t, http.MethodGet, "/v1/nowhere", "", auth); a.status != http.StatusNotFound || a.code() != "not_found" {
+	a := n.do(t, http.MethodGet, "/v1/nowhere", "", auth)
+	if a.status != http.StatusNotFound || a.code() != "not_found" {
 		t.Errorf("unknown route with a token: %d %s", a.status, a.body)
 	}
 }
@@ -263,8 +265,9 @@ func TestPutMedia(t *testing.T) {
 	etag := `"` + sumOf("hello") + `"`
 	n.run(t, []scenario{
 		{
-			name: "created", method: "PUT", path: "/media/acc/a/b%20c.wav?name=N&language=en-us&prompt_id=p&session_id=x",
-			body: "hello", headers: []string{"X-Carillon-Meta-Caller: J%C3%B6rg", "Content-Type: audio/wav"}, status: 201,
+			name: "created", method: "PUT",
+			path: "/media/acc/a/b%20c.wav?name=N&language=en-us&prompt_id=p&session_id=x", body: "hello",
+			headers: []string{"X-Carillon-Meta-Caller: J%C3%B6rg", "Content-Type: audio/wav"}, status: 201,
 			contains: []string{
 				`"id":"a/b c.wav"`, `"name":"N"`, `"language":"en-us"`, `"prompt_id":"p"`,
 				`"content_length":5`, `{"caller":"Jörg"}`,
@@ -306,12 +309,12 @@ func TestPutMedia(t *testing.T) {
 			status: 413, code: "too_large",
 		},
 		{
-			name: "packed", method: "PUT", path: "/media/acc/z", body: "x", headers: []string{"Content-Encoding: gzip"},
-			status: 415, code: "unsupported_media",
+			name: "packed", method: "PUT", path: "/media/acc/z", body: "x",
+			headers: []string{"Content-Encoding: gzip"}, status: 415, code: "unsupported_media",
 		},
 		{
-			name: "part", method: "PUT", path: "/media/acc/z", body: "x", headers: []string{"Content-Range: bytes 0-0/9"},
-			status: 400, code: "bad_request",
+			name: "part", method: "PUT", path: "/media/acc/z", body: "x",
+			headers: []string{"Content-Range: bytes 0-0/9"}, status: 400, code: "bad_request",
 		},
 		{
 			name: "bad metadata", method: "PUT", path: "/media/acc/z", body: "x",
@@ -393,8 +396,10 @@ func TestDocuments(t *testing.T) {
 		},
 
 		{
-			name: "patch", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":"New","metadata":{"k":"v"}}`, status: 200,
-			headers: []string{"Content-Type: application/json; charset=utf-8"}, contains: []string{`"name":"New"`, `"k":"v"`},
+			name: "patch", method: "PATCH", path: list + "/moh%2Fa.wav",
+			headers: []string{"Content-Type: application/json; charset=utf-8"},
+			body:    `{"name":"New","metadata":{"k":"v"}}`, status: 200,
+			contains: []string{`"name":"New"`, `"k":"v"`},
 		},
 		{
 			name: "misspelt", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"title":"x"}`, status: 400,
@@ -460,7 +465,8 @@ func TestRecordings(t *testing.T) {
 	n := newNode(t, newFake())
 	n.run(t, []scenario{
 		{
-			name: "create", method: "POST", path: "/v1/recordings", body: `{"account":"acc","name":"vm.mp3"}`, status: 201,
+			name: "create", method: "POST", path: "/v1/recordings",
+			body: `{"account":"acc","name":"vm.mp3"}`, status: 201,
 			contains: []string{
 				`"record_url":"shout://u:t1cket-secret@127.0.0.1:8000/vm.mp3"`, `"state":"waiting"`,
 				`"http":"http://node:8080/media/acc/vm.mp3"`, `"http_now":"http://node:8080/media/acc/vm.mp3?from=now"`,

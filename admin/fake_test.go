@@ -65,7 +65,8 @@ func (f *fakeLibrary) Put(_ context.Context, account, id string, body io.Reader,
 	doc := library.Document{
 		Account: account, ID: id, Revision: old.Revision + 1, Size: n, SHA256: hex.EncodeToString(sum[:]),
 		ContentType: "audio/x-wav", Name: opts.Name, Description: opts.Description, Language: opts.Language,
-		Prompt: opts.Prompt, Metadata: opts.Metadata, Created: time.Unix(1, 0).UTC(), Modified: time.Unix(2, 0).UTC(),
+		Prompt: opts.Prompt, Metadata: opts.Metadata,
+		Created: time.Unix(1, 0).UTC(), Modified: time.Unix(2, 0).UTC(),
 	}
 	if opts.IfNoneMatch == "*" && there || opts.IfMatch != "" && opts.IfMatch != old.ETag() {
 		return library.Document{}, false, library.ErrPrecondition
@@ -74,7 +75,9 @@ func (f *fakeLibrary) Put(_ context.Context, account, id string, body io.Reader,
 	return doc, !there, nil
 }
 
-func (f *fakeLibrary) Get(_ context.Context, account, id string, _ library.Consistency) (library.Document, error) {
+func (f *fakeLibrary) Get(_ context.Context, account, id string, _ library.Consistency) (
+	library.Document, error,
+) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	doc, ok := f.docs[account+"/"+id]
@@ -98,7 +101,9 @@ func (f *fakeLibrary) Delete(_ context.Context, account, id, ifMatch string) err
 	return f.fail
 }
 
-func (f *fakeLibrary) Update(_ context.Context, account, id string, p library.Patch) (library.Document, error) {
+func (f *fakeLibrary) Update(_ context.Context, account, id string, p library.Patch) (
+	library.Document, error,
+) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	doc, ok := f.docs[account+"/"+id]
@@ -162,7 +167,9 @@ func (f *fakeLibrary) Lookup(_ context.Context, r library.LookupRequest) (librar
 	return library.Lookup{StreamURL: "http://here/play/t/" + doc.ID, Type: doc.ContentType, ID: doc.ID}, nil
 }
 
-func (f *fakeLibrary) CreateRecording(_ context.Context, r library.RecordingRequest) (library.Recording, error) {
+func (f *fakeLibrary) CreateRecording(_ context.Context, r library.RecordingRequest) (
+	library.Recording, error,
+) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail != nil {
@@ -206,7 +213,9 @@ func (f *fakeLibrary) ListRecordings(_ context.Context, account, after string, l
 	return recs, "", nil
 }
 
-func (f *fakeLibrary) StoreRecording(_ context.Context, recordingID, account, id string) (library.Document, error) {
+func (f *fakeLibrary) StoreRecording(_ context.Context, recordingID, account, id string) (
+	library.Document, error,
+) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	rec, ok := f.recordings[recordingID]

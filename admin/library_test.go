@@ -69,8 +69,8 @@ func TestStored(t *testing.T) {
 			contains: []string{`"name":"N"`},
 		},
 		{
-			name: "exists", method: "PUT", path: "/media/acc/a/b.wav", body: sound, headers: []string{"If-None-Match: *"},
-			status: 412, code: "precondition_failed",
+			name: "exists", method: "PUT", path: "/media/acc/a/b.wav", body: sound,
+			headers: []string{"If-None-Match: *"}, status: 412, code: "precondition_failed",
 		},
 		{
 			name: "garbage", method: "PUT", path: "/media/acc/g", body: strings.Repeat("no sound ", 9000), status: 415,
@@ -78,8 +78,8 @@ func TestStored(t *testing.T) {
 		},
 		{name: "empty", method: "PUT", path: "/media/acc/g", status: 415, code: "unsupported_media"},
 		{
-			name: "a form", method: "PUT", path: "/media/acc/g", body: sound, headers: []string{"Content-Type: text/html"},
-			status: 415, code: "unsupported_media",
+			name: "a form", method: "PUT", path: "/media/acc/g", body: sound,
+			headers: []string{"Content-Type: text/html"}, status: 415, code: "unsupported_media",
 		},
 		{
 			name: "bad language", method: "PUT", path: "/media/acc/g?language=%20", body: sound, status: 400,
@@ -148,7 +148,10 @@ func TestStoredBrokenUploads(t *testing.T) {
 	}{
 		{"half, then closed", true, head + "Content-Length: 100000\r\n\r\n" + sound[:500], 400, "incomplete"},
 		{"half, then silent", false, head + "Content-Length: 100000\r\n\r\n" + sound[:500], 408, "timeout"},
-		{"no last chunk", true, head + "Transfer-Encoding: chunked\r\n\r\n1f4\r\n" + sound[:500] + "\r\n", 400, "incomplete"},
+		{
+			"no last chunk", true, head + "Transfer-Encoding: chunked\r\n\r\n1f4\r\n" + sound[:500] + "\r\n",
+			400, "incomplete",
+		},
 		{
 			"chunks without end", false, head + "Transfer-Encoding: chunked\r\n\r\n1f4\r\n" + sound[:500] + "\r\n" +
 				strings.Repeat("10000\r\n"+strings.Repeat("x", 1<<16)+"\r\n", 17), 413, "too_large",

@@ -48,8 +48,8 @@ func TestCurlUploads(t *testing.T) {
 		t.Fatal(err)
 	}
 	trace, body := curl(t, nil, "-H", auth, "-H", "Expect: 100-continue", "-T", file, n.url+"/media/acc/a.wav")
-	if !strings.Contains(trace, "< HTTP/1.1 100 Continue") || !strings.Contains(trace, "< HTTP/1.1 201 Created") ||
-		!strings.Contains(body, sumOf(sound)) {
+	if !strings.Contains(trace, "< HTTP/1.1 100 Continue") ||
+		!strings.Contains(trace, "< HTTP/1.1 201 Created") || !strings.Contains(body, sumOf(sound)) {
 		t.Errorf("expect: %s\n%s", trace, body)
 	}
 	trace, body = curl(t, strings.NewReader(sound), "-H", auth, "-T", "-", n.url+"/media/acc/a.wav")
@@ -135,7 +135,8 @@ func TestBrokenUploads(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d %s", tt.name, a.status, a.body, tt.status, tt.code)
 		}
 	}
-	if a := n.do(t, http.MethodGet, "/v1/accounts/acc/media", "", auth); !strings.Contains(a.body, `"items":[]`) {
+	a := n.do(t, http.MethodGet, "/v1/accounts/acc/media", "", auth)
+	if !strings.Contains(a.body, `"items":[]`) {
 		t.Errorf("something was stored: %s", a.body)
 	}
 }

@@ -146,7 +146,7 @@ func TestItem(t *testing.T) {
 		{"open end", []string{"Range: bytes=299999-"}, 206, data[299_999:], "bytes 299999-299999/300000"},
 		{"tail", []string{"Range: bytes=-10"}, 206, data[299_990:], "bytes 299990-299999/300000"},
 		{"long tail", []string{"Range: bytes=-999999999"}, 206, data, "bytes 0-299999/300000"},
-		{"beyond the end", []string{"Range: bytes=10-99999999999999999999"}, 206, data[10:], "bytes 10-299999/300000"},
+		{"beyond", []string{"Range: bytes=10-9999999999999999999"}, 206, data[10:], "bytes 10-299999/300000"},
 		{"several", []string{"Range: bytes=0-1,5-6"}, 200, data, ""},
 		{"malformed", []string{"Range: bytes=5-1"}, 200, data, ""},
 		{"other unit", []string{"Range: frames=0-1"}, 200, data, ""},
@@ -333,7 +333,10 @@ func TestLive(t *testing.T) {
 	rec, b := n.fake.record("acc", "vm.mp3")
 	b.grow([]byte("first "))
 	head := n.do(t, http.MethodHead, "/media/acc/vm.mp3")
-	start, now := n.start(t, http.MethodGet, "/media/acc/vm.mp3"), n.start(t, http.MethodGet, "/media/acc/vm.mp3?from=now")
+	start := n.start(t, http.MethodGet, "/media/acc/vm.mp3")
+	defer func() { _ = start.Body.Close() }()
+	now := n.start(t, http.MethodGet, "/media/acc/vm.mp3?from=now")
+	defer func() { _ = now.Body.Close() }()
 	for _, h := range []http.Header{head.header, start.Header, now.Header} {
 		if h.Get("ETag") != "" || h.Get("Cache-Control") != "no-store" || h.Get("Content-Type") != "audio/mpeg" {
 			t.Errorf("headers of a live recording: %v", h)
@@ -353,11 +356,8 @@ func TestLive(t *testing.T) {
 		if rest, err := io.ReadAll(resp.Body); err != nil || len(rest) > 0 {
 			t.Errorf("at the end: %q, %v", rest, err)
 		}
-		_ = resp.Body.Close()
 	}
-	if v := b.views(); v != 0 {
-		t.Errorf("%d views are open", v)
-	}
+	waitFor(t, "the views to be closed", func() bool { return b.views() == 0 })
 }
 
 // mustRead reads exactly what is wanted.

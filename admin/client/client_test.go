@@ -62,7 +62,9 @@ func TestSentinels(t *testing.T) {
 		}
 	}
 	// Playback answers have a status only.
-	for status, want := range map[int]error{404: library.ErrNotFound, 403: library.ErrUnauthorized, 503: library.ErrUnavailable} {
+	for status, want := range map[int]error{
+		404: library.ErrNotFound, 403: library.ErrUnauthorized, 503: library.ErrUnavailable,
+	} {
 		c := open(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
 		if _, err := c.GetMedia(t.Context(), "acc", "x", io.Discard, nil); !errors.Is(err, want) {
 			t.Errorf("%d became %v, want %v", status, err, want)
@@ -97,7 +99,8 @@ func TestGetMedia(t *testing.T) {
 	if err != nil || n != 5 || got.String() != "hello" || done != 5 || total != 5 {
 		t.Errorf("got %d %q, %v; progress %d of %d", n, &got, err, done, total)
 	}
-	if _, err := c.GetMedia(t.Context(), "acc", "wrong", io.Discard, nil); !errors.Is(err, blobstore.ErrCorrupt) {
+	_, err = c.GetMedia(t.Context(), "acc", "wrong", io.Discard, nil)
+	if !errors.Is(err, blobstore.ErrCorrupt) {
 		t.Errorf("wrong bytes: %v", err)
 	}
 	if _, err := c.GetMedia(t.Context(), "acc", "short", io.Discard, nil); !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -136,7 +139,8 @@ func TestPutMedia(t *testing.T) {
 			t.Errorf("query %v, headers %v", q, seen.Header)
 		}
 	}
-	if _, _, err := c.PutMedia(t.Context(), "acc", "e", strings.NewReader(""), 0, opts, nil); err != nil || seen.ContentLength != 0 {
+	_, _, err := c.PutMedia(t.Context(), "acc", "e", strings.NewReader(""), 0, opts, nil)
+	if err != nil || seen.ContentLength != 0 {
 		t.Errorf("empty: length %d, %v", seen.ContentLength, err)
 	}
 }
@@ -173,7 +177,10 @@ func TestListMedia(t *testing.T) {
 		t.Errorf("got %v, %v", ids, last)
 	}
 	pages = 0
-	for range c.ListMedia(t.Context(), "a/c", library.ListQuery{Prefix: "p"}) {
+	for doc, err := range c.ListMedia(t.Context(), "a/c", library.ListQuery{Prefix: "p"}) {
+		if doc.ID != "p1" || err != nil {
+			t.Errorf("first document %s, %v", doc.ID, err)
+		}
 		break
 	}
 	if pages != 1 {
@@ -248,7 +255,8 @@ func TestCalls(t *testing.T) {
 	v, err := c.Version(ctx)
 	check("version", err, v.Version == "1")
 	check("alive", c.Alive(ctx), true)
-	if err := c.Health(ctx); !errors.Is(err, library.ErrUnavailable) || !strings.Contains(err.Error(), "catching up") {
+	err = c.Health(ctx)
+	if !errors.Is(err, library.ErrUnavailable) || !strings.Contains(err.Error(), "catching up") {
 		t.Errorf("health: %v", err)
 	}
 }
@@ -260,7 +268,9 @@ func TestTokenIsKept(t *testing.T) {
 		t.Errorf("redirect was followed with %v", r.Header)
 	}))
 	defer other.Close()
-	c := open(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) })
+	c := open(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL, http.StatusFound)
+	})
 	if _, err := c.Info(t.Context(), "acc", "x"); err == nil || strings.Contains(err.Error(), "t0ken") {
 		t.Errorf("redirect: %v", err)
 	}

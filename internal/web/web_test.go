@@ -353,7 +353,8 @@ func TestEarlyRefusals(t *testing.T) {
 		"GET /media/x HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("y", 1<<20): 431,
 		"nonsense\r\n\r\n": 400,
 	} {
-		if resp, body := exchange(t, s, request); resp.StatusCode != status || resp.ContentLength != 0 || body != "" {
+		resp, body := exchange(t, s, request)
+		if resp.StatusCode != status || resp.ContentLength != 0 || body != "" {
 			t.Errorf("%.80q: %d %q, want %d", request, resp.StatusCode, body, status)
 		}
 	}
