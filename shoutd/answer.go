@@ -81,8 +81,7 @@ func (r *request) keeps() bool { return r.length <= 0 && !r.chunked && !r.closin
 // statusOf is the status of an error of the library. That a time ran out is
 // the library's being unavailable.
 func statusOf(err error) int {
-	var head *headError
-	if errors.As(err, &head) {
+	if head, ok := errors.AsType[*headError](err); ok {
 		return head.status
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ import (
 const clientWait = 60 * time.Second
 
 // command runs a real client and returns what it printed.
-func command(t testing.TB, stdin []byte, name string, args ...string) (stdout []byte, err error) {
+func command(t *testing.T, stdin []byte, name string, args ...string) (stdout []byte, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), clientWait)
 	defer cancel()
@@ -36,7 +37,7 @@ func command(t testing.TB, stdin []byte, name string, args ...string) (stdout []
 	return stdout, err
 }
 
-func mustRun(t testing.TB, stdin []byte, name string, args ...string) []byte {
+func mustRun(t *testing.T, stdin []byte, name string, args ...string) []byte {
 	t.Helper()
 	out, err := command(t, stdin, name, args...)
 	if err != nil {
@@ -46,7 +47,7 @@ func mustRun(t testing.TB, stdin []byte, name string, args ...string) []byte {
 }
 
 // tone is an MP3 as FreeSWITCH encodes it: 8 kHz mono, 16 kbit/s, bare frames.
-func tone(t testing.TB, seconds int) []byte {
+func tone(t *testing.T, seconds int) []byte {
 	t.Helper()
 	return mustRun(t, nil, "ffmpeg", toneArgs(seconds, "-f", "mp3", "-")...)
 }
@@ -93,7 +94,9 @@ const ezstreamConfig = `<?xml version="1.0" encoding="UTF-8"?>
  <streams><stream>
   <mountpoint>/acme/x.mp3</mountpoint><format>MP3</format><stream_name>a call</stream_name>
  </stream></streams>
- <intakes><intake><type>playlist</type><filename>%s</filename><stream_once>Yes</stream_once></intake></intakes>
+ <intakes><intake>
+  <type>playlist</type><filename>%s</filename><stream_once>Yes</stream_once>
+ </intake></intakes>
 </ezstream>
 `
 
@@ -173,7 +176,7 @@ func TestCurlIsRefused(t *testing.T) {
 		}
 		want := "401"
 		if login != "" {
-			args, want = append(args, "-u", login), fmt.Sprint(statusFor(library.ErrUnauthorized))
+			args, want = append(args, "-u", login), strconv.Itoa(statusFor(library.ErrUnauthorized))
 		}
 		if out := mustRun(t, body, "curl", args...); string(out) != want {
 			t.Errorf("login %q: status %s, want %s", login, out, want)
@@ -184,7 +187,7 @@ func TestCurlIsRefused(t *testing.T) {
 func TestCurlListens(t *testing.T) {
 	d := openDoor(t, Config{})
 	body := noise(2 << 20)
-	d.lib.put("acme", "a", audio.FormatMP3, body)
+	d.lib.put("a", audio.FormatMP3, body)
 	url := fmt.Sprintf("http://%s/acme/a.mp3", d.Addr())
 	if got := mustRun(t, nil, "curl", "-sSf", url); !bytes.Equal(got, body) {
 		t.Errorf("%d bytes", len(got))
@@ -193,7 +196,7 @@ func TestCurlListens(t *testing.T) {
 		t.Errorf("HTTP/1.0: %d bytes", len(got))
 	}
 	if got := mustRun(t, nil, "curl", "-sS", "-w", "%{http_code}", url+"x/y"); string(got) !=
-		fmt.Sprint(statusFor(library.ErrNotFound)) {
+		strconv.Itoa(statusFor(library.ErrNotFound)) {
 		t.Errorf("an error is %q", got)
 	}
 }
@@ -212,7 +215,7 @@ func TestMpg123Listens(t *testing.T) {
 		t.Fatalf("%d bytes of samples", len(want))
 	}
 	d := openDoor(t, Config{})
-	d.lib.put("acme", "a", audio.FormatMP3, sound)
+	d.lib.put("a", audio.FormatMP3, sound)
 	url := fmt.Sprintf("http://%s/acme/", d.Addr())
 	if got := mustRun(t, nil, "mpg123", "-q", "-s", url+"a.mp3"); !bytes.Equal(got, want) {
 		t.Errorf("stored: %d bytes of samples, want %d", len(got), len(want))

@@ -39,9 +39,11 @@ func newFakeLibrary() *fakeLibrary {
 	}
 }
 
-func (f *fakeLibrary) put(account, id string, format audio.Format, body []byte) {
+// put stores an item of the account acme.
+func (f *fakeLibrary) put(id string, format audio.Format, body []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	const account = "acme"
 	f.items[account+"/"+id] = fakeItem{body: body, doc: library.Document{
 		Account: account, ID: id, Name: "It's " + id, Size: int64(len(body)), SHA256: "00",
 		ContentType: format.ContentType(), Audio: audio.Info{Format: format},
@@ -210,7 +212,7 @@ func (s *fakeSession) wake() {
 
 type fakeReader struct {
 	s    *fakeSession
-	ctx  context.Context //nolint:containedctx // as blobstore.Reader does
+	ctx  context.Context
 	stop func() bool
 	off  int
 }

@@ -45,12 +45,14 @@ type Service interface {
 	Claim(ctx context.Context, r library.SourceRequest) (*library.Session, error)
 	Mount(ctx context.Context, account, id string) (library.Mount, error)
 	OpenItem(ctx context.Context, doc library.Document) (*blobstore.Reader, error)
-	OpenRecording(ctx context.Context, id string, from library.From) (*blobstore.Reader, library.Recording, error)
+	OpenRecording(
+		ctx context.Context, id string, from library.From,
+	) (*blobstore.Reader, library.Recording, error)
 }
 
 var (
 	_ Session = (*library.Session)(nil)
-	_ Service = (library.Service)(nil)
+	_ Service = library.Service(nil)
 	_ Blob    = (*blobstore.Reader)(nil)
 	_ Library = overlay{}
 )

@@ -3,7 +3,6 @@ package shoutd
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -27,7 +26,7 @@ func noise(n int) []byte {
 	return p
 }
 
-func (c *client) get(target string, headers ...string) *http.Response {
+func (c *client) get(target string, headers ...string) reply {
 	c.t.Helper()
 	c.send("GET " + target + " HTTP/1.1\r\nHost: x\r\n" + strings.Join(headers, "") + "\r\n")
 	resp, err := http.ReadResponse(c.br, &http.Request{Method: methodGet})
@@ -35,27 +34,27 @@ func (c *client) get(target string, headers ...string) *http.Response {
 		c.t.Fatalf("answer: %v", err)
 	}
 	c.t.Cleanup(func() { _ = resp.Body.Close() })
-	return resp
+	return reply{resp}
 }
 
 func (d *door) listenersLive() int { return int(testutil.ToFloat64(d.metrics.listenersLive)) }
 
 // live starts a source on mount and returns its connection and session.
-func (d *door) live(t testing.TB, mount string) (*client, *fakeSession) {
-	t.Helper()
-	c := d.dial(t)
+func (d *door) live(tb testing.TB, mount string) (*client, *fakeSession) {
+	tb.Helper()
+	c := d.dial(tb)
 	c.send("SOURCE /" + mount + " HTTP/1.0\r\n" + authorization + "ice-name: Kim's call\r\n\r\n")
 	c.exactly(answerSource)
-	return c, d.session(t)
+	return c, d.session(tb)
 }
 
 // TestPlayStored asks for an item as mod_shout does and as others may.
 func TestPlayStored(t *testing.T) {
 	d := openDoor(t, Config{})
 	body := noise(300_000)
-	d.lib.put("acme", "greeting", audio.FormatMP3, body)
-	d.lib.put("acme", "moh/jazz.mp3", audio.FormatMP3, body)
-	d.lib.put("acme", "noext.v2", audio.FormatMP3, body)
+	d.lib.put("greeting", audio.FormatMP3, body)
+	d.lib.put("moh/jazz.mp3", audio.FormatMP3, body)
+	d.lib.put("noext.v2", audio.FormatMP3, body)
 	for _, target := range []string{
 		"/acme/greeting.mp3", "/acme/greeting", "/acme/greeting.wav", "/acme/moh/jazz.mp3",
 		"/acme/noext.v2", "/acme/noext.v2.mp3", "/acme/moh%2Fjazz.mp3?token=a%20b&x=1",
@@ -96,7 +95,7 @@ func TestPlayStored(t *testing.T) {
 
 func TestPlayRefusals(t *testing.T) {
 	d := openDoor(t, Config{})
-	d.lib.put("acme", "menu.wav", audio.FormatWAV, noise(100))
+	d.lib.put("menu.wav", audio.FormatWAV, noise(100))
 	for target, status := range map[string]int{
 		"/":                     statusFor(library.ErrNotFound),
 		"/acme":                 statusFor(library.ErrNotFound),
@@ -145,7 +144,7 @@ func TestPlayLive(t *testing.T) {
 	until(t, "both listen", func() bool { return d.listenersLive() == 2 })
 	src.send(string(rest))
 	_ = src.CloseWrite()
-	for _, r := range []*http.Response{a, b} {
+	for _, r := range []reply{a, b} {
 		if got, err := io.ReadAll(r.Body); err != nil || !bytes.Equal(got, rest) {
 			t.Errorf("rest: %q, %v", got, err)
 		}
@@ -222,7 +221,7 @@ func TestListenerLeaves(t *testing.T) {
 // TestCloseEndsListeners, quiet and blocked ones.
 func TestCloseEndsListeners(t *testing.T) {
 	d := openDoor(t, Config{})
-	d.lib.put("acme", "long.mp3", audio.FormatMP3, noise(16<<20))
+	d.lib.put("long.mp3", audio.FormatMP3, noise(16<<20))
 	d.live(t, "acme/call.mp3")
 	d.dial(t).get("/acme/call.mp3")
 	d.dial(t).get("/acme/long.mp3")
@@ -241,11 +240,11 @@ func TestCloseEndsListeners(t *testing.T) {
 func TestPause(t *testing.T) {
 	d := openDoor(t, Config{WriteStall: time.Second})
 	body := noise(16 << 20)
-	d.lib.put("acme", "long.mp3", audio.FormatMP3, body)
+	d.lib.put("long.mp3", audio.FormatMP3, body)
 	c := d.dial(t)
 	resp := c.get("/acme/long.mp3")
-	head := make([]byte, 100_000)
-	if _, err := io.ReadFull(resp.Body, head); err != nil {
+	var got bytes.Buffer
+	if _, err := io.CopyN(&got, resp.Body, 100_000); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
@@ -255,14 +254,11 @@ func TestPause(t *testing.T) {
 		if testutil.ToFloat64(d.metrics.listenerBytes) == stuck && stuck == float64(len(body)) {
 			t.Fatal("the kernel took it all: this shows nothing")
 		}
-		more := make([]byte, 1<<20)
-		if _, err := io.ReadFull(resp.Body, more); err != nil {
+		if _, err := io.CopyN(&got, resp.Body, 1<<20); err != nil {
 			t.Fatal("after a pause:", err)
 		}
-		head = append(head, more...)
 	}
-	rest, err := io.ReadAll(resp.Body)
-	if err != nil || !bytes.Equal(append(head, rest...), body) {
+	if _, err := got.ReadFrom(resp.Body); err != nil || !bytes.Equal(got.Bytes(), body) {
 		t.Fatal("differs:", err)
 	}
 
@@ -282,7 +278,7 @@ func TestICYMetadata(t *testing.T) {
 		t.Run(strconv.Itoa(size), func(t *testing.T) {
 			d := openDoor(t, Config{})
 			body := noise(size)
-			d.lib.put("acme", "a.mp3", audio.FormatMP3, body)
+			d.lib.put("a.mp3", audio.FormatMP3, body)
 			c := d.dial(t)
 			resp := c.get("/acme/a.mp3", "Icy-MetaData: 1\r\n")
 			if resp.Header.Get("Icy-Metaint") != strconv.Itoa(icyInterval) || resp.ContentLength != -1 {
@@ -379,7 +375,7 @@ func TestManyRequests(t *testing.T) {
 	for i := range requestsMax {
 		c.send(file(t, "options.txt"))
 		if resp, _ := c.answer(methodOptions); resp.StatusCode != http.StatusOK {
-			t.Fatal(fmt.Sprint(i), resp.Status)
+			t.Fatalf("request %d: %s", i, resp.Status)
 		}
 	}
 	c.refused(methodOptions, http.StatusBadRequest)

@@ -66,7 +66,7 @@ func TestWaitingListenersAreSmall(t *testing.T) {
 	const listeners, bytesMax = 500, 16 << 10
 	for _, target := range []string{"/acme/long.mp3", "/acme/call.mp3"} {
 		d := openDoor(t, Config{})
-		d.lib.put("acme", "long.mp3", audio.FormatMP3, noise(8<<20))
+		d.lib.put("long.mp3", audio.FormatMP3, noise(8<<20))
 		src, s := d.live(t, "acme/call.mp3")
 		src.send(string(noise(8 << 20)))
 		until(t, "sound", func() bool { return s.count() == 8<<20 })

@@ -51,8 +51,8 @@ type door struct {
 	log *syncBuffer
 }
 
-func openDoor(t testing.TB, cfg Config) *door {
-	t.Helper()
+func openDoor(tb testing.TB, cfg Config) *door {
+	tb.Helper()
 	d := &door{lib: newFakeLibrary(), log: new(syncBuffer)}
 	if cfg.Address == "" {
 		cfg.Address = "127.0.0.1:0"
@@ -64,12 +64,12 @@ func openDoor(t testing.TB, cfg Config) *door {
 		Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	d.Server = s
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Errorf("close: %v", err)
+			tb.Errorf("close: %v", err)
 		}
 	})
 	return d
@@ -82,16 +82,16 @@ type client struct {
 	br *bufio.Reader
 }
 
-func (d *door) dial(t testing.TB) *client {
-	t.Helper()
-	nc, err := (&net.Dialer{Timeout: testWait}).DialContext(t.Context(), "tcp", d.Addr().String())
+func (d *door) dial(tb testing.TB) *client {
+	tb.Helper()
+	nc, err := (&net.Dialer{Timeout: testWait}).DialContext(tb.Context(), "tcp", d.Addr().String())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = nc.Close() })
+	tb.Cleanup(func() { _ = nc.Close() })
 	_ = nc.SetDeadline(time.Now().Add(testWait))
 	tcp, _ := nc.(*net.TCPConn)
-	return &client{t: t, TCPConn: tcp, br: bufio.NewReader(tcp)}
+	return &client{t: tb, TCPConn: tcp, br: bufio.NewReader(tcp)}
 }
 
 func (c *client) send(p string) {
@@ -110,8 +110,11 @@ func (c *client) exactly(want string) {
 	}
 }
 
+// reply is an answer whose body the test closes at its end.
+type reply struct{ *http.Response }
+
 // answer reads a head and, when it has a length, its body.
-func (c *client) answer(method string) (*http.Response, string) {
+func (c *client) answer(method string) (reply, string) {
 	c.t.Helper()
 	resp, err := http.ReadResponse(c.br, &http.Request{Method: method})
 	if err != nil {
@@ -119,13 +122,13 @@ func (c *client) answer(method string) (*http.Response, string) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.ContentLength < 0 {
-		return resp, ""
+		return reply{resp}, ""
 	}
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		c.t.Fatalf("body: %v", err)
 	}
-	return resp, string(body)
+	return reply{resp}, string(body)
 }
 
 // refused wants an error answer without a body, and the end of the connection.
@@ -151,61 +154,61 @@ func isReset(err error) bool {
 	return errors.As(err, &op) && !op.Timeout()
 }
 
-func file(t testing.TB, name string) string {
-	t.Helper()
+func file(tb testing.TB, name string) string {
+	tb.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(b)
 }
 
 // split cuts a captured connection into its head and its sound.
-func split(t testing.TB, capture string) (head, sound string) {
-	t.Helper()
+func split(tb testing.TB, capture string) (head, sound string) {
+	tb.Helper()
 	head, sound, ok := strings.Cut(capture, "\r\n\r\n")
 	if !ok {
-		t.Fatal("no head in capture")
+		tb.Fatal("no head in capture")
 	}
 	return head + "\r\n\r\n", sound
 }
 
 // session waits for the next claimed session.
-func (d *door) session(t testing.TB) *fakeSession {
-	t.Helper()
+func (d *door) session(tb testing.TB) *fakeSession {
+	tb.Helper()
 	select {
 	case s := <-d.lib.claimed:
 		return s
 	case <-time.After(testWait):
-		t.Fatalf("no source was claimed; log:\n%s", d.log)
+		tb.Fatalf("no source was claimed; log:\n%s", d.log)
 		return nil
 	}
 }
 
 // endsAs waits for the seal and checks it.
-func (s *fakeSession) endsAs(t testing.TB, how library.Ending, content string) {
-	t.Helper()
+func (s *fakeSession) endsAs(tb testing.TB, how library.Ending, content string) {
+	tb.Helper()
 	select {
 	case <-s.sealed:
 	case <-time.After(testWait):
-		t.Fatal("the session was not sealed")
+		tb.Fatal("the session was not sealed")
 	}
 	if s.ending != how {
-		t.Errorf("ending %v, want %v", s.ending, how)
+		tb.Errorf("ending %v, want %v", s.ending, how)
 	}
 	if got := string(s.content()); got != content {
-		t.Errorf("recorded %d bytes, want %d, or they differ", len(got), len(content))
+		tb.Errorf("recorded %d bytes, want %d, or they differ", len(got), len(content))
 	}
 }
 
 // until polls for a condition.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func until(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(testWait); !ok(); <-tick.C {
 		if time.Now().After(end) {
-			t.Fatalf("not in time: %s", what)
+			tb.Fatalf("not in time: %s", what)
 		}
 	}
 }

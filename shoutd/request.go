@@ -152,24 +152,28 @@ func (r *request) parseHeader(line []byte) error {
 	case "authorization":
 		r.parseAuthorization(value)
 	case "content-type":
-		if r.contentType == "" {
-			r.contentType = plainText(value)
-		}
+		first(&r.contentType, plainText(value))
 	case "expect":
-		r.expect = r.expect || strings.EqualFold(value, "100-continue")
+		mark(&r.expect, strings.EqualFold(value, "100-continue"))
 	case "connection":
-		r.closing = r.closing || strings.EqualFold(value, "close")
+		mark(&r.closing, strings.EqualFold(value, "close"))
 	case "icy-metadata":
 		r.icyMetadata = value == "1"
 	case "user-agent":
-		if r.userAgent == "" {
-			r.userAgent = value
-		}
+		first(&r.userAgent, value)
 	default:
 		r.keepICY(name, value)
 	}
 	return nil
 }
+
+func first(field *string, value string) {
+	if *field == "" {
+		*field = value
+	}
+}
+
+func mark(flag *bool, on bool) { *flag = *flag || on }
 
 func (r *request) parseLength(value string) error {
 	for _, c := range []byte(value) {

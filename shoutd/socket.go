@@ -55,7 +55,7 @@ func newSocketWriter(conn *net.TCPConn, stall time.Duration, sent prometheus.Cou
 		return true // never wait here
 	}
 	w.ready = func(fd uintptr) bool {
-		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}} //nolint:gosec // descriptors are small
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 		n, err := unix.Poll(poll, 0)
 		return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
 	}

@@ -165,7 +165,10 @@ func TestPutFramings(t *testing.T) {
 			request: head + "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
 		},
 		{name: "until FIN", request: head + "\r\nabcde", content: "abcde", final: true},
-		{name: "empty header values", request: head + "icy-name:\r\nContent-Length:\r\nX\r\n folded\r\n\r\nab", content: "ab", final: true},
+		{
+			name: "empty header values", content: "ab", final: true,
+			request: head + "icy-name:\r\nContent-Length:\r\nX\r\n folded\r\n\r\nab",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -217,10 +220,22 @@ func TestSourceRefusals(t *testing.T) {
 		claimErr      error
 		status        int
 	}{
-		{name: "wrong password", request: "SOURCE /x HTTP/1.0\r\nAuthorization: Basic Zm9vOnh4\r\n\r\n", status: statusFor(library.ErrUnauthorized)},
-		{name: "empty password", request: "SOURCE /x HTTP/1.0\r\nAuthorization: Basic Zm9vOg==\r\n\r\n", status: statusFor(library.ErrUnauthorized)},
-		{name: "bearer", request: "SOURCE /x HTTP/1.0\r\nAuthorization: Bearer abc\r\n\r\n", status: statusFor(library.ErrUnauthorized)},
-		{name: "bad base64", request: "SOURCE /x HTTP/1.0\r\nAuthorization: Basic $$$\r\n\r\n", status: statusFor(library.ErrUnauthorized)},
+		{
+			name: "wrong password", status: statusFor(library.ErrUnauthorized),
+			request: "SOURCE /x HTTP/1.0\r\nAuthorization: Basic Zm9vOnh4\r\n\r\n",
+		},
+		{
+			name: "empty password", status: statusFor(library.ErrUnauthorized),
+			request: "SOURCE /x HTTP/1.0\r\nAuthorization: Basic Zm9vOg==\r\n\r\n",
+		},
+		{
+			name: "bearer", status: statusFor(library.ErrUnauthorized),
+			request: "SOURCE /x HTTP/1.0\r\nAuthorization: Bearer abc\r\n\r\n",
+		},
+		{
+			name: "bad base64", status: statusFor(library.ErrUnauthorized),
+			request: "SOURCE /x HTTP/1.0\r\nAuthorization: Basic $$$\r\n\r\n",
+		},
 		{name: "unknown mount", claimErr: library.ErrNotFound, status: statusFor(library.ErrNotFound)},
 		{name: "bad name", claimErr: library.ErrBadName, status: statusFor(library.ErrBadName)},
 		{name: "mount in use", claimErr: library.ErrMountInUse, status: statusFor(library.ErrMountInUse)},
@@ -228,16 +243,43 @@ func TestSourceRefusals(t *testing.T) {
 		{name: "too late", claimErr: context.DeadlineExceeded, status: statusFor(library.ErrUnavailable)},
 		{name: "other", claimErr: errors.New("boom"), status: 500},
 		{name: "bad escape", request: "SOURCE /%zz HTTP/1.0\r\n" + authorization + "\r\n", status: 400},
-		{name: "bad length", request: "SOURCE /x HTTP/1.0\r\n" + authorization + "Content-Length: -1\r\n\r\n", status: 400},
-		{name: "two lengths", request: "PUT /x HTTP/1.1\r\n" + authorization + "Content-Length: 1\r\nContent-Length: 2\r\n\r\n", status: 400},
-		{name: "huge length", request: "PUT /x HTTP/1.1\r\n" + authorization + "Content-Length: 99999999999999999999\r\n\r\n", status: 413},
-		{name: "empty body", request: "PUT /x HTTP/1.1\r\n" + authorization + "Content-Length: 0\r\n\r\n", status: 400},
-		{name: "gzip", request: "PUT /x HTTP/1.1\r\n" + authorization + "Transfer-Encoding: gzip\r\n\r\n", status: 501},
-		{name: "PUT with a body and no login", request: "PUT /x HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", status: 401},
+		{
+			name: "bad length", status: 400,
+			request: "SOURCE /x HTTP/1.0\r\n" + authorization + "Content-Length: -1\r\n\r\n",
+		},
+		{
+			name: "two lengths", status: 400,
+			request: "PUT /x HTTP/1.1\r\n" + authorization + "Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+		},
+		{
+			name: "huge length", status: 413,
+			request: "PUT /x HTTP/1.1\r\n" + authorization + "Content-Length: 99999999999999999999\r\n\r\n",
+		},
+		{
+			name: "empty body", status: 400,
+			request: "PUT /x HTTP/1.1\r\n" + authorization + "Content-Length: 0\r\n\r\n",
+		},
+		{
+			name: "gzip", status: 501,
+			request: "PUT /x HTTP/1.1\r\n" + authorization + "Transfer-Encoding: gzip\r\n\r\n",
+		},
+		{
+			name: "PUT with a body and no login", status: 401,
+			request: "PUT /x HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+		},
 		{name: "long mount", request: "SOURCE /" + long + " HTTP/1.0\r\n\r\n", status: 414},
-		{name: "long header", request: "SOURCE /x HTTP/1.0\r\nAuthorization: Basic " + long + "\r\n\r\n", status: 431},
-		{name: "10,000 headers", request: "SOURCE /x HTTP/1.0\r\n" + strings.Repeat("X: y\r\n", 10000) + "\r\n", status: 431},
-		{name: "endless headers", request: "SOURCE /x HTTP/1.0\r\n" + strings.Repeat("X: "+long[:3000]+"\r\n", 100), status: 431},
+		{
+			name: "long header", status: 431,
+			request: "SOURCE /x HTTP/1.0\r\nAuthorization: Basic " + long + "\r\n\r\n",
+		},
+		{
+			name: "10,000 headers", status: 431,
+			request: "SOURCE /x HTTP/1.0\r\n" + strings.Repeat("X: y\r\n", 10000) + "\r\n",
+		},
+		{
+			name: "endless headers", status: 431,
+			request: "SOURCE /x HTTP/1.0\r\n" + strings.Repeat("X: "+long[:3000]+"\r\n", 100),
+		},
 		{name: "half a head", request: "SOURCE /x HTTP/1.0\r\nHost: x", status: 400},
 		{name: "half a line", request: "SOUR", status: 400},
 		{name: "no version", request: "GET /x\r\n\r\n", status: 400},
