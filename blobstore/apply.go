@@ -252,7 +252,7 @@ func (b *batch) put(op *Op, m *meta) error {
 			sum.size, sum.Sum32(), op.Totals.Size, op.Totals.Root, ErrCorrupt)
 	}
 	if len(op.Data) > 0 {
-		if err := b.set(chunkKey(op.ID, 0), row); err != nil {
+		if err := b.setMarked(chunkKey(op.ID, 0), row, chunkMark(row)); err != nil {
 			return err
 		}
 	}
@@ -285,6 +285,7 @@ func (b *batch) remove(op *Op, m *meta) error {
 	if m != nil {
 		b.s.blobs.Add(-1)
 		b.s.bytes.Add(-m.sum.size)
+		b.s.garbage.Add(m.sum.size)
 	}
 	return b.deleteBlob(op.ID, m)
 }

@@ -1,7 +1,6 @@
 package blobstore
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 
@@ -102,13 +101,16 @@ func (b *batch) commit() error {
 	return nil
 }
 
-func (b *batch) set(key, value []byte) error {
+func (b *batch) set(key, value []byte) error { return b.setMarked(key, value, 0) }
+
+// setMarked writes a row whose key carries a byte about the content, see mark.
+func (b *batch) setMarked(key, value []byte, mark byte) error {
 	b.rows++
 	b.size += rowOverheadBytes
 	if len(value) < storeValueThreshold {
 		b.size += int64(len(value))
 	}
-	if err := b.txn.Set(key, value); err != nil {
+	if err := b.txn.SetEntry(badger.NewEntry(key, value).WithMeta(mark)); err != nil {
 		return fmt.Errorf("write blobs database: %w", err)
 	}
 	return nil
@@ -187,7 +189,8 @@ func (b *batch) putChunk(id ID, chunk uint32, p []byte, sum *RootSum) error {
 	if sum != nil {
 		b.s.bytes.Add(int64(len(p)))
 	}
-	return b.set(chunkKey(id, chunk), b.row(p, sum))
+	row := b.row(p, sum)
+	return b.setMarked(chunkKey(id, chunk), row, chunkMark(row))
 }
 
 // putPieces writes p as pieces that do not cross the end of a chunk.
@@ -195,7 +198,7 @@ func (b *batch) putPieces(id ID, off int64, p []byte) error {
 	for len(p) > 0 {
 		n := min(int64(len(p)), chunkStart(chunkOf(off)+1)-off)
 		row := appendPiece(make([]byte, 0, pieceHeadBytes+n), p[:n])
-		if err := b.set(pieceKey(id, off), row); err != nil {
+		if err := b.setMarked(pieceKey(id, off), row, pieceMark(row)); err != nil {
 			return err
 		}
 		off, p = off+n, p[n:]
@@ -229,77 +232,6 @@ func (b *batch) closeGap(id ID, m *meta) error {
 
 func (b *batch) readRow(key []byte, fn func(row []byte) error) error {
 	return readRow(b.txn, key, fn)
-}
-
-// compareChunk compares the first have bytes of p with the chunk that is
-// there. A chunk that is lost or damaged is written again.
-func (b *batch) compareChunk(id ID, chunk uint32, have int, p []byte) error {
-	conflict := fmt.Errorf("other bytes at %d of blob %v: %w", chunkStart(chunk), id, ErrConflict)
-	if len(p) != have {
-		return conflict
-	}
-	equal := false
-	err := b.readRow(chunkKey(id, chunk), func(row []byte) error {
-		c, err := viewChunk(row)
-		if err == nil {
-			err = c.check()
-		}
-		equal = err == nil && bytes.Equal(c.data, p)
-		return err
-	})
-	if err != nil {
-		b.s.log.Warn("chunk restored", "blob", id, "chunk", chunk, "error", err)
-		return b.putChunk(id, chunk, p, nil)
-	}
-	if !equal {
-		return conflict
-	}
-	return nil
-}
-
-// comparePiece compares p, which m counts as there, with what is stored, and
-// writes it again if that is lost or damaged.
-func (b *batch) comparePiece(id ID, m *meta, off int64, p []byte) error {
-	equal, err := b.storedEqual(id, off, p)
-	if err != nil {
-		b.s.log.Warn("piece restored", "blob", id, "offset", off, "error", err)
-		if err := b.putPieces(id, off, p); err != nil {
-			return err
-		}
-		end := off + int64(len(p))
-		if next := chunkStart(chunkOf(off) + 1); end >= next || m.sealed && end == m.sum.size {
-			b.merges = append(b.merges, chunkRef{id, chunkOf(off)})
-		}
-		return nil
-	}
-	if !equal {
-		return fmt.Errorf("other bytes at %d of blob %v: %w", off, id, ErrConflict)
-	}
-	return nil
-}
-
-// storedEqual compares p with what is stored at off, in whatever form.
-func (b *batch) storedEqual(id ID, off int64, p []byte) (bool, error) {
-	equal := false
-	// A repeated append has the same bounds as the first, nearly always.
-	err := b.readRow(pieceKey(id, off), func(row []byte) error {
-		stored, err := viewPiece(row)
-		equal = err == nil && bytes.Equal(stored, p)
-		return err
-	})
-	if err == nil && equal {
-		return true, nil
-	}
-	buf := make([]byte, len(p))
-	r := blobReader{id: id, live: true}
-	for n := 0; n < len(buf); {
-		k, err := r.read(b.txn, off+int64(n), off+int64(len(p)), buf[n:])
-		if err != nil {
-			return false, err
-		}
-		n += k
-	}
-	return bytes.Equal(buf, p), nil
 }
 
 // deleteBlob deletes every row of the blob, in as many transactions as it

@@ -183,6 +183,9 @@ func (r *Recorder) send() error {
 	select {
 	case r.slots <- struct{}{}:
 	case <-ctx.Done():
+		if err := r.failure(); err != nil {
+			return err // that is why
+		}
 		return ctx.Err()
 	}
 	buf, n, off := r.buf, r.fill, r.sum.size-int64(r.fill)

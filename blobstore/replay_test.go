@@ -196,7 +196,7 @@ func (m model) put(op Op) error {
 			return ErrConflict
 		case b.sealed && b.totals != op.Totals:
 			return ErrConflict
-		case !b.sealed && b.total() > 0 && TotalsOf(b.bytes()) != op.Totals:
+		case !b.sealed && b.total() > 0 && (TotalsOf(b.bytes()) != op.Totals || b.total() != op.Totals.Size):
 			return ErrConflict
 		}
 	}

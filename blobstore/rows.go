@@ -267,5 +267,19 @@ func viewPiece(row []byte) ([]byte, error) {
 	return p, nil
 }
 
+// chunkMark and pieceMark are a byte about the content of a row that lies with
+// its key in the tree: the low byte of its CRC. When a power cut lost a value
+// from the value log and kept the key, it tells which bytes of the replayed
+// log those were.
+func chunkMark(row []byte) byte {
+	c, err := viewChunk(row)
+	if err != nil {
+		return 0
+	}
+	return byte(crc32.Checksum(c.crcs, castagnoli()))
+}
+
+func pieceMark(row []byte) byte { return row[1] } // of the CRC, little endian
+
 // newest is the read timestamp of single gets: whatever was committed last.
 const newest = math.MaxUint64

@@ -35,6 +35,10 @@ const (
 
 	// memtables waiting to be flushed; the fourth stalls writers.
 	memtables = 3
+	// levelZeroTables are merged into the next level when there are so many.
+	// Few, because a look-up may visit each, and what is garbage in the value
+	// log is known only after the merge.
+	levelZeroTables = 2
 	// storeValueThreshold is where values leave the LSM tree. Live pieces of
 	// 16 to 128 kbit/s stay below, chunks go to the value log once.
 	storeValueThreshold = 4 << 10
@@ -78,7 +82,7 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 		WithDetectConflicts(false). // one writer
 		WithNumMemtables(memtables).
 		WithBaseTableSize(2 << 20).
-		WithNumLevelZeroTables(5).
+		WithNumLevelZeroTables(levelZeroTables).
 		WithNumLevelZeroTablesStall(15).
 		WithNumCompactors(2). // the least Badger allows
 		WithCompactL0OnClose(false).
@@ -109,7 +113,9 @@ type Store struct {
 	follows map[ID]*follow
 
 	blobs, bytes atomic.Int64
-	readers      readers
+	// garbage is what was removed since the last collection, about.
+	garbage atomic.Int64
+	readers readers
 }
 
 // OpenStore opens or creates the blobs database in cfg.Dir.
@@ -389,16 +395,21 @@ func (r *readers) end(ts uint64) {
 func (r *readers) commit(db *badger.DB, ts uint64) {
 	r.mu.Lock()
 	r.visible = ts
-	now := time.Now()
-	if now.Sub(r.last) < discardEvery {
-		r.mu.Unlock()
-		return
+	due := time.Since(r.last) >= discardEvery
+	r.mu.Unlock()
+	if due {
+		r.release(db)
 	}
-	r.last = now
-	safe := ts
+}
+
+// release tells the database what nobody reads any more.
+func (r *readers) release(db *badger.DB) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = time.Now()
+	safe := r.visible
 	for active := range r.active {
 		safe = min(safe, active)
 	}
-	r.mu.Unlock()
 	db.SetDiscardTs(safe)
 }

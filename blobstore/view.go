@@ -111,12 +111,12 @@ func (r *blobReader) index(txn *badger.Txn, chunk uint32) error {
 	if len(r.pieces) == 0 {
 		return nil
 	}
-	last := r.pieces[len(r.pieces)-1]
-	err := readRow(txn, pieceKey(r.id, last), func(row []byte) error {
-		r.end = last + int64(len(row)) - pieceHeadBytes
+	r.end = r.pieces[len(r.pieces)-1] // if the last one is lost, up to it
+	_ = readRow(txn, pieceKey(r.id, r.end), func(row []byte) error {
+		r.end += max(int64(len(row))-pieceHeadBytes, 0)
 		return nil
 	})
-	return missing(err)
+	return nil
 }
 
 // readPieces copies from consecutive pieces until p is full or they end.
