@@ -78,3 +78,26 @@ func BenchmarkPut(b *testing.B) {
 		put(b, l, "acme", "x", sound, PutOptions{})
 	}
 }
+
+// BenchmarkRecording is a whole ingest: ticket, claim, a second of sound, seal.
+func BenchmarkRecording(b *testing.B) {
+	l, _ := newLibrary(b)
+	sound := mp3Sound(14)
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := l.CreateRecording(b.Context(), RecordingRequest{Account: "acme", StoreAs: "x.mp3"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		s, err := l.Claim(b.Context(), ticketRequest(l, r))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Write(sound); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Close(b.Context(), EndedClean); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

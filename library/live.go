@@ -37,7 +37,7 @@ func (l *Library) OpenRecording(
 		return nil, Recording{}, fmt.Errorf("from %s, want %s or %s: %w",
 			shown(string(from)), FromStart, FromNow, ErrBadRequest)
 	}
-	s, err := l.freshRecording(ctx, recordingID)
+	s, err := l.recordingPast(ctx, recordingID, StateWaiting)
 	if err != nil {
 		return nil, Recording{}, err
 	}

@@ -23,6 +23,7 @@ type faulty struct {
 	commit func(context.Context, blobstore.Txn) (uint64, error)
 	write  func(context.Context) error
 	fresh  func(context.Context) error
+	stale  map[string]blobstore.Row // what Get says until Fresh; no value: no row
 }
 
 func (f *faulty) set(change func(f *faulty)) {
@@ -41,8 +42,31 @@ func (f *faulty) Commit(ctx context.Context, txn blobstore.Txn) (uint64, error) 
 	return f.Local.Commit(ctx, txn)
 }
 
+func (f *faulty) Get(ctx context.Context, key string) (blobstore.Row, error) {
+	f.mu.Lock()
+	row, stale := f.stale[key]
+	f.mu.Unlock()
+	switch {
+	case !stale:
+		return f.Local.Get(ctx, key)
+	case row.Value == nil:
+		return row, blobstore.ErrNotFound
+	}
+	return row, nil
+}
+
+func (f *faulty) Applied() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stale != nil {
+		return 1
+	}
+	return f.Local.Applied()
+}
+
 func (f *faulty) Fresh(ctx context.Context) error {
 	f.mu.Lock()
+	f.stale = nil
 	hook := f.fresh
 	f.mu.Unlock()
 	if hook != nil {

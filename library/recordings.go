@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"carillon/audio"
@@ -123,6 +124,19 @@ func (l *Library) freshRecording(ctx context.Context, id string) (*stored, error
 	return s, err
 }
 
+// recordingPast reads a recording; one that this node believes in an early
+// state, whose next the caller has seen elsewhere, it reads again.
+func (l *Library) recordingPast(ctx context.Context, id string, early ...State) (*stored, error) {
+	s, err := l.freshRecording(ctx, id)
+	if err != nil || !slices.Contains(early, s.State) {
+		return s, err
+	}
+	if err := l.fresh(ctx); err != nil {
+		return nil, err
+	}
+	return l.freshRecording(ctx, id)
+}
+
 func (s *stored) expired(now time.Time) bool {
 	return s.State == StateWaiting && s.Expires != nil && !now.Before(*s.Expires)
 }
@@ -190,7 +204,7 @@ func (l *Library) StoreRecording(ctx context.Context, recordingID, account, id s
 	}
 	var d *Document
 	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
-		s, err := l.freshRecording(ctx, recordingID)
+		s, err := l.recordingPast(ctx, recordingID, StateWaiting, StateLive)
 		if err != nil {
 			return blobstore.Txn{}, err
 		}
