@@ -20,7 +20,7 @@ const (
 	// testToken is the API token of every test cluster.
 	testToken = "systemtest-token-0123456789"
 	// logTailBytes of each node are printed when a test fails.
-	logTailBytes = 24 << 10
+	logTailBytes = 6 << 10
 	// requestWait bounds one request of a test to the API: longer than the
 	// write_timeout of 10 s, so that the node's own answer is seen.
 	requestWait = 15 * time.Second
@@ -38,14 +38,30 @@ type Cluster struct {
 
 // Node is one appliance process, or none between a kill and a restart.
 type Node struct {
+	*process
+
 	cluster *Cluster
 	index   int
-	dir     string
 	HTTP    string // http://127.0.0.1:…
 	Shout   string // 127.0.0.1:…
-	cmd     *exec.Cmd
-	done    chan struct{} // closed when the process has ended
-	err     error         // of Wait, valid when done is closed
+}
+
+// process is what all views of a node share.
+type process struct {
+	dir  string
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the process has ended
+	err  error         // of Wait, valid when done is closed
+}
+
+// For is the same cluster as a subtest sees it: what goes wrong is that one's
+// failure.
+func (c *Cluster) For(tb testing.TB) *Cluster {
+	view := &Cluster{tb: tb, http: c.http}
+	for _, n := range c.nodes {
+		view.nodes = append(view.nodes, &Node{n.process, view, n.index, n.HTTP, n.Shout})
+	}
+	return view
 }
 
 // Start starts a cluster of n nodes and waits until all are ready. Everything
@@ -63,8 +79,8 @@ func Start(tb testing.TB, n int, changes settings) *Cluster {
 	for i := range n {
 		p := ports[4*i : 4*i+4]
 		node := &Node{
-			cluster: c, index: i, dir: filepath.Join(dir, fmt.Sprintf("node%d", i+1)),
-			HTTP: "http://" + loopback(p[0]), Shout: loopback(p[1]),
+			&process{dir: filepath.Join(dir, fmt.Sprintf("node%d", i+1))}, c, i,
+			"http://" + loopback(p[0]), loopback(p[1]),
 		}
 		if err := os.MkdirAll(node.dir, 0o700); err != nil {
 			tb.Fatal(err)
@@ -94,8 +110,6 @@ func (n *Node) configure(ports []int, join []string, changes settings) {
 		"cluster.expect":    fmt.Sprint(len(join)),
 		"cluster.replicas":  fmt.Sprint(min(3, len(join))),
 		"api.tokens":        fmt.Sprintf("[%q]", testToken),
-		// The machine that runs the tests may be fuller than a server should be.
-		"storage.disk_reserve_bytes": `"64MiB"`,
 	}
 	for key, value := range changes {
 		values[key] = value
