@@ -416,7 +416,7 @@ func TestClose(t *testing.T) {
 		close(ended)
 		return c.Request().Context().Err()
 	})
-	s, err := Open(Config{Addr: "127.0.0.1:0", Grace: 500 * time.Millisecond}, Deps{Handler: e, Log: log})
+	s, err := Open(Config{Addr: "127.0.0.1:0", Grace: 2 * time.Second}, Deps{Handler: e, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
