@@ -9,6 +9,9 @@ import (
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	walfs "github.com/hashicorp/raft-wal/fs"
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
 	"github.com/hashicorp/raft-wal/metadb"
 
 	"carillon/internal/hlog"
@@ -54,7 +57,7 @@ func openLogStore(dir string, log *slog.Logger) (*logStore, error) {
 	}
 	meta := &metadb.BoltMetaDB{}
 	w, err := wal.Open(dir, wal.WithSegmentSize(walSegmentBytes), wal.WithLogger(hlog.HCLog(log, "wal")),
-		wal.WithMetaStore(meta))
+		wal.WithMetaStore(meta), wal.WithSegmentFiler(segments{segment.NewFiler(dir, walfs.New())}))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open raft log in %s: %w", dir, err), meta.Close())
 	}
@@ -64,6 +67,22 @@ func openLogStore(dir string, log *slog.Logger) (*logStore, error) {
 // Close closes the log and its meta store, which raft-wal leaves open and
 // locked: a node that is opened again in the same process would wait for ever.
 func (s *logStore) Close() error { return errors.Join(s.WAL.Close(), s.meta.Close()) }
+
+// segments opens the log's files. It differs from raft-wal's own in one case:
+// when raft removes the newest entries, raft-wal v0.4.0 seals the segment they
+// were in without writing its index, and after a restart nothing in that
+// segment can be read ("sealed segment has no index block"). Such a segment is
+// opened as an unfinished one is, by reading through it. That changes nothing
+// in the file, and what was removed is beyond the segment's last index.
+type segments struct{ *segment.Filer }
+
+// Open opens a sealed segment for reading.
+func (s segments) Open(info types.SegmentInfo) (types.SegmentReader, error) {
+	if info.IndexStart == 0 {
+		return s.RecoverTail(info) //nolint:wrapcheck // raft-wal compares this error
+	}
+	return s.Filer.Open(info) //nolint:wrapcheck // raft-wal compares this error
+}
 
 // GetLog reads an entry, from memory if it is among the newest.
 func (s *logStore) GetLog(index uint64, out *raft.Log) error {

@@ -118,12 +118,15 @@ func (n *Node) openLink(deps Deps) error {
 
 func (n *Node) openGossip(deps Deps) error {
 	cfg := gossip.Config{
-		NodeID: n.id, Bind: n.cfg.GossipBind, Advertise: n.cfg.Advertise, Seeds: n.cfg.Seeds,
+		NodeID: n.id, Bind: n.cfg.GossipBind, Seeds: n.cfg.Seeds,
 		Transport: deps.Gossip, Log: n.log, Metrics: deps.Metrics, Profile: "lan",
 		Self: gossip.Member{
 			ID: n.id, Peer: n.advertised(n.link.Addr()), HTTP: n.cfg.HTTPURL, Shout: n.cfg.ShoutHost,
 			Zone: n.cfg.Zone, Version: n.cfg.Version,
 		},
+	}
+	if n.cfg.Advertise != "" {
+		cfg.Advertise = n.advertised(n.cfg.GossipBind)
 	}
 	if len(n.cfg.Secret) > 0 {
 		cfg.Key = peer.GossipKey(n.cfg.Secret)
