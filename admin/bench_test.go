@@ -43,7 +43,7 @@ func BenchmarkPut(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		r := httptest.NewRequestWithContext(b.Context(), http.MethodPut, "/media/acc/a.wav", strings.NewReader(body))
+		r := httptest.NewRequestWithContext(b.Context(), http.MethodPut, "/media/acc/a", strings.NewReader(body))
 		r.Header.Set("Authorization", "Bearer "+testToken)
 		w := httptest.NewRecorder()
 		e.ServeHTTP(w, r)

@@ -1,8 +1,14 @@
 package admin
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/base64"
+	"fmt"
+	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -164,5 +170,59 @@ func TestStoredBrokenUploads(t *testing.T) {
 	a := n.do(t, "GET", "/v1/accounts/acc/media/x", "", auth)
 	if !strings.Contains(a.body, sumOf(sound)) {
 		t.Errorf("the item was changed: %s", a.body)
+	}
+}
+
+// What FreeSWITCH's two HTTP modules send when a call was recorded, header by
+// header as measured (freeswitch-wire.md sections 4 and 5, transcripts
+// hc-put-wav and ha-put-wav), is stored.
+func TestFreeSWITCHUploads(t *testing.T) {
+	t.Parallel()
+	n := newStored(t)
+	sound := wav(t, 2200*time.Millisecond)
+	basic := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("fs:"+testToken)) + "\r\n"
+
+	c, r := n.dial(t)
+	_, _ = fmt.Fprintf(c, "PUT /media/acc/up.wav HTTP/1.1\r\nHost: %s\r\n%s"+
+		"User-Agent: freeswitch-http-cache/1.0\r\nAccept: */*\r\nContent-Type: audio/x-wav\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
+		n.addr, basic, len(sound))
+	for _, want := range []string{"HTTP/1.1 100 Continue\r\n", "\r\n"} { // it sends nothing before that
+		if line, err := r.ReadString('\n'); err != nil || line != want {
+			t.Fatalf("got %q, %v, want %q", line, err, want)
+		}
+	}
+	_, _ = io.WriteString(c, sound)
+	n.wantStored(t, r, sound)
+
+	c, r = n.dial(t)
+	_, _ = fmt.Fprintf(c, "PUT /media/acc/up2.wav?session_id=3663f633&put_file=/tmp/3663f633_up.wav&"+
+		"url=http%%3A//127.0.0.1%%3A18100/200/up.wav&file_driver=true&HTTAPI_SESSION_ID=3663f633&"+
+		"hostname=HOST HTTP/1.1\r\nHost: %s\r\n%sUser-Agent: mod_httapi/1.0\r\nAccept: */*\r\nTransfer-Encoding: chunked\r\nCookie: \r\n\r\n"+
+		"%x\r\n%s\r\n0\r\n\r\n", n.addr, basic, len(sound), sound)
+	n.wantStored(t, r, sound)
+}
+
+func (n *node) dial(t *testing.T) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	var d net.Dialer
+	c, err := d.DialContext(t.Context(), "tcp", n.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(testWait))
+	return c, bufio.NewReader(c)
+}
+
+func (n *node) wantStored(t *testing.T, r *bufio.Reader, sound string) {
+	t.Helper()
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusCreated || !strings.Contains(string(body), sumOf(sound)) {
+		t.Errorf("answer %d %s, %v", resp.StatusCode, body, err)
 	}
 }
