@@ -222,7 +222,7 @@ func TestMpg123Listens(t *testing.T) {
 	}
 	mustRun(t, nil, "mpg123", "-q", "-t", url+"a.mp3")
 
-	src, s := d.live(t, "acme/call.mp3")
+	src, s := d.live(t)
 	src.send(string(sound[:len(sound)/2]))
 	until(t, "half", func() bool { return s.count() == len(sound)/2 })
 	done := make(chan []byte)

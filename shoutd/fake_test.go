@@ -21,6 +21,7 @@ type fakeLibrary struct {
 	claimErr error
 	writeErr error // of every session, after writeMax bytes
 	writeMax int
+	toss     bool // sessions keep nothing
 	claims   []library.SourceRequest
 	claimed  chan *fakeSession
 }
@@ -66,7 +67,7 @@ func (f *fakeLibrary) Claim(ctx context.Context, r library.SourceRequest) (Sessi
 	f.claims = append(f.claims, r)
 	f.used[r.Mount] = true
 	s := newFakeSession(r.Mount, r)
-	s.writeErr, s.writeMax = f.writeErr, f.writeMax
+	s.writeErr, s.writeMax, s.toss = f.writeErr, f.writeMax, f.toss
 	f.live[s.recording.ID] = s
 	f.claimed <- s
 	return s, nil

@@ -39,11 +39,11 @@ func (c *client) get(target string, headers ...string) reply {
 
 func (d *door) listenersLive() int { return int(testutil.ToFloat64(d.metrics.listenersLive)) }
 
-// live starts a source on mount and returns its connection and session.
-func (d *door) live(tb testing.TB, mount string) (*client, *fakeSession) {
+// live starts a source on acme/call.mp3 and returns its connection and session.
+func (d *door) live(tb testing.TB) (*client, *fakeSession) {
 	tb.Helper()
 	c := d.dial(tb)
-	c.send("SOURCE /" + mount + " HTTP/1.0\r\n" + authorization + "ice-name: Kim's call\r\n\r\n")
+	c.send("SOURCE /acme/call.mp3 HTTP/1.0\r\n" + authorization + "ice-name: Kim's call\r\n\r\n")
 	c.exactly(answerSource)
 	return c, d.session(tb)
 }
@@ -126,7 +126,7 @@ func noiseName(n int) string { return strings.Repeat("n", n) }
 // and ends with it; another one starts now.
 func TestPlayLive(t *testing.T) {
 	d := openDoor(t, Config{})
-	src, s := d.live(t, "acme/call.mp3")
+	src, s := d.live(t)
 	first, rest := noise(20_000), []byte("and the rest")
 	src.send(string(first))
 	until(t, "first bytes", func() bool { return s.count() == len(first) })
@@ -163,7 +163,7 @@ func TestPlayLive(t *testing.T) {
 // is enough of it.
 func TestLead(t *testing.T) {
 	d := openDoor(t, Config{})
-	src, s := d.live(t, "acme/call.mp3")
+	src, s := d.live(t)
 	_, sound := split(t, file(t, "source.bin"))
 	enough := leadBytes([]byte(sound))
 	if enough != 6000 {
@@ -193,7 +193,7 @@ func isTimeout(err error) bool {
 // TestShortRecordingIsPlayed: one that ends before the lead is played at its end.
 func TestShortRecordingIsPlayed(t *testing.T) {
 	d := openDoor(t, Config{})
-	src, _ := d.live(t, "acme/call.mp3")
+	src, _ := d.live(t)
 	src.send("abc")
 	c := d.dial(t)
 	resp := c.get("/acme/call.mp3")
@@ -208,7 +208,7 @@ func TestShortRecordingIsPlayed(t *testing.T) {
 func TestListenerLeaves(t *testing.T) {
 	for _, linger := range []int{-1, 0} { // FIN, reset
 		d := openDoor(t, Config{})
-		d.live(t, "acme/call.mp3")
+		d.live(t)
 		c := d.dial(t)
 		c.get("/acme/call.mp3")
 		until(t, "a listener", func() bool { return d.listenersLive() == 1 })
@@ -222,7 +222,7 @@ func TestListenerLeaves(t *testing.T) {
 func TestCloseEndsListeners(t *testing.T) {
 	d := openDoor(t, Config{})
 	d.lib.put("long.mp3", audio.FormatMP3, noise(16<<20))
-	d.live(t, "acme/call.mp3")
+	d.live(t)
 	d.dial(t).get("/acme/call.mp3")
 	d.dial(t).get("/acme/long.mp3")
 	until(t, "listeners", func() bool { return d.listenersLive() == 2 })

@@ -3,7 +3,8 @@ package shoutd
 import (
 	"io"
 	"net"
-	"net/http"
+	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
@@ -67,7 +68,7 @@ func TestWaitingListenersAreSmall(t *testing.T) {
 	for _, target := range []string{"/acme/long.mp3", "/acme/call.mp3"} {
 		d := openDoor(t, Config{})
 		d.lib.put("long.mp3", audio.FormatMP3, noise(8<<20))
-		src, s := d.live(t, "acme/call.mp3")
+		src, s := d.live(t)
 		src.send(string(noise(8 << 20)))
 		until(t, "sound", func() bool { return s.count() == 8<<20 })
 		before := inUse()
@@ -95,7 +96,7 @@ func inUse() uint64 {
 	return m.HeapInuse + m.StackInuse
 }
 
-// processCPU is what this process used, client side included.
+// processCPU is what this process used.
 func processCPU(b *testing.B) time.Duration {
 	b.Helper()
 	var u syscall.Rusage
@@ -113,108 +114,163 @@ const (
 )
 
 // BenchmarkSources has a thousand sources send one second of sound per
-// iteration, in real time. The same bytes between bare sockets, in the same
-// process, are the floor. CPU counts both ends.
+// iteration, in real time, from a process of their own; CPU is the server's.
+// A bare loop of reads from as many sockets is the floor of a server that is
+// woken for every packet.
 func BenchmarkSources(b *testing.B) {
 	b.Run("bare", func(b *testing.B) {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer func() { _ = ln.Close() }()
 		var wg sync.WaitGroup
-		defer wg.Wait()
-		conns := make([]net.Conn, loadStreams)
-		for i := range conns {
-			if conns[i], err = net.Dial("tcp", ln.Addr().String()); err != nil {
-				b.Fatal(err)
+		wg.Go(func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				wg.Go(func() {
+					defer func() { _ = c.Close() }()
+					_, _ = io.WriteString(c, answerSource)
+					buf := make([]byte, inputBytes)
+					for err = nil; err == nil; {
+						_, err = c.Read(buf)
+					}
+				})
 			}
-			peer, err := ln.Accept()
-			if err != nil {
-				b.Fatal(err)
-			}
-			wg.Go(func() {
-				_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{peer}, make([]byte, 4096))
-			})
-		}
-		sendLoad(b, conns)
+		})
+		underLoad(b, senderMode, ln.Addr().String())
+		_ = ln.Close()
+		wg.Wait()
 	})
 	b.Run("shoutd", func(b *testing.B) {
 		d := openDoor(b, Config{})
-		conns := make([]net.Conn, loadStreams)
-		for i := range conns {
-			c, s := d.live(b, strconv.Itoa(i))
-			_ = c.SetDeadline(time.Time{})
-			conns[i] = c
-			s.mu.Lock()
-			s.toss = true
-			s.mu.Unlock()
-		}
-		sendLoad(b, conns)
+		d.lib.toss = true
+		underLoad(b, senderMode, d.Addr().String())
 	})
 }
 
-// sendLoad writes to all connections in real time, spread over each tick, and
-// reports CPU per source and second.
-func sendLoad(b *testing.B, conns []net.Conn) {
+// underLoad runs the load for b.N seconds and reports this process's CPU per
+// stream and second.
+func underLoad(b *testing.B, mode, addr string) {
 	b.Helper()
-	const slices = 20
-	sound := make([]byte, loadBytes)
-	tick := time.NewTicker(loadTick / slices)
-	defer tick.Stop()
+	cmd := exec.CommandContext(b.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), loadVariable+"="+mode+" "+addr)
+	cmd.Stderr = os.Stderr
+	stop, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	ready, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := io.ReadFull(ready, make([]byte, 1)); err != nil {
+		b.Fatal("load:", err)
+	}
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
 	before := processCPU(b)
 	b.ResetTimer()
 	for range b.N {
-		for i := range int(time.Second/loadTick) * slices {
-			<-tick.C
-			for j := i % slices; j < len(conns); j += slices {
-				if _, err := conns[j].Write(sound); err != nil {
-					b.Fatal(err)
-				}
-			}
-		}
+		<-second.C
 	}
 	b.StopTimer()
 	used := processCPU(b) - before
-	b.ReportMetric(float64(used.Microseconds())/float64(b.N*len(conns)), "cpu-µs/stream-s")
-	for _, c := range conns {
-		_ = c.Close()
+	b.ReportMetric(float64(used.Nanoseconds())/1e3/float64(b.N*loadStreams), "server-cpu-µs/stream-s")
+	_ = stop.Close()
+	if err := cmd.Wait(); err != nil {
+		b.Error("load:", err)
 	}
 }
 
-// BenchmarkListeners has a thousand listeners follow one live recording, one
-// second of it per iteration. CPU counts both ends.
+// BenchmarkListeners has a thousand listeners in a process of their own follow
+// one live recording; CPU is the server's.
 func BenchmarkListeners(b *testing.B) {
 	d := openDoor(b, Config{})
-	src, s := d.live(b, "acme/call.mp3")
+	src, s := d.live(b)
 	_ = src.SetDeadline(time.Time{})
 	src.send(strings.Repeat("x", 8000))
 	until(b, "lead", func() bool { return s.count() == 8000 })
+	done := make(chan struct{})
 	var wg sync.WaitGroup
-	for range loadStreams {
-		c := d.dial(b)
-		resp := c.get("/acme/call.mp3")
-		if resp.StatusCode != http.StatusOK {
-			b.Fatal(resp.Status)
+	wg.Go(func() {
+		tick := time.NewTicker(loadTick)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_, _ = src.Write(make([]byte, loadBytes))
+			case <-done:
+				return
+			}
 		}
-		_ = c.SetDeadline(time.Time{})
-		wg.Go(func() {
-			_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c.TCPConn}, make([]byte, 4096))
-		})
-	}
-	tick := time.NewTicker(loadTick)
-	defer tick.Stop()
-	before := processCPU(b)
-	b.ResetTimer()
-	for range b.N {
-		for range int(time.Second / loadTick) {
-			<-tick.C
-			src.send(strings.Repeat("x", loadBytes))
-		}
-	}
-	b.StopTimer()
-	used := processCPU(b) - before
-	b.ReportMetric(float64(used.Microseconds())/float64(b.N*loadStreams), "cpu-µs/stream-s")
-	_ = src.Close()
+	})
+	underLoad(b, listenerMode, d.Addr().String())
+	close(done)
 	wg.Wait()
+}
+
+// What the test binary does instead of testing.
+const (
+	loadVariable = "SHOUTD_TEST_LOAD"
+	senderMode   = "send"
+	listenerMode = "listen"
+)
+
+// runLoad is the other process of a benchmark: loadStreams clients until the
+// end of its standard input. A byte on standard output says that all are
+// connected. Its exit closes them.
+func runLoad(mode, addr string) error {
+	conns := make([]net.Conn, loadStreams)
+	for i := range conns {
+		c, err := net.DialTimeout("tcp", addr, testWait)
+		if err != nil {
+			return err
+		}
+		request := "GET /acme/call.mp3 HTTP/1.0\r\n\r\n"
+		if mode == senderMode {
+			request = "SOURCE /" + strconv.Itoa(i) + ".mp3 HTTP/1.0\r\n" + authorization + "\r\n"
+		}
+		if _, err := io.WriteString(c, request); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(c, make([]byte, len(answerSource))); err != nil {
+			return err
+		}
+		conns[i] = c
+	}
+	if _, err := os.Stdout.WriteString("."); err != nil {
+		return err
+	}
+	if mode == senderMode {
+		go sendAll(conns)
+	} else {
+		for _, c := range conns {
+			go func() {
+				_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c}, make([]byte, 4096))
+			}()
+		}
+	}
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// sendAll writes to all connections in real time, spread over each tick.
+func sendAll(conns []net.Conn) {
+	const parts = 20
+	tick := time.NewTicker(loadTick / parts)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		<-tick.C
+		for j := i % parts; j < len(conns); j += parts {
+			if _, err := conns[j].Write(make([]byte, loadBytes)); err != nil {
+				return
+			}
+		}
+	}
 }

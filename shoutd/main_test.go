@@ -22,7 +22,15 @@ import (
 	"carillon/library"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if mode, addr, ok := strings.Cut(os.Getenv(loadVariable), " "); ok {
+		if err := runLoad(mode, addr); err != nil {
+			panic(err)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const testWait = 10 * time.Second
 

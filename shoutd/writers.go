@@ -12,9 +12,10 @@ const (
 	// tailTick is the least time between two small writes to a live listener.
 	// With the source's pause, paceTick and the cluster's flush tick it must
 	// stay below leadTime, or mod_shout underruns.
-	tailTick = 400 * time.Millisecond
-	// tailPieceBytes: a larger piece means that the listener is behind.
-	tailPieceBytes = 2 << 10
+	tailTick = 750 * time.Millisecond
+	// tailPieceBytes: a piece of at least so much means that the listener is
+	// behind; blobstore.Reader gives less only at the end.
+	tailPieceBytes = 4 << 10
 	// icyInterval is Icecast's own metadata interval.
 	icyInterval = 16000
 	// icyBlockUnit and icyBlockUnitsMax are the format's: one length byte
@@ -33,7 +34,7 @@ type tailWriter struct {
 
 func (w *tailWriter) Write(p []byte) (int, error) {
 	n, err := w.next.Write(p)
-	if err != nil || len(p) > tailPieceBytes {
+	if err != nil || len(p) >= tailPieceBytes {
 		return n, err
 	}
 	if w.timer == nil {
