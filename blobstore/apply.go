@@ -25,7 +25,7 @@ func (s *Store) Apply(ops []Op) []error {
 	defer s.gate.leave()
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	b := newBatch(s)
+	b := newBatch(s, len(ops))
 	defer b.release()
 	for i := range ops {
 		number := 0
@@ -33,18 +33,26 @@ func (s *Store) Apply(ops []Op) []error {
 			number = b.number + 1
 		}
 		b.number = number
-		if err := b.makeRoom(&ops[i]); err != nil {
-			return fillErrors(errs[b.first:], err)
+		err := b.makeRoom(&ops[i])
+		if err == nil {
+			errs[i] = b.apply(&ops[i])
+			err = errs[i]
 		}
-		errs[i] = b.apply(&ops[i])
-		if !IsOutcome(errs[i]) {
-			return fillErrors(errs[b.first:], errs[i])
+		if !IsOutcome(err) {
+			return b.broken(errs, err)
 		}
 		b.next = i + 1
 	}
 	if err := b.commit(); err != nil {
-		fillErrors(errs[b.first:], err)
+		return b.broken(errs, err)
 	}
+	return errs
+}
+
+// broken ends a batch that the disk did not take.
+func (b *batch) broken(errs []error, err error) []error {
+	clear(b.s.open) // it may be ahead of the disk
+	fillErrors(errs[b.first:], err)
 	return errs
 }
 

@@ -41,11 +41,12 @@ type change struct {
 	data    []byte
 }
 
-func newBatch(s *Store) *batch {
+func newBatch(s *Store, ops int) *batch {
 	return &batch{
-		s:     s,
-		txn:   s.db.NewTransactionAt(newest, true),
-		metas: make(map[ID]*meta),
+		s:       s,
+		txn:     s.db.NewTransactionAt(newest, true),
+		metas:   make(map[ID]*meta, ops),
+		changes: make([]change, 0, ops),
 	}
 }
 
@@ -131,6 +132,9 @@ func (b *batch) meta(id ID) (*meta, error) {
 	if m, ok := b.metas[id]; ok {
 		return m, nil
 	}
+	if m := b.s.open[id]; m != nil {
+		return m, nil
+	}
 	m, err := txnMeta(b.txn, id)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil //nolint:nilnil // no blob is not a failure here
@@ -153,6 +157,11 @@ func (b *batch) setMeta(id ID, m *meta) error {
 
 func (b *batch) writeMeta(id ID, m *meta) error {
 	b.metas[id] = m
+	if m.live && !m.sealed && len(b.s.open) < openMax {
+		b.s.open[id] = m
+	} else {
+		delete(b.s.open, id)
+	}
 	return b.set(metaKey(id), m.encode())
 }
 
@@ -241,6 +250,7 @@ func (b *batch) deleteBlob(id ID, m *meta) error {
 		return err
 	}
 	b.metas[id] = nil
+	delete(b.s.open, id)
 	b.changes = append(b.changes, change{info: Info{ID: id}, removed: true})
 	var keys [][]byte
 	if m != nil && !m.live {

@@ -422,7 +422,8 @@ func genEntry(t *rapid.T, index uint64) TxnEntry {
 		e.Txn.If = append(e.Txn.If, Cond{key.Draw(t, "if"), rev})
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "puts") {
-		e.Txn.Put = append(e.Txn.Put, Row{Key: key.Draw(t, "put"), Value: rapid.SliceOfN(rapid.Byte(), 0, 9).Draw(t, "v")})
+		value := rapid.SliceOfN(rapid.Byte(), 0, 9).Draw(t, "v")
+		e.Txn.Put = append(e.Txn.Put, Row{Key: key.Draw(t, "put"), Value: value})
 	}
 	for range rapid.IntRange(0, 1).Draw(t, "deletes") {
 		e.Txn.Delete = append(e.Txn.Delete, key.Draw(t, "delete"))

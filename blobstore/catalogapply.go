@@ -58,7 +58,9 @@ func (c *CatalogStore) Noop(index uint64) {
 
 // Outcome returns the log position and the result of a transaction that was
 // applied not long ago.
-func (c *CatalogStore) Outcome(id [16]byte) (index uint64, err error, ok bool) { //nolint:revive // result, not failure
+//
+//nolint:revive // err is the outcome, not a failure of the call
+func (c *CatalogStore) Outcome(id [16]byte) (index uint64, err error, ok bool) {
 	c.turn.Lock()
 	defer c.turn.Unlock()
 	o, ok := c.known[id]

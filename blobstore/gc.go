@@ -57,8 +57,8 @@ func (s *Store) RunGC(ctx context.Context) error {
 	files := 0
 	for ctx.Err() == nil && !s.gate.isClosed() {
 		err := s.collectFile()
-		if errors.Is(err, badger.ErrNoRewrite) {
-			break
+		if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
+			break // nothing left, or somebody else is at it
 		}
 		if err != nil {
 			return fmt.Errorf("value-log gc: %w", err)

@@ -36,7 +36,9 @@ func openLocal(t testing.TB) *Local {
 // A body of any size that goes in through the Recorder comes out of a Reader.
 func TestRecorderRoundTrip(t *testing.T) {
 	l := openLocal(t)
-	for i, n := range []int{0, 1, BlockBytes, ChunkBytesMax - 1, ChunkBytesMax, ChunkBytesMax + 1, 5*ChunkBytesMax + 77} {
+	for i, n := range []int{
+		0, 1, BlockBytes, ChunkBytesMax - 1, ChunkBytesMax, ChunkBytesMax + 1, 5*ChunkBytesMax + 77,
+	} {
 		want := randomBytes(uint64(i), n)
 		ctx := context.Background()
 		rec := NewRecorder(ctx, l, RecorderConfig{})

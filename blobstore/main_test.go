@@ -11,7 +11,7 @@ import (
 
 // rapidChecks replaces rapid's 100: each of ours opens databases. More with
 // -rapid.checks.
-const rapidChecks = "25"
+const rapidChecks = "15"
 
 func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.checks", rapidChecks); err != nil {

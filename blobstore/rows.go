@@ -51,7 +51,7 @@ func chunkKey(id ID, chunk uint32) []byte {
 
 func pieceKey(id ID, offset int64) []byte {
 	k := append(kindKey(kindPiece, pieceKeyBytes), id[:]...)
-	return binary.BigEndian.AppendUint64(k, uint64(offset)) //nolint:gosec // offsets were checked, never negative
+	return binary.BigEndian.AppendUint64(k, uint64(offset)) //nolint:gosec // checked, never negative
 }
 
 // blobPrefix is what all keys of a kind and blob begin with.

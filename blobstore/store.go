@@ -35,6 +35,9 @@ const (
 
 	// memtables waiting to be flushed; the fourth stalls writers.
 	memtables = 3
+	// openMax bounds the meta rows that are kept at hand: ten times the
+	// recordings that a node is built for, 2 MiB.
+	openMax = 10_000
 	// levelZeroTables are merged into the next level when there are so many.
 	// Few, because a look-up may visit each, and what is garbage in the value
 	// log is known only after the merge.
@@ -107,6 +110,9 @@ type Store struct {
 	// turns at the disk is all it is for. No reader takes it.
 	turn sync.Mutex
 	ts   uint64 // of the last commit, guarded by turn
+	// open are the meta rows of live blobs that grow, so that an append need
+	// not look up what it wrote a moment ago; guarded by turn.
+	open map[ID]*meta
 
 	// mu guards follows.
 	mu      sync.Mutex
@@ -140,6 +146,7 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 		db:      db,
 		buffers: NewBuffers(),
 		follows: make(map[ID]*follow),
+		open:    make(map[ID]*meta),
 		ts:      db.MaxVersion(),
 	}
 	s.readers.visible = s.ts

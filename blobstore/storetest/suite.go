@@ -99,7 +99,8 @@ func must(t *testing.T, what string, err error) {
 func (s *suite) begin(t *testing.T, live bool) blobstore.ID {
 	t.Helper()
 	id := blobstore.NewID()
-	must(t, "begin", s.Begin(s.ctx(), id, blobstore.Spec{Live: live, Created: time.UnixMilli(1_700_000_000_123).UTC()}))
+	spec := blobstore.Spec{Live: live, Created: time.UnixMilli(1_700_000_000_123).UTC()}
+	must(t, "begin", s.Begin(s.ctx(), id, spec))
 	return id
 }
 

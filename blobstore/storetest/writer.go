@@ -97,7 +97,8 @@ func testLiveAppend(t *testing.T, s *suite) {
 	must(t, "overlapping the end", s.Append(s.ctx(), id, 1500, p[1500:]))
 	must(t, "nothing at the end", s.Append(s.ctx(), id, 3000, nil))
 	wantErr(t, "other bytes", s.Append(s.ctx(), id, 0, p[1:100]), blobstore.ErrConflict)
-	wantErr(t, "other bytes and more", s.Append(s.ctx(), id, 2999, []byte{p[2999] + 1, 1}), blobstore.ErrConflict)
+	err := s.Append(s.ctx(), id, 2999, []byte{p[2999] + 1, 1})
+	wantErr(t, "other bytes and more", err, blobstore.ErrConflict)
 	if n := s.stat(t, id).Size; n != int64(len(p)) {
 		t.Errorf("size is %d, want %d", n, len(p))
 	}
@@ -180,7 +181,8 @@ func testPut(t *testing.T, s *suite) {
 		}
 		s.check(t, id, p)
 	}
-	err := s.Put(s.ctx(), blobstore.NewID(), blobstore.Spec{}, sample(30, chunk+1), blobstore.Totals{Size: chunk + 1})
+	err := s.Put(s.ctx(), blobstore.NewID(), blobstore.Spec{}, sample(30, chunk+1),
+		blobstore.Totals{Size: chunk + 1})
 	wantErr(t, "too large", err, blobstore.ErrTooLarge)
 	p := sample(31, 10)
 	id := s.begin(t, false)
@@ -220,9 +222,10 @@ func testContext(t *testing.T, s *suite) {
 	wantErr(t, "begin", s.Begin(ctx, blobstore.NewID(), blobstore.Spec{}), context.Canceled)
 	wantErr(t, "append", s.Append(ctx, id, 0, p), context.Canceled)
 	wantErr(t, "seal", s.Seal(ctx, id, blobstore.TotalsOf(p)), context.Canceled)
-	wantErr(t, "put", s.Put(ctx, blobstore.NewID(), blobstore.Spec{}, p, blobstore.TotalsOf(p)), context.Canceled)
+	err := s.Put(ctx, blobstore.NewID(), blobstore.Spec{}, p, blobstore.TotalsOf(p))
+	wantErr(t, "put", err, context.Canceled)
 	wantErr(t, "remove", s.Remove(ctx, id), context.Canceled)
-	_, err := s.Commit(ctx, blobstore.Txn{Put: []blobstore.Row{{Key: "storetest/ended"}}})
+	_, err = s.Commit(ctx, blobstore.Txn{Put: []blobstore.Row{{Key: "storetest/ended"}}})
 	wantErr(t, "commit", err, context.Canceled)
 	// Repeating the calls settles what may have happened.
 	must(t, "append again", s.Append(s.ctx(), id, 0, p))
