@@ -184,8 +184,8 @@ func TestFreeSWITCHUploads(t *testing.T) {
 
 	c, r := n.dial(t)
 	_, _ = fmt.Fprintf(c, "PUT /media/acc/up.wav HTTP/1.1\r\nHost: %s\r\n%s"+
-		"User-Agent: freeswitch-http-cache/1.0\r\nAccept: */*\r\nContent-Type: audio/x-wav\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
-		n.addr, basic, len(sound))
+		"User-Agent: freeswitch-http-cache/1.0\r\nAccept: */*\r\nContent-Type: audio/x-wav\r\n"+
+		"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", n.addr, basic, len(sound))
 	for _, want := range []string{"HTTP/1.1 100 Continue\r\n", "\r\n"} { // it sends nothing before that
 		if line, err := r.ReadString('\n'); err != nil || line != want {
 			t.Fatalf("got %q, %v, want %q", line, err, want)
@@ -197,8 +197,9 @@ func TestFreeSWITCHUploads(t *testing.T) {
 	c, r = n.dial(t)
 	_, _ = fmt.Fprintf(c, "PUT /media/acc/up2.wav?session_id=3663f633&put_file=/tmp/3663f633_up.wav&"+
 		"url=http%%3A//127.0.0.1%%3A18100/200/up.wav&file_driver=true&HTTAPI_SESSION_ID=3663f633&"+
-		"hostname=HOST HTTP/1.1\r\nHost: %s\r\n%sUser-Agent: mod_httapi/1.0\r\nAccept: */*\r\nTransfer-Encoding: chunked\r\nCookie: \r\n\r\n"+
-		"%x\r\n%s\r\n0\r\n\r\n", n.addr, basic, len(sound), sound)
+		"hostname=HOST HTTP/1.1\r\nHost: %s\r\n%sUser-Agent: mod_httapi/1.0\r\nAccept: */*\r\n"+
+		"Transfer-Encoding: chunked\r\nCookie: \r\n\r\n%x\r\n%s\r\n0\r\n\r\n",
+		n.addr, basic, len(sound), sound)
 	n.wantStored(t, r, sound)
 }
 
