@@ -34,6 +34,7 @@ type callConn struct {
 	// slots bounds the calls in flight.
 	slots chan struct{}
 	bytes byteGate     // request bytes of the calls in flight
+	load  atomic.Int64 // the same with the calls that wait for room
 	heard atomic.Int64 // when something was last read, Unix nanoseconds
 
 	mu    sync.Mutex // guards what follows
@@ -88,6 +89,7 @@ func (l *Link) Call(ctx context.Context, node string, kind byte, req ...[]byte) 
 			return nil, err
 		}
 		answer, err := c.roundTrip(ctx, kind, req, n)
+		c.load.Add(int64(-n))
 		if err == nil {
 			return answer, nil
 		}

@@ -111,8 +111,8 @@ func TestCancelledCallsLeakNothing(t *testing.T) {
 	}
 	for _, c := range conns {
 		c.mu.Lock()
-		if len(c.calls) != 0 || len(c.slots) != 0 || c.bytes.load() != 0 {
-			t.Errorf("left: %d calls, %d slots, %d bytes", len(c.calls), len(c.slots), c.bytes.load())
+		if len(c.calls) != 0 || len(c.slots) != 0 || c.load.Load() != 0 {
+			t.Errorf("left: %d calls, %d slots, %d bytes", len(c.calls), len(c.slots), c.load.Load())
 		}
 		c.mu.Unlock()
 	}
@@ -352,7 +352,8 @@ func TestLargeDoesNotBlockSmall(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 2 * fill {
 		wg.Go(func() {
-			if _, err := a.Call(ctx, "b", kindBlock, make([]byte, FrameBytesMax)); !errors.Is(err, context.Canceled) {
+			_, err := a.Call(ctx, "b", kindBlock, make([]byte, FrameBytesMax))
+			if !errors.Is(err, context.Canceled) {
 				t.Error(err)
 			}
 		})

@@ -54,13 +54,6 @@ func (g *byteGate) leave(n int) {
 	}
 }
 
-// load is the sum now.
-func (g *byteGate) load() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.held
-}
-
 // ear reads from a connection and notes when it last heard something, also in
 // the middle of a long frame.
 type ear struct {

@@ -53,45 +53,62 @@ func (l *Link) node(id string) *node {
 	return n
 }
 
-// pick returns a connection for a request of so many bytes.
+// pick returns a connection for a request of so many bytes and adds them to
+// its load.
 func (n *node) pick(ctx context.Context, bytes int) (*callConn, error) {
-	n.mu.Lock()
-	i := n.choose(bytes)
-	ln := &n.lanes[i]
-	if ln.conn != nil && !ln.conn.isDead() {
-		defer n.mu.Unlock()
-		return ln.conn, nil
-	}
-	d := ln.dial
-	if d == nil {
-		if time.Since(ln.failed) < redialWait {
-			defer n.mu.Unlock()
-			return nil, ln.err
+	for {
+		c, d, err := n.choose(ctx, bytes)
+		if c != nil || err != nil {
+			return c, err
 		}
-		d = &dialing{done: make(chan struct{})}
-		if !n.link.start(func() { n.dial(context.WithoutCancel(ctx), ln, d) }) {
-			defer n.mu.Unlock()
-			return nil, notSent(n.id, ErrClosed)
+		select {
+		case <-d.done:
+			if d.err != nil {
+				return nil, d.err
+			}
+			if d.conn.isDead() { // again could go on for ever
+				return nil, d.conn.broke(ErrNotSent)
+			}
+			// Choose again: all who waited for this dial are here now.
+		case <-ctx.Done():
+			return nil, fmt.Errorf("call node %s: %w: %w", n.id, ErrNotSent, ctx.Err())
 		}
-		ln.dial = d
-	}
-	n.mu.Unlock()
-	select {
-	case <-d.done:
-		return d.conn, d.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("call node %s: %w: %w", n.id, ErrNotSent, ctx.Err())
 	}
 }
 
-// choose returns the lane for a request: small ones take the first unless it
-// is full; large ones one of the others that is free, or the one with the
-// least to do, so that no more connections are made than are busy at once.
-func (n *node) choose(bytes int) int {
+// choose returns a connection, or a dial to wait for, which it begins if need
+// be.
+func (n *node) choose(ctx context.Context, bytes int) (*callConn, *dialing, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ln := &n.lanes[n.lane(bytes)]
+	if ln.conn != nil && !ln.conn.isDead() {
+		ln.conn.load.Add(int64(bytes))
+		return ln.conn, nil, nil
+	}
+	if ln.dial != nil {
+		return nil, ln.dial, nil
+	}
+	if time.Since(ln.failed) < redialWait {
+		return nil, nil, ln.err
+	}
+	d := &dialing{done: make(chan struct{})}
+	if !n.link.start(func() { n.dial(context.WithoutCancel(ctx), ln, d) }) {
+		return nil, nil, notSent(n.id, ErrClosed)
+	}
+	ln.dial = d
+	return nil, d, nil
+}
+
+// lane returns the lane for a request: small ones take the first unless it is
+// full; large ones one of the others that is free, or the one with the least
+// to do, so that no more connections are made than are busy at once. The
+// caller holds the lock.
+func (n *node) lane(bytes int) int {
 	if c := n.lanes[0].conn; bytes <= smallBytesMax && (c == nil || len(c.slots) < callsPerConnMax) {
 		return 0
 	}
-	best, least, missing := 0, -1, 0
+	best, least, missing := 0, int64(-1), 0
 	for i := 1; i < callConnsMax; i++ {
 		c := n.lanes[i].conn
 		if c == nil || c.isDead() {
@@ -100,16 +117,20 @@ func (n *node) choose(bytes int) int {
 			}
 			continue
 		}
-		if load := c.bytes.load(); least < 0 || load < least {
+		if load := c.load.Load(); least < 0 || load < least {
 			best, least = i, load
 		}
 	}
 	if missing == 0 || least == 0 {
 		return best
 	}
-	// All are busy. Another one helps, but not to wait for somebody's dial or
-	// for a node that just refused one.
-	if ln := &n.lanes[missing]; least > 0 && (ln.dial != nil || time.Since(ln.failed) < redialWait) {
+	if least < 0 {
+		return missing
+	}
+	// All are busy. One more helps, but only who finds no room waits for a dial
+	// that somebody else began, and nobody for a node that just refused one.
+	ln := &n.lanes[missing]
+	if (ln.dial != nil && least < inflightBytesMax) || time.Since(ln.failed) < redialWait {
 		return best
 	}
 	return missing

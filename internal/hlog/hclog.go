@@ -162,7 +162,11 @@ func (l *hcLogger) GetLevel() hclog.Level {
 }
 
 // StandardLogger implements hclog.Logger.
-func (l *hcLogger) StandardLogger(*hclog.StandardLoggerOptions) *log.Logger { return Std(l.log) }
+func (l *hcLogger) StandardLogger(
+	*hclog.StandardLoggerOptions,
+) *log.Logger { //nolint:forbidigo // it is what we adapt
+	return Std(l.log)
+}
 
 // StandardWriter implements hclog.Logger.
 func (l *hcLogger) StandardWriter(*hclog.StandardLoggerOptions) io.Writer { return stdWriter{l.log} }

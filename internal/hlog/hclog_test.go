@@ -24,10 +24,10 @@ func textLog(buf *bytes.Buffer, level slog.Level) *slog.Logger {
 func TestStd(t *testing.T) {
 	var buf bytes.Buffer
 	std := Std(textLog(&buf, slog.LevelInfo))
-	std.Printf("[DEBUG] memberlist: unseen")
-	std.Printf("[WARN] memberlist: seen %d", 1)
-	std.Printf("[ERR] memberlist: bad")
-	std.Printf("[::1] has no level")
+	std.Printf("[DEBUG] memberlist: unseen")    //nolint:forbidigo // it is what we adapt
+	std.Printf("[WARN] memberlist: seen %d", 1) //nolint:forbidigo // it is what we adapt
+	std.Printf("[ERR] memberlist: bad")         //nolint:forbidigo // it is what we adapt
+	std.Printf("[::1] has no level")            //nolint:forbidigo // it is what we adapt
 	want := `level=WARN msg=library text="memberlist: seen 1"
 level=ERROR msg=library text="memberlist: bad"
 level=INFO msg=library text="[::1] has no level"
@@ -54,7 +54,7 @@ func TestHCLog(t *testing.T) {
 		t.Error("levels differ from the handler's")
 	}
 	buf.Reset()
-	log.StandardLogger(nil).Print("[WARN] line")
+	log.StandardLogger(nil).Print("[WARN] line") //nolint:forbidigo // it is what we adapt
 	if !strings.Contains(buf.String(), "level=WARN") {
 		t.Errorf("standard logger: %s", buf.String())
 	}

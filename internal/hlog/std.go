@@ -9,7 +9,9 @@ import (
 
 // Std returns a standard logger for libraries that want one and put the level
 // in brackets before the text, as memberlist does.
-func Std(to *slog.Logger) *log.Logger { return log.New(stdWriter{to}, "", 0) }
+func Std(to *slog.Logger) *log.Logger { //nolint:forbidigo // it is what we adapt
+	return log.New(stdWriter{to}, "", 0) //nolint:forbidigo // it is what we adapt
+}
 
 // stdWriter takes one line at each Write, as log.Logger promises.
 type stdWriter struct{ log *slog.Logger }

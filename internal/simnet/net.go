@@ -91,7 +91,7 @@ func (n *Net) Host(name string) *Host {
 // number returns an address that nobody had. The caller holds the lock.
 func (n *Net) number() net.IP {
 	n.last++
-	return net.IPv4(10, 0, byte(n.last>>8), byte(n.last)) //nolint:gosec // G115: the low bytes are wanted
+	return net.IPv4(10, 0, byte(n.last>>8), byte(n.last))
 }
 
 // Cut breaks both directions between two hosts: packets are lost, streams
