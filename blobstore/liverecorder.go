@@ -56,7 +56,7 @@ type LiveRecorder struct {
 // caller's back, trying until it succeeds.
 func NewLiveRecorder(w Writer, f *Flusher, cfg LiveRecorderConfig) *LiveRecorder {
 	if cfg.ID.IsZero() {
-		cfg.ID = NewID()
+		cfg.ID = NewIDFor(w)
 	}
 	if cfg.Created.IsZero() {
 		cfg.Created = time.Now()

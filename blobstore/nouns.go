@@ -35,6 +35,18 @@ func NewID() ID {
 	return id
 }
 
+// Namer is a [Writer] that chooses the names of new blobs itself, because the
+// name decides where a blob lives.
+type Namer interface{ NewID() ID }
+
+// NewIDFor returns a fresh ID for a blob that is to be written to w.
+func NewIDFor(w Writer) ID {
+	if n, ok := w.(Namer); ok {
+		return n.NewID()
+	}
+	return NewID()
+}
+
 // ParseID reads the form that [ID.String] prints. It returns ErrBadID.
 func ParseID(s string) (ID, error) {
 	var id ID

@@ -61,7 +61,7 @@ var (
 // appends. It must end with Seal or Abort.
 func NewRecorder(ctx context.Context, w Writer, cfg RecorderConfig) *Recorder {
 	if cfg.ID.IsZero() {
-		cfg.ID = NewID()
+		cfg.ID = NewIDFor(w)
 	}
 	if cfg.Created.IsZero() {
 		cfg.Created = time.Now()

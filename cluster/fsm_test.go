@@ -226,3 +226,25 @@ func TestRendezvous(t *testing.T) {
 		t.Error("fewer members than replicas must all be chosen")
 	}
 }
+
+// TestInShard moves ids into every shard and expects the rest of the id to
+// stay random.
+func TestInShard(t *testing.T) {
+	extreme := blobstore.ID{}
+	for i := range extreme {
+		extreme[i] = 0xff
+	}
+	for shards := 1; shards <= ShardsMax; shards += 17 {
+		for shard := range shards {
+			for _, id := range []blobstore.ID{blobstore.NewID(), {}, extreme} {
+				moved := inShard(id, shard, shards)
+				if got := shardOf(moved, shards); got != shard {
+					t.Fatalf("%s is in shard %d of %d, want %d", moved, got, shards, shard)
+				}
+				if [8]byte(moved[8:]) != [8]byte(id[8:]) {
+					t.Fatalf("%s became %s", id, moved)
+				}
+			}
+		}
+	}
+}

@@ -83,6 +83,8 @@ func simulate(t *testing.T, dir string, seed uint64) {
 				n.close(t)
 			}
 		}
+		// memberlist does not wait for its last probe.
+		pause(context.Background(), 10*time.Second)
 	}()
 	for i := range s.nodes {
 		s.open(i)

@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"carillon/blobstore"
@@ -16,7 +18,46 @@ const batchedBytesMax = 16 << 10
 // writer implements blobstore.Writer for all replicas of a blob.
 type writer struct{ n *Node }
 
-var _ blobstore.Writer = writer{}
+var (
+	_ blobstore.Writer = writer{}
+	_ blobstore.Namer  = writer{}
+)
+
+// nameTurn is how long new blobs of a node go to the same shard.
+const nameTurn = time.Second
+
+// NewID names a new blob so that its shard is led by this node, if it leads
+// any, and takes the same shard as the other blobs of the moment: the bytes
+// need not be forwarded, and entries that are written at the same time share
+// the fsync of one log. Where not every node holds every shard, the name is
+// random, so that one busy node does not fill the few it leads.
+func (w writer) NewID() blobstore.ID {
+	id := blobstore.NewID()
+	if !w.n.isFormed() || len(w.n.charter.Members) > w.n.charter.Replicas {
+		return id
+	}
+	led := make([]int, 0, len(w.n.shards))
+	for s, g := range w.n.shards {
+		if g != nil && g.leads() {
+			led = append(led, s)
+		}
+	}
+	if len(led) == 0 {
+		return id
+	}
+	turn := int(time.Now().UnixNano()/int64(nameTurn)) % len(led)
+	return inShard(id, led[turn], w.n.charter.Shards)
+}
+
+// inShard changes an id so that it belongs to a shard.
+func inShard(id blobstore.ID, shard, shards int) blobstore.ID {
+	v := binary.BigEndian.Uint64(id[:8])
+	n := uint64(shards)          //nolint:gosec // small
+	v = min(v, math.MaxUint64-n) // no overflow below
+	v = v - v%n + uint64(shard)  //nolint:gosec // small
+	binary.BigEndian.PutUint64(id[:8], v)
+	return id
+}
 
 // Begin creates an open, empty blob.
 func (w writer) Begin(ctx context.Context, id blobstore.ID, spec blobstore.Spec) error {

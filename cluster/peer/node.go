@@ -108,19 +108,7 @@ func (n *node) lane(bytes int) int {
 	if c := n.lanes[0].conn; bytes <= smallBytesMax && (c == nil || len(c.slots) < callsPerConnMax) {
 		return 0
 	}
-	best, least, missing := 0, int64(-1), 0
-	for i := 1; i < callConnsMax; i++ {
-		c := n.lanes[i].conn
-		if c == nil || c.isDead() {
-			if missing == 0 {
-				missing = i
-			}
-			continue
-		}
-		if load := c.load.Load(); least < 0 || load < least {
-			best, least = i, load
-		}
-	}
+	best, least, missing := n.leastLoaded()
 	if missing == 0 || least == 0 {
 		return best
 	}
@@ -134,6 +122,25 @@ func (n *node) lane(bytes int) int {
 		return best
 	}
 	return missing
+}
+
+// leastLoaded returns the large requests' lane with the least load, -1 if none
+// is open, and the first that is not open, 0 if all are.
+func (n *node) leastLoaded() (best int, least int64, missing int) {
+	least = -1
+	for i := 1; i < callConnsMax; i++ {
+		c := n.lanes[i].conn
+		if c == nil || c.isDead() {
+			if missing == 0 {
+				missing = i
+			}
+			continue
+		}
+		if load := c.load.Load(); least < 0 || load < least {
+			best, least = i, load
+		}
+	}
+	return best, least, missing
 }
 
 func (n *node) dial(ctx context.Context, ln *lane, d *dialing) {
