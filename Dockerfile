@@ -8,6 +8,9 @@ ARG GO_IMAGE=golang:1.26
 ARG RUN_IMAGE=scratch
 
 FROM ${GO_IMAGE} AS build
+# So that what a build leaves behind can be found: docker image prune --filter
+# label=carillon.stage=build
+LABEL carillon.stage=build
 ARG VERSION=unknown
 WORKDIR /src
 # Modules first: they change less often than the source, so this layer lasts.

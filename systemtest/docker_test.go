@@ -39,8 +39,11 @@ const (
 func TestDocker(t *testing.T) {
 	d := newCompose(t)
 	makeGoImage(t)
-	d.compose("build")
-	t.Cleanup(func() { d.docker("rmi", "-f", dockerImage, dockerGoImage) })
+	d.compose("build", "node1") // the three share the image
+	t.Cleanup(func() {
+		d.docker("rmi", "-f", dockerImage, dockerGoImage)
+		d.docker("image", "prune", "-f", "--filter", "label=carillon.stage=build")
+	})
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(d.output("docker-compose", "-p", dockerProject, "logs", "--no-color", "--tail", "60"))
