@@ -56,7 +56,7 @@ type group struct {
 	log       *slog.Logger
 	store     *logStore
 	snapshots raft.SnapshotStore
-	transport transport
+	transport *transport
 	// established is the term in which this node, as leader, has applied all
 	// that was committed before it led; 0 if it does not lead. Only then can it
 	// say how far the group is.
@@ -97,7 +97,7 @@ type groupSpec struct {
 // openGroup opens the log and starts raft. A group without any state is
 // bootstrapped with spec.members, the same on every one of them; a group with
 // state never is.
-func openGroup(spec groupSpec, link *peer.Link, log *slog.Logger) (_ *group, err error) {
+func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logger) (_ *group, err error) {
 	g := &group{
 		name: spec.name, fsm: spec.fsm, closed: make(chan struct{}),
 		log: log.With("group", spec.name),
@@ -117,7 +117,7 @@ func openGroup(spec groupSpec, link *peer.Link, log *slog.Logger) (_ *group, err
 	if err = spec.fsm.recover(g.snapshots); err != nil {
 		return nil, fmt.Errorf("group %s: %w", spec.name, err)
 	}
-	g.transport = newTransport(link, spec.name, g.log)
+	g.transport = newTransport(spec.nodeID, spec.name, link, all, g.log)
 	conf := raftConfig(spec, g.log)
 	if err = g.bootstrap(conf, spec.members); err == nil {
 		spec.fsm.count(g.countApplied)

@@ -34,6 +34,7 @@ type Node struct {
 	ahead   []ahead // by shard
 	pending pending
 	leaders leaders
+	raft    transports
 
 	// formed is closed when charter and groups are set; they never change
 	// after that.
@@ -213,7 +214,7 @@ func (n *Node) openGroups(c charter) (err error) {
 	if slices.Contains(c.Members, n.id) {
 		spec.members = c.catalogVoters()
 	}
-	if n.catalog, err = openGroup(spec, n.link, n.log); err != nil {
+	if n.catalog, err = openGroup(spec, n.link, &n.raft, n.log); err != nil {
 		return err
 	}
 	for s := range c.Shards {
@@ -227,7 +228,7 @@ func (n *Node) openGroups(c charter) (err error) {
 		m.pull = func(r *manifestReader) error { return n.pull(name, owns, r) }
 		spec := n.groupSpec(name, m)
 		spec.members = c.Groups[name]
-		if n.shards[s], err = openGroup(spec, n.link, n.log); err != nil {
+		if n.shards[s], err = openGroup(spec, n.link, &n.raft, n.log); err != nil {
 			return err
 		}
 	}

@@ -23,6 +23,7 @@ const (
 	kindRead     byte = 6 // blob, offset, length → bytes
 	kindWait     byte = 7 // blob, size → Info once it is longer or sealed
 	kindStatus   byte = 8 // → NodeStatus as JSON
+	kindRaft     byte = 9 // group, raft message → raft's answer
 )
 
 const (
@@ -48,6 +49,7 @@ func (n *Node) serve() {
 	n.link.Handle(kindRead, n.serveRead)
 	n.link.Handle(kindWait, n.serveWait)
 	n.link.Handle(kindStatus, n.serveStatus)
+	n.link.Handle(kindRaft, n.raft.serve)
 }
 
 func (n *Node) serveCharter(context.Context, string, []byte) ([]byte, error) {
@@ -267,8 +269,15 @@ func (n *Node) members(name string) []string {
 	return n.charter.Groups[name]
 }
 
-// sendable says whether a failed call may be tried elsewhere.
+// unreachable says whether a call failed because the other node could not be
+// reached or was starting, so that it may be tried again or elsewhere.
 func unreachable(err error) bool {
-	return errors.Is(err, peer.ErrUnreachable) || errors.Is(err, peer.ErrNotSent) ||
-		errors.Is(err, peer.ErrMaybeSent)
+	for _, e := range []error{
+		peer.ErrUnreachable, peer.ErrNotSent, peer.ErrMaybeSent, peer.ErrRefused, peer.ErrNoHandler,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }

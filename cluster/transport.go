@@ -1,76 +1,381 @@
 package cluster
 
 import (
+	"bufio"
 	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
 
+	"carillon/blobstore"
 	"carillon/cluster/peer"
-	"carillon/internal/hlog"
 )
 
 const (
-	// raftConnsPerPeerMax bounds the idle connections of one group to one peer:
-	// one replicates, one carries heartbeats, one is for votes.
-	raftConnsPerPeerMax = 3
 	// raftRPCWait bounds one raft message. 4 MiB of entries in 10 s need
 	// 3.4 Mbit/s, less than any link that telephony runs over.
 	raftRPCWait = 10 * time.Second
+	// appendBytesMax bounds the entries of one message; a longer AppendEntries
+	// of raft, which counts entries, is sent as several. A frame of the link
+	// must hold it with its heads and one more command.
+	appendBytesMax = 2 << 20
+	// snapshotHeadBytesMax bounds what goes before a snapshot's bytes: indexes
+	// and the group's configuration.
+	snapshotHeadBytesMax = 64 << 10
+	// snapshotIdleWait bounds a silence while a snapshot is sent. The answer
+	// comes when the follower has restored it, which for a blob group means
+	// that it has fetched what it lacked; restoreWait bounds that.
+	snapshotIdleWait = 30 * time.Second
+	restoreWait      = 24 * time.Hour
 )
 
-// streams lets raft dial and accept through the peer link. Raft's addresses
-// are node ids: where a node is, the link asks gossip at each dial, so a node
-// may come back with any address.
-type streams struct {
-	net.Listener
-	link *peer.Link
-	name string
+// The raft messages, numbered for the wire: never reuse one.
+const (
+	raftAppend  byte = 1
+	raftVote    byte = 2
+	raftPreVote byte = 3
+	raftTimeout byte = 4
+)
+
+// transports finds the transport of a group for messages that arrive.
+type transports struct{ m sync.Map } // group name → *transport
+
+// serve is the link's handler for the raft messages of all groups.
+func (t *transports) serve(ctx context.Context, _ string, req []byte) ([]byte, error) {
+	d := decoder{b: req}
+	name, kind := d.text(), d.take(1)[0]
+	if d.err != nil {
+		return nil, d.err
+	}
+	v, ok := t.m.Load(name)
+	if !ok {
+		return nil, fmt.Errorf("group %s: %w", name, blobstore.ErrNotFound)
+	}
+	tr, _ := v.(*transport)
+	return tr.receive(ctx, kind, &d)
 }
 
-var _ raft.StreamLayer = streams{}
-
-// Dial opens a stream to the same group on another node.
-func (s streams) Dial(node raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	return s.link.Dial(ctx, string(node), s.name) //nolint:wrapcheck // raft logs it
-}
-
-// transport is raft's network transport with two differences that close faults
-// of hashicorp/raft.
+// transport carries one group's raft messages over the peer link. Raft's
+// addresses are node ids: where a node is, the link asks gossip at each dial,
+// so a node may come back with any address.
+//
+// It stands in for raft's own network transport, with which it differs where
+// hashicorp/raft has faults:
 //
 // It has no heartbeat fast path (SetHeartbeatHandler does nothing), so that
 // heartbeats pass through raft's main loop like everything else: on the fast
 // path they change the term under a leader that is writing, and two nodes may
 // commit different entries (hashicorp/raft#695). The price is that a heartbeat
-// waits for the disk write before it, which electionWait allows for.
+// waits for the disk write before it, which the election timeout allows for.
 //
-// It does not pipeline (MaxRPCsInFlight 1): after a stall on a follower the
-// pipeline may stop for good (hashicorp/raft#612). Entries that arrive while
-// one message is on its way go together in the next, with one fsync.
+// It does not pipeline: after a stall on a follower raft's pipeline may stop
+// for good (hashicorp/raft#612). Entries that arrive while one message is on
+// its way go together in the next, with one fsync.
+//
+// It bounds a message in bytes, and writes entries as they are, without
+// reflection and without copying them.
 type transport struct {
-	*raft.NetworkTransport
+	id    string
+	group string
+	link  *peer.Link
+	all   *transports
+	log   *slog.Logger
+
+	consumer  chan raft.RPC
+	snapshots net.Listener
+	closed    chan struct{}
+	closeOnce sync.Once
+	wg        sync.WaitGroup
 }
 
 var (
-	_ raft.Transport   = transport{}
-	_ raft.WithPreVote = transport{}
+	_ raft.Transport   = (*transport)(nil)
+	_ raft.WithPreVote = (*transport)(nil)
+	_ raft.WithClose   = (*transport)(nil)
 )
 
-// SetHeartbeatHandler ignores raft's fast path, see [transport].
-func (transport) SetHeartbeatHandler(func(raft.RPC)) {}
+func newTransport(id, group string, link *peer.Link, all *transports, log *slog.Logger) *transport {
+	t := &transport{
+		id: id, group: group, link: link, all: all, log: log,
+		consumer: make(chan raft.RPC), closed: make(chan struct{}),
+		snapshots: link.Listener(snapshotStream(group)),
+	}
+	all.m.Store(group, t)
+	t.wg.Go(t.acceptSnapshots)
+	return t
+}
 
-func newTransport(link *peer.Link, group string, log *slog.Logger) transport {
-	name := "raft/" + group
-	return transport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Logger:                  hlog.HCLog(log, "raft-net"),
-		Stream:                  streams{Listener: link.Listener(name), link: link, name: name},
-		MaxPool:                 raftConnsPerPeerMax,
-		MaxRPCsInFlight:         1,
-		Timeout:                 raftRPCWait,
-		MsgpackUseNewTimeFormat: true,
-	})}
+func snapshotStream(group string) string { return "snapshot/" + group }
+
+// Close stops taking messages and waits for snapshots that are arriving.
+func (t *transport) Close() error {
+	var err error
+	t.closeOnce.Do(func() {
+		t.all.m.CompareAndDelete(t.group, t)
+		close(t.closed)
+		err = t.snapshots.Close()
+		t.wg.Wait()
+	})
+	return err //nolint:wrapcheck // the caller says of which group
+}
+
+// Consumer yields the messages of other members.
+func (t *transport) Consumer() <-chan raft.RPC { return t.consumer }
+
+// LocalAddr is this node's id.
+func (t *transport) LocalAddr() raft.ServerAddress { return raft.ServerAddress(t.id) }
+
+// EncodePeer and DecodePeer are the id as it is.
+func (t *transport) EncodePeer(id raft.ServerID, _ raft.ServerAddress) []byte { return []byte(id) }
+
+// DecodePeer reads what EncodePeer wrote.
+func (t *transport) DecodePeer(b []byte) raft.ServerAddress { return raft.ServerAddress(b) }
+
+// SetHeartbeatHandler ignores raft's fast path, see [transport].
+func (t *transport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// AppendEntriesPipeline refuses, see [transport].
+func (t *transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+	return nil, raft.ErrPipelineReplicationNotSupported
+}
+
+// AppendEntries sends entries, in several messages if they are many bytes.
+func (t *transport) AppendEntries(
+	id raft.ServerID, _ raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse,
+) error {
+	part := *args
+	for rest := args.Entries; ; {
+		part.Entries, rest = cutEntries(rest)
+		if err := t.call(id, raftAppend, encodeAppend(&part), func(d *decoder) { d.appendResponse(resp) }); err != nil {
+			return err
+		}
+		if !resp.Success || len(rest) == 0 {
+			return nil
+		}
+		last := part.Entries[len(part.Entries)-1]
+		part.PrevLogEntry, part.PrevLogTerm = last.Index, last.Term
+	}
+}
+
+// cutEntries splits off as many entries as one message may hold, at least one.
+func cutEntries(all []*raft.Log) (now, rest []*raft.Log) {
+	size := 0
+	for i, l := range all {
+		if size += len(l.Data); size > appendBytesMax && i > 0 {
+			return all[:i], all[i:]
+		}
+	}
+	return all, nil
+}
+
+// RequestVote asks for a vote.
+func (t *transport) RequestVote(
+	id raft.ServerID, _ raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse,
+) error {
+	return t.call(id, raftVote, [][]byte{encodeVote(args)}, func(d *decoder) { d.voteResponse(resp) })
+}
+
+// RequestPreVote asks whether a vote would be given.
+func (t *transport) RequestPreVote(
+	id raft.ServerID, _ raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse,
+) error {
+	return t.call(id, raftPreVote, [][]byte{encodePreVote(args)}, func(d *decoder) { d.preVoteResponse(resp) })
+}
+
+// TimeoutNow makes the target stand for election at once.
+func (t *transport) TimeoutNow(
+	id raft.ServerID, _ raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse,
+) error {
+	return t.call(id, raftTimeout, [][]byte{appendHeader(nil, args.RPCHeader)}, func(d *decoder) {
+		resp.RPCHeader = d.header()
+	})
+}
+
+// call sends one message and reads the answer.
+func (t *transport) call(id raft.ServerID, kind byte, body [][]byte, answer func(*decoder)) error {
+	ctx, cancel := context.WithTimeout(context.Background(), raftRPCWait)
+	defer cancel()
+	head := append(appendText(make([]byte, 0, 32), t.group), kind)
+	b, err := t.link.Call(ctx, string(id), kindRaft, append([][]byte{head}, body...)...)
+	if err != nil {
+		return err //nolint:wrapcheck // raft logs it with the peer
+	}
+	d := decoder{b: b}
+	answer(&d)
+	return d.end()
+}
+
+// receive hands a message to raft's main loop and waits for its answer.
+func (t *transport) receive(ctx context.Context, kind byte, d *decoder) ([]byte, error) {
+	var command any
+	switch kind {
+	case raftAppend:
+		command = d.appendRequest()
+	case raftVote:
+		command = d.voteRequest()
+	case raftPreVote:
+		command = d.preVoteRequest()
+	case raftTimeout:
+		command = &raft.TimeoutNowRequest{RPCHeader: d.header()}
+	default:
+		return nil, fmt.Errorf("raft message %d: %w", kind, errBadCommand)
+	}
+	if err := d.end(); err != nil {
+		return nil, err
+	}
+	answer, err := t.ask(ctx, raft.RPC{Command: command})
+	if err != nil {
+		return nil, err
+	}
+	switch r := answer.(type) {
+	case *raft.AppendEntriesResponse:
+		return encodeAppendResponse(r), nil
+	case *raft.RequestVoteResponse:
+		return encodeVoteResponse(r), nil
+	case *raft.RequestPreVoteResponse:
+		return encodePreVoteResponse(r), nil
+	case *raft.TimeoutNowResponse:
+		return appendHeader(nil, r.RPCHeader), nil
+	}
+	return nil, fmt.Errorf("raft answered %T: %w", answer, errBadCommand)
+}
+
+// ask brings an RPC to raft and waits for the response.
+func (t *transport) ask(ctx context.Context, rpc raft.RPC) (any, error) {
+	done := make(chan raft.RPCResponse, 1)
+	rpc.RespChan = done
+	select {
+	case t.consumer <- rpc:
+	case <-t.closed:
+		return nil, raft.ErrTransportShutdown
+	case <-ctx.Done():
+		return nil, ctx.Err() //nolint:wrapcheck // crosses the link as it is
+	}
+	select {
+	case r := <-done:
+		return r.Response, r.Error
+	case <-t.closed:
+		return nil, raft.ErrTransportShutdown
+	case <-ctx.Done():
+		return nil, ctx.Err() //nolint:wrapcheck // crosses the link as it is
+	}
+}
+
+// InstallSnapshot sends a snapshot on a stream of its own: its head, its bytes,
+// and then waits until the follower has restored it.
+func (t *transport) InstallSnapshot(
+	id raft.ServerID, _ raft.ServerAddress, args *raft.InstallSnapshotRequest,
+	resp *raft.InstallSnapshotResponse, data io.Reader,
+) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), raftRPCWait)
+	defer cancel()
+	conn, err := t.link.Dial(ctx, string(id), snapshotStream(t.group))
+	if err != nil {
+		return err //nolint:wrapcheck // raft logs it with the peer
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	head := encodeInstall(args)
+	w := bufio.NewWriter(moving{conn})
+	_, _ = w.Write(binary.BigEndian.AppendUint32(nil, uint32(len(head)))) //nolint:gosec // small
+	_, _ = w.Write(head)                                                  // bufio keeps the first error for Flush
+	if n, err := io.CopyN(w, data, args.Size); err != nil {
+		return fmt.Errorf("snapshot of %d bytes, sent %d: %w", args.Size, n, err)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("send snapshot: %w", err)
+	}
+	if err := conn.SetDeadline(time.Now().Add(restoreWait)); err != nil {
+		return fmt.Errorf("send snapshot: %w", err)
+	}
+	b, err := readFramed(conn)
+	if err != nil {
+		return fmt.Errorf("answer to snapshot: %w", err)
+	}
+	d := decoder{b: b}
+	d.installResponse(resp)
+	return d.end()
+}
+
+// moving puts a deadline on each write and read of a snapshot.
+type moving struct{ net.Conn }
+
+// Write writes within snapshotIdleWait.
+func (m moving) Write(p []byte) (int, error) {
+	if err := m.SetWriteDeadline(time.Now().Add(snapshotIdleWait)); err != nil {
+		return 0, err //nolint:wrapcheck // a net.Conn around a net.Conn
+	}
+	return m.Conn.Write(p) //nolint:wrapcheck // as above
+}
+
+// Read reads within snapshotIdleWait.
+func (m moving) Read(p []byte) (int, error) {
+	if err := m.SetReadDeadline(time.Now().Add(snapshotIdleWait)); err != nil {
+		return 0, err //nolint:wrapcheck // as above
+	}
+	return m.Conn.Read(p) //nolint:wrapcheck // as above
+}
+
+// readFramed reads a length and as many bytes.
+func readFramed(r io.Reader) ([]byte, error) {
+	var n [4]byte
+	if _, err := io.ReadFull(r, n[:]); err != nil {
+		return nil, err //nolint:wrapcheck // the caller says what it read
+	}
+	size := binary.BigEndian.Uint32(n[:])
+	if size > snapshotHeadBytesMax {
+		return nil, fmt.Errorf("head of %d bytes: %w", size, blobstore.ErrTooLarge)
+	}
+	b := make([]byte, size)
+	_, err := io.ReadFull(r, b)
+	return b, err //nolint:wrapcheck // as above
+}
+
+func (t *transport) acceptSnapshots() {
+	for {
+		conn, err := t.snapshots.Accept()
+		if err != nil {
+			return
+		}
+		t.wg.Go(func() {
+			if err := t.receiveSnapshot(conn); err != nil {
+				t.log.Warn("snapshot not taken", "error", err)
+			}
+			_ = conn.Close() // what there was to say has been said
+		})
+	}
+}
+
+// receiveSnapshot hands a snapshot to raft and answers when it is restored.
+func (t *transport) receiveSnapshot(conn net.Conn) error {
+	r := bufio.NewReader(moving{conn})
+	head, err := readFramed(r)
+	if err != nil {
+		return fmt.Errorf("read head: %w", err)
+	}
+	d := decoder{b: head}
+	args := d.installRequest()
+	if err := d.end(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), restoreWait)
+	defer cancel()
+	answer, err := t.ask(ctx, raft.RPC{Command: args, Reader: io.LimitReader(r, args.Size)})
+	if err != nil {
+		return err
+	}
+	resp, ok := answer.(*raft.InstallSnapshotResponse)
+	if !ok {
+		return fmt.Errorf("raft answered %T: %w", answer, errBadCommand)
+	}
+	b := encodeInstallResponse(resp)
+	out := binary.BigEndian.AppendUint32(nil, uint32(len(b))) //nolint:gosec // small
+	_, err = moving{conn}.Write(append(out, b...))
+	return err
 }
