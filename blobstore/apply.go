@@ -28,25 +28,31 @@ func (s *Store) Apply(ops []Op) []error {
 	b := newBatch(s, len(ops))
 	defer b.release()
 	for i := range ops {
-		number := 0
-		if i > 0 && ops[i].Index == ops[i-1].Index {
-			number = b.number + 1
-		}
-		b.number = number
-		err := b.makeRoom(&ops[i])
+		op := &ops[i]
+		b.count(op)
+		err := b.makeRoom(op)
 		if err == nil {
-			errs[i] = b.apply(&ops[i])
-			err = errs[i]
+			err = b.apply(op)
 		}
 		if !IsOutcome(err) {
 			return b.broken(errs, err)
 		}
+		errs[i] = err
 		b.next = i + 1
 	}
 	if err := b.commit(); err != nil {
 		return b.broken(errs, err)
 	}
 	return errs
+}
+
+// count numbers the operations of a log entry.
+func (b *batch) count(op *Op) {
+	if b.next > 0 && op.Index == b.index {
+		b.number++
+	} else {
+		b.index, b.number = op.Index, 0
+	}
 }
 
 // broken ends a batch that the disk did not take.
@@ -95,7 +101,7 @@ func (b *batch) pos(op *Op) uint64 {
 	if op.Index == 0 {
 		return 0
 	}
-	return op.Index*maxPosOps + uint64(min(b.number, maxPosOps-1)) //nolint:gosec // never negative
+	return op.Index*maxPosOps + uint64(min(b.number, maxPosOps-1))
 }
 
 // replayed says that m already has what op did behind it: op may restore what
@@ -185,24 +191,32 @@ func (b *batch) appendChunk(op *Op, m *meta) error {
 		return fmt.Errorf("chunk at %d beside a short one: %w", op.Offset, ErrConflict)
 	}
 	m = m.clone()
+	add := b.addAhead
 	if chunkStart(chunk) == m.sum.size {
-		if err := b.putChunk(op.ID, chunk, op.Data, &m.sum); err != nil {
-			return err
-		}
-		if err := b.closeGap(op.ID, m); err != nil {
-			return err
-		}
-	} else {
-		if len(m.ahead) == aheadMax {
-			return fmt.Errorf("chunk at %d, blob of %d bytes: %w", op.Offset, m.sum.size, ErrGap)
-		}
-		if err := b.putChunk(op.ID, chunk, op.Data, nil); err != nil {
-			return err
-		}
-		m.insertAhead(chunk, len(op.Data))
+		add = b.addNext
+	}
+	if err := add(op, m, chunk); err != nil {
+		return err
 	}
 	b.touch(op, m)
 	return b.setMeta(op.ID, m)
+}
+
+// addNext adds the chunk at the end of the contiguous bytes.
+func (b *batch) addNext(op *Op, m *meta, chunk uint32) error {
+	if err := b.putChunk(op.ID, chunk, op.Data, &m.sum); err != nil {
+		return err
+	}
+	return b.closeGap(op.ID, m)
+}
+
+// addAhead adds a chunk beyond a gap.
+func (b *batch) addAhead(op *Op, m *meta, chunk uint32) error {
+	if len(m.ahead) == aheadMax {
+		return fmt.Errorf("chunk at %d, blob of %d bytes: %w", op.Offset, m.sum.size, ErrGap)
+	}
+	m.insertAhead(chunk, len(op.Data))
+	return b.putChunk(op.ID, chunk, op.Data, nil)
 }
 
 // seal closes the blob if it is exactly what totals say.
@@ -231,25 +245,12 @@ func (b *batch) seal(op *Op, m *meta) error {
 
 // put is begin, append and seal in one.
 func (b *batch) put(op *Op, m *meta) error {
+	if m != nil {
+		if done, err := b.putOnto(op, m); done {
+			return err
+		}
+	}
 	var sum RootSum
-	if m != nil && m.live != op.Spec.Live {
-		return fmt.Errorf("blob %v has begun as another kind: %w", op.ID, ErrConflict)
-	}
-	if m != nil && m.sealed {
-		if m.totals != op.Totals {
-			return fmt.Errorf("blob %v is sealed with other totals: %w", op.ID, ErrConflict)
-		}
-		if len(op.Data) == 0 || m.live {
-			return nil
-		}
-		return b.compareChunk(op.ID, 0, m.chunkBytes(0), op.Data)
-	}
-	if m != nil && (m.sum.size > 0 || len(m.ahead) > 0) {
-		return b.putOnto(op, m)
-	}
-	if b.replayed(op, m) {
-		return fmt.Errorf("put of blob %v was refused: %w", op.ID, ErrCorrupt)
-	}
 	row := b.row(op.Data, &sum)
 	made := &meta{live: op.Spec.Live, created: millis(op.Spec.Created), sum: sum}
 	if m != nil {
@@ -273,15 +274,25 @@ func (b *batch) put(op *Op, m *meta) error {
 	return b.setMeta(op.ID, made)
 }
 
-// putOnto is a put of a blob that has begun and holds bytes: all of it must
-// be there already.
-func (b *batch) putOnto(op *Op, m *meta) error {
-	if !m.matches(op.Totals) {
-		return fmt.Errorf("put of blob %v, which holds %d bytes: %w", op.ID, m.sum.size, ErrConflict)
+// putOnto is a put of a blob that has begun. Not done: it is still empty.
+func (b *batch) putOnto(op *Op, m *meta) (done bool, err error) {
+	switch {
+	case m.live != op.Spec.Live:
+		return true, fmt.Errorf("blob %v has begun as another kind: %w", op.ID, ErrConflict)
+	case m.sealed && m.totals != op.Totals:
+		return true, fmt.Errorf("blob %v is sealed with other totals: %w", op.ID, ErrConflict)
+	case m.sealed && (m.live || len(op.Data) == 0):
+		return true, nil
+	case m.sealed:
+		return true, b.compareChunk(op.ID, 0, m.chunkBytes(0), op.Data)
+	case b.replayed(op, m):
+		return true, fmt.Errorf("put of blob %v was refused: %w", op.ID, ErrCorrupt)
+	case m.sum.size == 0 && len(m.ahead) == 0:
+		return false, nil
+	case !m.matches(op.Totals):
+		return true, fmt.Errorf("put of blob %v, which holds %d bytes: %w", op.ID, m.sum.size, ErrConflict)
 	}
-	sealed := *op
-	sealed.Kind = OpSeal
-	return b.seal(&sealed, m)
+	return true, b.seal(op, m) // it is all there
 }
 
 // remove frees every row of the blob, known or not: after a loss there may be
@@ -337,5 +348,5 @@ func (m *meta) insertAhead(chunk uint32, n int) {
 	}
 	m.ahead = append(m.ahead, aheadChunk{})
 	copy(m.ahead[at+1:], m.ahead[at:])
-	m.ahead[at] = aheadChunk{chunk, uint32(n)} //nolint:gosec // at most ChunkBytesMax
+	m.ahead[at] = aheadChunk{chunk, uint32(n)}
 }

@@ -24,8 +24,9 @@ type batch struct {
 	rows int64 // in txn
 	size int64 // as Badger counts it, about
 
-	first, next int // operations in txn: [first, next)
-	number      int // of the operation in its log entry
+	first, next int    // operations in txn: [first, next)
+	index       uint64 // of the log entry that is applied
+	number      int    // of the operation in it
 
 	metas   map[ID]*meta // as changed in this batch; nil for removed
 	changes []change     // to publish after the commit

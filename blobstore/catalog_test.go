@@ -100,7 +100,7 @@ func TestCatalogAppliesOnce(t *testing.T) {
 		if mustDigest(t, c) != before {
 			t.Error("repeated entries changed the catalog")
 		}
-		if index, err, ok := c.Outcome(txnID(2)); index != 2 || !errors.Is(err, ErrConflict) || !ok {
+		if index, ok, err := c.Outcome(txnID(2)); index != 2 || !errors.Is(err, ErrConflict) || !ok {
 			t.Errorf("outcome: %d, %v, %v", index, err, ok)
 		}
 	}
@@ -128,10 +128,10 @@ func TestCatalogForgetsOldOutcomes(t *testing.T) {
 		}
 		applyTxns(t, c, entries...)
 	}
-	if _, _, ok := c.Outcome(txnID(n - outcomesMax)); ok {
+	if _, ok, _ := c.Outcome(txnID(n - outcomesMax)); ok {
 		t.Error("an outcome beyond the limit is remembered")
 	}
-	if index, _, ok := c.Outcome(txnID(n - outcomesMax + 1)); !ok || index != uint64(n-outcomesMax+1) {
+	if index, ok, _ := c.Outcome(txnID(n - outcomesMax + 1)); !ok || index != uint64(n-outcomesMax+1) {
 		t.Errorf("the oldest outcome is %d, %v", index, ok)
 	}
 	if len(c.known) != outcomesMax {
@@ -358,7 +358,7 @@ func TestCatalogClosed(t *testing.T) {
 // and a restore in between, have the same rows, outcomes and digest.
 func TestCatalogReplicasAgree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		root, err := os.MkdirTemp("", "catalog")
+		root, err := os.MkdirTemp("", "catalog") //nolint:usetesting // one for each check, and gone with it
 		if err != nil {
 			t.Fatalf("%v", err)
 		}

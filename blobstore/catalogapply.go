@@ -58,13 +58,11 @@ func (c *CatalogStore) Noop(index uint64) {
 
 // Outcome returns the log position and the result of a transaction that was
 // applied not long ago.
-//
-//nolint:revive // err is the outcome, not a failure of the call
-func (c *CatalogStore) Outcome(id [16]byte) (index uint64, err error, ok bool) {
+func (c *CatalogStore) Outcome(id [16]byte) (index uint64, ok bool, result error) {
 	c.turn.Lock()
 	defer c.turn.Unlock()
 	o, ok := c.known[id]
-	return o.index, o.result.err(), ok
+	return o.index, ok, o.result.err()
 }
 
 // catalogBatch is one database transaction for many entries. It belongs to
@@ -107,20 +105,9 @@ func (b *catalogBatch) add(e *TxnEntry) (res, err error) {
 	if e.Index <= b.prog.applied {
 		return nil, nil
 	}
-	r := resultOK
-	res = e.Txn.check()
-	if res != nil {
-		r = resultTooLarge
-	} else {
-		if err := b.makeRoom(&e.Txn); err != nil {
-			return nil, err
-		}
-		if res, err = b.evaluate(&e.Txn); err != nil {
-			return nil, err
-		}
-		if res != nil {
-			r = resultConflict
-		} else if err := b.write(e); err != nil {
+	r := resultTooLarge
+	if res = e.Txn.check(); res == nil {
+		if r, res, err = b.try(e); err != nil {
 			return nil, err
 		}
 	}
@@ -134,6 +121,17 @@ func (b *catalogBatch) add(e *TxnEntry) (res, err error) {
 	b.ids[o.id] = o
 	b.outcomes = append(b.outcomes, o)
 	return res, b.set(outcomeKey(slot), o.encode())
+}
+
+// try writes an entry if its conditions hold.
+func (b *catalogBatch) try(e *TxnEntry) (r result, res, err error) {
+	if err := b.makeRoom(&e.Txn); err != nil {
+		return 0, nil, err
+	}
+	if res, err = b.evaluate(&e.Txn); res != nil || err != nil {
+		return resultConflict, res, err
+	}
+	return resultOK, nil, b.write(e)
 }
 
 // makeRoom commits the earlier entries when t might not fit any more.

@@ -221,11 +221,11 @@ func (d *decoder) uvarint() uint64 {
 
 func (d *decoder) count(limit int) int {
 	v := d.uvarint()
-	if v > uint64(limit) { //nolint:gosec // limits are positive
+	if v > uint64(limit) {
 		d.fail()
 		return 0
 	}
-	return int(v) //nolint:gosec // at most limit
+	return int(v)
 }
 
 func (d *decoder) bytes(limit int) []byte {

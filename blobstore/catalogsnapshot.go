@@ -310,14 +310,14 @@ func (s *snapshotReader) length(limit int) int {
 		return 0
 	}
 	n, err := binary.ReadUvarint(s)
-	if err == nil && n > uint64(limit) { //nolint:gosec // limits are positive
+	if err == nil && n > uint64(limit) {
 		err = fmt.Errorf("catalog snapshot: length %d: %w", n, ErrCorrupt)
 	}
 	if err != nil {
 		s.fail(err)
 		return 0
 	}
-	return int(n) //nolint:gosec // at most limit
+	return int(n)
 }
 
 // ReadByte implements io.ByteReader for the lengths.

@@ -39,7 +39,6 @@ type BatchWriter interface {
 // the cluster can put them into one entry.
 type Flusher struct {
 	interval time.Duration
-	ctx      func() context.Context // ends with Close
 	cancel   context.CancelFunc
 	kick     chan struct{} // capacity 1: somebody cannot wait for the tick
 	done     chan struct{}
@@ -60,7 +59,6 @@ func OpenFlusher(interval time.Duration) *Flusher {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &Flusher{
 		interval: interval,
-		ctx:      func() context.Context { return ctx },
 		cancel:   cancel,
 		kick:     make(chan struct{}, 1),
 		done:     make(chan struct{}),
@@ -96,10 +94,10 @@ func (f *Flusher) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-f.kick:
-			f.flush(f.takeUrgent())
+			f.flush(ctx, f.takeUrgent())
 		case <-timer.C:
 			timer.Reset(f.untilTick())
-			f.flush(f.takeDue())
+			f.flush(ctx, f.takeDue())
 		}
 	}
 }
@@ -162,7 +160,7 @@ func (f *Flusher) takeDue() []*LiveRecorder {
 
 // flush offers what the recorders have. The appends run behind its back, so a
 // slow one does not hold up the clock.
-func (f *Flusher) flush(due []*LiveRecorder) {
+func (f *Flusher) flush(ctx context.Context, due []*LiveRecorder) {
 	batches := make(map[BatchWriter]*tickBatch)
 	for _, r := range due {
 		a, begun, ok := r.fly()
@@ -171,7 +169,7 @@ func (f *Flusher) flush(due []*LiveRecorder) {
 		}
 		bw, batching := r.w.(BatchWriter)
 		if !batching || !begun {
-			f.flights.Go(func() { r.landed(f.single(r, a, begun)) })
+			f.flights.Go(func() { r.landed(r.offer(ctx, a, begun)) })
 			continue
 		}
 		b := batches[bw]
@@ -184,9 +182,9 @@ func (f *Flusher) flush(due []*LiveRecorder) {
 	}
 	for bw, b := range batches {
 		f.flights.Go(func() {
-			ctx, cancel := context.WithTimeout(f.ctx(), flushWait)
+			bounded, cancel := context.WithTimeout(ctx, flushWait)
 			defer cancel()
-			bw.AppendLive(ctx, b.appends, func(i int, err error) { b.recorders[i].landed(err) })
+			bw.AppendLive(bounded, b.appends, func(i int, err error) { b.recorders[i].landed(err) })
 		})
 	}
 }
@@ -194,22 +192,6 @@ func (f *Flusher) flush(due []*LiveRecorder) {
 type tickBatch struct {
 	recorders []*LiveRecorder
 	appends   []LiveAppend
-}
-
-// single begins the blob if it has not begun, and appends.
-func (f *Flusher) single(r *LiveRecorder, a LiveAppend, begun bool) error {
-	ctx, cancel := context.WithTimeout(f.ctx(), flushWait)
-	defer cancel()
-	if !begun {
-		if err := r.w.Begin(ctx, a.ID, r.spec); err != nil {
-			return err
-		}
-		r.hasBegun()
-	}
-	if len(a.Data) == 0 {
-		return nil
-	}
-	return r.w.Append(ctx, a.ID, a.Offset, a.Data)
 }
 
 // isFatal says that offering the same bytes again cannot help.

@@ -185,7 +185,7 @@ func (s *Store) writeFiller(batch int64) error {
 		txn := s.db.NewTransactionAt(newest, true)
 		for n := range int64(fillerBatchRows) {
 			key := binary.BigEndian.AppendUint64(kindKey(kindFiller, kindBytes+8),
-				uint64(batch*fillerBatchRows+n)) //nolint:gosec // small
+				uint64(batch*fillerBatchRows+n))
 			err := txn.Delete(key)
 			if write {
 				err = txn.Set(key, value)

@@ -168,6 +168,25 @@ func (r *LiveRecorder) loadLocked() {
 	}
 }
 
+// offer begins the blob if it has not begun, and appends.
+func (r *LiveRecorder) offer(ctx context.Context, a LiveAppend, begun bool) error {
+	ctx, cancel := context.WithTimeout(ctx, flushWait)
+	defer cancel()
+	if !begun {
+		if err := r.w.Begin(ctx, a.ID, r.spec); err != nil {
+			return fmt.Errorf("begin recording: %w", err)
+		}
+		r.hasBegun()
+	}
+	if len(a.Data) == 0 {
+		return nil
+	}
+	if err := r.w.Append(ctx, a.ID, a.Offset, a.Data); err != nil {
+		return fmt.Errorf("append to recording: %w", err)
+	}
+	return nil
+}
+
 // landed ends an attempt.
 func (r *LiveRecorder) landed(err error) {
 	if err != nil && isFatal(err) {
@@ -179,7 +198,7 @@ func (r *LiveRecorder) landed(err error) {
 	ticks := uint64(1)
 	if err != nil {
 		r.failures++
-		ticks = uint64(min(1<<min(r.failures-1, 8), retryTicksMax)) //nolint:gosec // small and positive
+		ticks = uint64(min(1<<min(r.failures-1, 8), retryTicksMax))
 	} else {
 		r.failures, r.begun = 0, true
 		r.durable += int64(len(r.flight))
@@ -230,15 +249,15 @@ func (r *LiveRecorder) fatal(err error) {
 func (r *LiveRecorder) wait(ctx context.Context, cond func() bool) error {
 	for {
 		r.mu.Lock()
-		if r.err != nil || cond() {
-			defer r.mu.Unlock()
-			return r.err
-		}
+		err, over := r.err, r.err != nil || cond()
 		if r.moved == nil {
 			r.moved = make(chan struct{})
 		}
 		moved := r.moved
 		r.mu.Unlock()
+		if over {
+			return err
+		}
 		select {
 		case <-moved:
 		case <-ctx.Done():

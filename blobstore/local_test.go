@@ -19,7 +19,7 @@ func randomBytes(seed uint64, n int) []byte {
 	return p
 }
 
-func openLocal(t testing.TB) *Local {
+func openLocal(t *testing.T) *Local {
 	t.Helper()
 	l, err := OpenLocal(t.TempDir(), quiet())
 	if err != nil {

@@ -2,8 +2,6 @@ package blobstore
 
 import (
 	"flag"
-	"fmt"
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -15,10 +13,9 @@ const rapidChecks = "15"
 
 func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.checks", rapidChecks); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
+		panic(err)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(os.Exit),
+	goleak.VerifyTestMain(m,
 		// glog, which ristretto brings along, flushes for ever.
 		goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
 		goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"),

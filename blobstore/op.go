@@ -55,13 +55,13 @@ func AppendOps(dst []byte, ops []Op) []byte {
 		} else {
 			dst = append(dst, 0)
 		}
-		dst = le.AppendUint64(dst, uint64(millis(op.Spec.Created))) //nolint:gosec // two's complement both ways
-		dst = le.AppendUint64(dst, uint64(millis(op.At)))           //nolint:gosec // two's complement both ways
-		dst = le.AppendUint64(dst, uint64(op.Offset))               //nolint:gosec // checked when decoded
-		dst = le.AppendUint64(dst, uint64(op.Totals.Size))          //nolint:gosec // checked when decoded
+		dst = le.AppendUint64(dst, uint64(millis(op.Spec.Created)))
+		dst = le.AppendUint64(dst, uint64(millis(op.At)))
+		dst = le.AppendUint64(dst, uint64(op.Offset))
+		dst = le.AppendUint64(dst, uint64(op.Totals.Size))
 		dst = append(dst, op.Totals.SHA256[:]...)
 		dst = le.AppendUint32(dst, op.Totals.Root)
-		dst = le.AppendUint32(dst, uint32(len(op.Data))) //nolint:gosec // bounded by the writer
+		dst = le.AppendUint32(dst, uint32(len(op.Data)))
 		dst = append(dst, op.Data...)
 	}
 	return dst
@@ -91,8 +91,8 @@ func decodeOp(p []byte) (Op, int, error) {
 	if op.Kind < OpBegin || op.Kind > OpRemove || p[17] > 1 {
 		return Op{}, 0, fmt.Errorf("kind %d: %w", op.Kind, ErrFormat)
 	}
-	op.Spec = Spec{Live: p[17] == 1, Created: fromMillis(int64(le.Uint64(p[18:])))} //nolint:gosec // as written
-	op.At = fromMillis(int64(le.Uint64(p[26:])))                                    //nolint:gosec // as written
+	op.Spec = Spec{Live: p[17] == 1, Created: fromMillis(int64(le.Uint64(p[18:])))}
+	op.At = fromMillis(int64(le.Uint64(p[26:])))
 	offset, size := le.Uint64(p[34:]), le.Uint64(p[42:])
 	op.Totals.SHA256 = Digest(p[50:82])
 	op.Totals.Root = le.Uint32(p[82:])

@@ -162,9 +162,8 @@ func (r *Reader) copySome(w io.Writer, left int64) (int64, error) {
 	var written int64
 	for written < left {
 		p := buf[:min(int64(len(buf)), left-written)]
-		if extra := r.off % BlockBytes; extra != 0 && len(buf) >= BlockBytes {
-			// End at a block's end, so that no block is checked twice.
-			p = p[:min(int64(len(p)), int64(len(buf)/BlockBytes*BlockBytes)-extra)]
+		if extra := r.off % BlockBytes; left-written > int64(len(p)) && int64(len(p)) > extra {
+			p = p[:int64(len(p))-extra] // end at a block's end, so that no block is checked twice
 		}
 		n, err := r.view.Read(r.ctx, r.off, p)
 		if err != nil {

@@ -252,7 +252,7 @@ func (r *Recorder) put(ctx context.Context, totals Totals) error {
 
 func (r *Recorder) sealBegun(ctx context.Context, totals Totals) error {
 	if r.fill > 0 {
-		if err := r.send(); err != nil {
+		if err := r.send(); err != nil { //nolint:contextcheck // the appends' own, ended with ctx below
 			return err
 		}
 	}

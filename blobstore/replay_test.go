@@ -128,7 +128,7 @@ func closeStore(tb fataler, s *Store) {
 // tail of it, applied again, changes nothing: neither here nor after a start.
 func TestApplyAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		dir, err := os.MkdirTemp("", "blobs")
+		dir, err := os.MkdirTemp("", "blobs") //nolint:usetesting // one for each check, and gone with it
 		if err != nil {
 			t.Fatalf("%v", err)
 		}
@@ -281,7 +281,7 @@ func zeroFile(path string) error {
 // were durable are never lost, and nothing is damaged for good.
 func TestReplayAfterLostWrites(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		root, err := os.MkdirTemp("", "blobs")
+		root, err := os.MkdirTemp("", "blobs") //nolint:usetesting // one for each check, and gone with it
 		if err != nil {
 			t.Fatalf("%v", err)
 		}

@@ -51,7 +51,7 @@ func chunkKey(id ID, chunk uint32) []byte {
 
 func pieceKey(id ID, offset int64) []byte {
 	k := append(kindKey(kindPiece, pieceKeyBytes), id[:]...)
-	return binary.BigEndian.AppendUint64(k, uint64(offset)) //nolint:gosec // checked, never negative
+	return binary.BigEndian.AppendUint64(k, uint64(offset))
 }
 
 // blobPrefix is what all keys of a kind and blob begin with.
@@ -77,7 +77,7 @@ func pieceOffset(key []byte) (int64, error) {
 	return int64(off), nil
 }
 
-func chunkOf(offset int64) uint32 { return uint32(offset / ChunkBytesMax) } //nolint:gosec // <= BlobBytesMax
+func chunkOf(offset int64) uint32 { return uint32(offset / ChunkBytesMax) }
 
 func chunkStart(chunk uint32) int64 { return int64(chunk) * ChunkBytesMax }
 
@@ -135,9 +135,9 @@ func (m *meta) encode() []byte {
 	}
 	le := binary.LittleEndian
 	b = le.AppendUint64(b, m.pos)
-	b = le.AppendUint64(b, uint64(m.created))  //nolint:gosec // two's complement both ways
-	b = le.AppendUint64(b, uint64(m.updated))  //nolint:gosec // two's complement both ways
-	b = le.AppendUint64(b, uint64(m.sum.size)) //nolint:gosec // never negative
+	b = le.AppendUint64(b, uint64(m.created))
+	b = le.AppendUint64(b, uint64(m.updated))
+	b = le.AppendUint64(b, uint64(m.sum.size))
 	b = le.AppendUint32(b, m.sum.root)
 	b = le.AppendUint32(b, m.sum.block)
 	if m.sealed {
@@ -160,8 +160,8 @@ func decodeMeta(b []byte) (*meta, error) {
 		live:    b[1]&metaFlagLive != 0,
 		sealed:  b[1]&metaFlagSealed != 0,
 		pos:     le.Uint64(b[2:]),
-		created: int64(le.Uint64(b[10:])), //nolint:gosec // two's complement both ways
-		updated: int64(le.Uint64(b[18:])), //nolint:gosec // two's complement both ways
+		created: int64(le.Uint64(b[10:])),
+		updated: int64(le.Uint64(b[18:])),
 	}
 	size := le.Uint64(b[26:])
 	m.sum = RootSum{root: le.Uint32(b[34:]), block: le.Uint32(b[38:])}
@@ -189,7 +189,7 @@ func decodeMeta(b []byte) (*meta, error) {
 // appendChunk appends the row of a chunk to dst.
 func appendChunk(dst, p []byte) []byte {
 	dst = append(dst, layoutVersion, 0, 0, 0)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(p))) //nolint:gosec // at most ChunkBytesMax
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(p)))
 	tab := castagnoli()
 	for off := 0; off < len(p); off += BlockBytes {
 		dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(p[off:min(off+BlockBytes, len(p))], tab))

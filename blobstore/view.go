@@ -139,7 +139,7 @@ func (r *blobReader) readPieces(txn *badger.Txn, off int64, p []byte) (int, erro
 		})
 		if err != nil {
 			if n > 0 {
-				return n, nil //nolint:nilerr // the next read meets it again
+				return n, nil
 			}
 			return 0, missing(err)
 		}

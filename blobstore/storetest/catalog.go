@@ -30,7 +30,8 @@ func (s *suite) wantRow(t *testing.T, key, value string, revision uint64) {
 	}
 }
 
-func testCommitGet(t *testing.T, s *suite) {
+func testCommitGet(s *suite) {
+	t := s.t
 	p := space()
 	_, err := s.Get(s.ctx(), p+"a")
 	wantErr(t, "get unknown", err, blobstore.ErrNotFound)
@@ -53,7 +54,8 @@ func testCommitGet(t *testing.T, s *suite) {
 	}
 }
 
-func testConditions(t *testing.T, s *suite) {
+func testConditions(s *suite) {
+	t := s.t
 	p := space()
 	absent := []blobstore.Cond{{Key: p + "a"}}
 	first, err := s.Commit(s.ctx(), blobstore.Txn{If: absent, Put: []blobstore.Row{row(p+"a", "1")}})
@@ -77,7 +79,8 @@ func testConditions(t *testing.T, s *suite) {
 	must(t, "create anew", err)
 }
 
-func testCatalogLimits(t *testing.T, s *suite) {
+func testCatalogLimits(s *suite) {
+	t := s.t
 	p := space()
 	long := p + strings.Repeat("k", blobstore.KeyBytesMax-len(p))
 	largest := blobstore.Row{Key: long, Value: make([]byte, blobstore.RowBytesMax)}
@@ -112,7 +115,8 @@ func (s *suite) keys(t *testing.T, prefix, after string) string {
 	return strings.Join(keys, " ")
 }
 
-func testScan(t *testing.T, s *suite) {
+func testScan(s *suite) {
+	t := s.t
 	p := space()
 	s.put(t, row(p+"b", "2"), row(p+"a", "1"), row(p+"aa", "3"), row(p+"\xff", "4"), row(p+"c/d", "5"))
 	for after, want := range map[string]string{
@@ -132,7 +136,8 @@ func testScan(t *testing.T, s *suite) {
 		t.Errorf("prefix a: %q", got)
 	}
 	n := 0
-	for range s.Scan(s.ctx(), p, "") {
+	for _, err := range s.Scan(s.ctx(), p, "") {
+		must(t, "scan", err)
 		n++
 		break
 	}
@@ -142,7 +147,8 @@ func testScan(t *testing.T, s *suite) {
 }
 
 // A scan shows one moment, whatever is committed meanwhile.
-func testScanView(t *testing.T, s *suite) {
+func testScanView(s *suite) {
+	t := s.t
 	p := space()
 	for i := range 20 {
 		s.put(t, row(fmt.Sprintf("%s%02d", p, i), "old"))
@@ -165,7 +171,8 @@ func testScanView(t *testing.T, s *suite) {
 	}
 }
 
-func testWatch(t *testing.T, s *suite) {
+func testWatch(s *suite) {
+	t := s.t
 	p := space()
 	changed, cancel := s.Watch(p + "a")
 	other, cancelOther := s.Watch(p + "b")
@@ -195,7 +202,8 @@ func testWatch(t *testing.T, s *suite) {
 }
 
 // Writers that read, add one and try again on conflict lose no count.
-func testConcurrentCommits(t *testing.T, s *suite) {
+func testConcurrentCommits(s *suite) {
+	t := s.t
 	p := space()
 	const writers, each = 4, 5
 	var wg sync.WaitGroup

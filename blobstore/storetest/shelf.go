@@ -6,12 +6,12 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"testing"
 
 	"carillon/blobstore"
 )
 
-func testOpenStat(t *testing.T, s *suite) {
+func testOpenStat(s *suite) {
+	t := s.t
 	_, err := s.Open(s.ctx(), blobstore.NewID())
 	wantErr(t, "open unknown", err, blobstore.ErrNotFound)
 	_, err = s.Stat(s.ctx(), blobstore.NewID())
@@ -33,7 +33,8 @@ func testOpenStat(t *testing.T, s *suite) {
 	wantErr(t, "read after close", err, blobstore.ErrClosed)
 }
 
-func testReaderSeeks(t *testing.T, s *suite) {
+func testReaderSeeks(s *suite) {
+	t := s.t
 	p := sample(41, 2*chunk+777)
 	id := s.begin(t, false)
 	s.appendAll(t, id, p, chunk)
@@ -43,8 +44,14 @@ func testReaderSeeks(t *testing.T, s *suite) {
 	defer func() { must(t, "close", r.Close()) }()
 	const block = blobstore.BlockBytes
 	for _, c := range []struct{ off, n int }{
-		{0, 1}, {block - 1, 2}, {block, block}, {chunk - 1, 2}, {chunk - block, 3 * block},
-		{len(p) - 1, 1}, {5, chunk + 100}, {0, len(p)},
+		{0, 1},
+		{block - 1, 2},
+		{block, block},
+		{chunk - 1, 2},
+		{chunk - block, 3 * block},
+		{len(p) - 1, 1},
+		{5, chunk + 100},
+		{0, len(p)},
 	} {
 		var out bytes.Buffer
 		n, err := r.WriteRange(&out, int64(c.off), int64(c.n))
@@ -73,7 +80,8 @@ func testReaderSeeks(t *testing.T, s *suite) {
 }
 
 // A follower gets every byte, whenever it comes, and its end at the seal.
-func testFollow(t *testing.T, s *suite) {
+func testFollow(s *suite) {
+	t := s.t
 	p := sample(42, chunk+chunk/3)
 	id := s.begin(t, true)
 	const followers = 4
@@ -101,7 +109,8 @@ func testFollow(t *testing.T, s *suite) {
 	wg.Wait()
 }
 
-func testFollowRemoved(t *testing.T, s *suite) {
+func testFollowRemoved(s *suite) {
+	t := s.t
 	id := s.begin(t, true)
 	must(t, "append", s.Append(s.ctx(), id, 0, sample(43, 10)))
 	r, err := s.Open(s.ctx(), id)
@@ -117,7 +126,8 @@ func testFollowRemoved(t *testing.T, s *suite) {
 	must(t, "close", r.Close())
 }
 
-func testFollowEnds(t *testing.T, s *suite) {
+func testFollowEnds(s *suite) {
+	t := s.t
 	id := s.begin(t, true)
 	ctx, cancel := context.WithCancel(s.ctx())
 	r, err := s.Open(ctx, id)
@@ -140,7 +150,8 @@ func testFollowEnds(t *testing.T, s *suite) {
 	wantErr(t, "closed", <-read, blobstore.ErrClosed)
 }
 
-func testRecorderSizes(t *testing.T, s *suite) {
+func testRecorderSizes(s *suite) {
+	t := s.t
 	for i, n := range []int{0, 1, blobstore.BlockBytes + 1, chunk, chunk + 1, 6*chunk + 99} {
 		p := sample(byte(50+i), n)
 		rec := blobstore.NewRecorder(s.ctx(), s, blobstore.RecorderConfig{})
@@ -156,7 +167,8 @@ func testRecorderSizes(t *testing.T, s *suite) {
 	}
 }
 
-func testRecorderLimit(t *testing.T, s *suite) {
+func testRecorderLimit(s *suite) {
+	t := s.t
 	p := sample(57, 3*chunk)
 	rec := blobstore.NewRecorder(s.ctx(), s, blobstore.RecorderConfig{BytesMax: int64(len(p))})
 	_, err := rec.Write(p)
@@ -171,7 +183,8 @@ func testRecorderLimit(t *testing.T, s *suite) {
 	wantErr(t, "stat", err, blobstore.ErrNotFound)
 }
 
-func testLiveRecorder(t *testing.T, s *suite) {
+func testLiveRecorder(s *suite) {
+	t := s.t
 	f := blobstore.OpenFlusher(0)
 	p := sample(58, chunk+4321)
 	rec := blobstore.NewLiveRecorder(s, f, blobstore.LiveRecorderConfig{})
@@ -191,7 +204,8 @@ func testLiveRecorder(t *testing.T, s *suite) {
 	must(t, "close", f.Close())
 }
 
-func testReseal(t *testing.T, s *suite) {
+func testReseal(s *suite) {
+	t := s.t
 	p := sample(59, chunk+99)
 	id := s.begin(t, true)
 	s.appendAll(t, id, p, piece)
@@ -210,7 +224,8 @@ func testReseal(t *testing.T, s *suite) {
 }
 
 // Uploads at once, each with appends in flight, do not touch one another.
-func testConcurrentUploads(t *testing.T, s *suite) {
+func testConcurrentUploads(s *suite) {
+	t := s.t
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Go(func() {

@@ -25,7 +25,7 @@ func Run(t *testing.T, open Open) {
 	t.Helper()
 	for _, c := range []struct {
 		name string
-		test func(*testing.T, *suite)
+		test func(*suite)
 	}{
 		{"BeginAgain", testBeginAgain},
 		{"AppendChunksInAnyOrder", testAppendAnyOrder},
@@ -61,7 +61,10 @@ func Run(t *testing.T, open Open) {
 			w, s, cat := open(t)
 			ctx, cancel := context.WithTimeout(context.Background(), testWait)
 			t.Cleanup(cancel)
-			c.test(t, &suite{Writer: w, Shelf: s, Catalog: cat, ctx: func() context.Context { return ctx }})
+			c.test(&suite{
+				Writer: w, Shelf: s, Catalog: cat,
+				t: t, ctx: func() context.Context { return ctx },
+			})
 		})
 	}
 }
@@ -72,6 +75,7 @@ type suite struct {
 	blobstore.Shelf
 	blobstore.Catalog
 
+	t   *testing.T
 	ctx func() context.Context
 }
 

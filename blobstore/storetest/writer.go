@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"context"
-	"testing"
 
 	"carillon/blobstore"
 )
@@ -12,7 +11,8 @@ const (
 	piece = blobstore.LivePieceBytesMax
 )
 
-func testBeginAgain(t *testing.T, s *suite) {
+func testBeginAgain(s *suite) {
+	t := s.t
 	id := s.begin(t, false)
 	must(t, "begin again", s.Begin(s.ctx(), id, blobstore.Spec{}))
 	wantErr(t, "begin as live", s.Begin(s.ctx(), id, blobstore.Spec{Live: true}), blobstore.ErrConflict)
@@ -25,7 +25,8 @@ func testBeginAgain(t *testing.T, s *suite) {
 	wantErr(t, "zero id", s.Begin(s.ctx(), blobstore.ID{}, blobstore.Spec{}), blobstore.ErrBadID)
 }
 
-func testAppendAnyOrder(t *testing.T, s *suite) {
+func testAppendAnyOrder(s *suite) {
+	t := s.t
 	p := sample(1, 3*chunk+1000)
 	id := s.begin(t, false)
 	for _, c := range []int{2, 3, 0} {
@@ -44,7 +45,8 @@ func testAppendAnyOrder(t *testing.T, s *suite) {
 	s.check(t, id, p)
 }
 
-func testAppendMisfits(t *testing.T, s *suite) {
+func testAppendMisfits(s *suite) {
+	t := s.t
 	p := sample(2, chunk+1)
 	wantErr(t, "unknown blob", s.Append(s.ctx(), blobstore.NewID(), 0, p[:1]), blobstore.ErrNotFound)
 	id := s.begin(t, false)
@@ -61,7 +63,8 @@ func testAppendMisfits(t *testing.T, s *suite) {
 	}
 }
 
-func testAppendAgain(t *testing.T, s *suite) {
+func testAppendAgain(s *suite) {
+	t := s.t
 	p := sample(3, chunk+500)
 	id := s.begin(t, false)
 	s.appendAll(t, id, p, chunk)
@@ -74,7 +77,8 @@ func testAppendAgain(t *testing.T, s *suite) {
 	s.check(t, id, p)
 }
 
-func testAppendKeepsNothing(t *testing.T, s *suite) {
+func testAppendKeepsNothing(s *suite) {
+	t := s.t
 	p := sample(5, 2000)
 	for _, live := range []bool{false, true} {
 		id := s.begin(t, live)
@@ -85,7 +89,8 @@ func testAppendKeepsNothing(t *testing.T, s *suite) {
 	}
 }
 
-func testLiveAppend(t *testing.T, s *suite) {
+func testLiveAppend(s *suite) {
+	t := s.t
 	p := sample(6, 3000)
 	id := s.begin(t, true)
 	wantErr(t, "gap", s.Append(s.ctx(), id, 1, p[:10]), blobstore.ErrGap)
@@ -105,7 +110,8 @@ func testLiveAppend(t *testing.T, s *suite) {
 	s.check(t, id, p)
 }
 
-func testLiveAcrossChunks(t *testing.T, s *suite) {
+func testLiveAcrossChunks(s *suite) {
+	t := s.t
 	p := sample(8, 2*chunk+chunk/2+3)
 	id := s.begin(t, true)
 	s.appendAll(t, id, p, piece-1) // never ends at a chunk's end
@@ -116,7 +122,8 @@ func testLiveAcrossChunks(t *testing.T, s *suite) {
 	must(t, "repeat, sealed", s.Append(s.ctx(), id, chunk-100, p[chunk-100:chunk+100]))
 }
 
-func testSealChecks(t *testing.T, s *suite) {
+func testSealChecks(s *suite) {
+	t := s.t
 	p := sample(9, chunk+blobstore.BlockBytes+1)
 	for _, live := range []bool{false, true} {
 		id := s.begin(t, live)
@@ -147,7 +154,8 @@ func testSealChecks(t *testing.T, s *suite) {
 	s.check(t, empty, nil)
 }
 
-func testSealEnds(t *testing.T, s *suite) {
+func testSealEnds(s *suite) {
+	t := s.t
 	p := sample(10, 100)
 	for _, live := range []bool{false, true} {
 		id := s.begin(t, live)
@@ -163,7 +171,8 @@ func testSealEnds(t *testing.T, s *suite) {
 	}
 }
 
-func testPut(t *testing.T, s *suite) {
+func testPut(s *suite) {
+	t := s.t
 	for i, n := range []int{0, 1, blobstore.BlockBytes, chunk} {
 		p := sample(byte(20+i), n)
 		id, totals := blobstore.NewID(), blobstore.TotalsOf(p)
@@ -190,7 +199,8 @@ func testPut(t *testing.T, s *suite) {
 	s.check(t, id, p)
 }
 
-func testRemove(t *testing.T, s *suite) {
+func testRemove(s *suite) {
+	t := s.t
 	must(t, "unknown", s.Remove(s.ctx(), blobstore.NewID()))
 	p := sample(11, 2*chunk+5)
 	for _, live := range []bool{false, true} {
@@ -215,7 +225,8 @@ func testRemove(t *testing.T, s *suite) {
 	}
 }
 
-func testContext(t *testing.T, s *suite) {
+func testContext(s *suite) {
+	t := s.t
 	ctx, cancel := context.WithCancel(s.ctx())
 	cancel()
 	id, p := s.begin(t, false), sample(12, 10)
