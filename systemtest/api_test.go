@@ -5,10 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // document is the public form of an item, as far as the tests look at it.
@@ -217,7 +221,8 @@ func (c *Cluster) Goroutines() (int, error) {
 }
 
 // noGrowth runs f and then waits until the nodes have as few goroutines as
-// before, but for slack: pools and keep-alive connections come and go.
+// before, but for slack: pools and keep-alive connections come and go. If they
+// stay, the nodes are ended with a dump and their goroutines listed.
 func (c *Cluster) noGrowth(slack int, f func()) {
 	c.tb.Helper()
 	c.http.CloseIdleConnections()
@@ -227,11 +232,56 @@ func (c *Cluster) noGrowth(slack int, f func()) {
 	}
 	f()
 	c.http.CloseIdleConnections()
-	eventually(c.tb, settleWait, "goroutines as before", func() error {
+	err = waitUntil(c.tb.Context(), settleWait, func() error {
 		now, err := c.Goroutines()
 		if err == nil && now > before+slack {
 			err = fmt.Errorf("%d goroutines, %d before", now, before)
 		}
 		return err
 	})
+	if err != nil {
+		c.tb.Errorf("goroutines stay: %v\n%s", err, c.goroutineDump())
+	}
+}
+
+// goroutineDump ends the nodes and counts their goroutines by what they do: the
+// outermost function of ours, or who made them.
+func (c *Cluster) goroutineDump() string {
+	live := c.Live()
+	for _, n := range live { // all at once: one that misses the others changes
+		n.signal(syscall.SIGQUIT)
+	}
+	counts := map[string]int{}
+	for _, n := range live {
+		<-n.done
+		log, err := os.ReadFile(n.logFile())
+		if err != nil {
+			return err.Error()
+		}
+		for _, stack := range strings.Split(string(log), "\n\ngoroutine ")[1:] {
+			counts[roleOf(stack)]++
+		}
+	}
+	var text strings.Builder
+	for _, role := range slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return counts[b] - counts[a] }) {
+		fmt.Fprintf(&text, "%5d %s\n", counts[role], role)
+	}
+	return text.String()
+}
+
+func roleOf(stack string) string {
+	role := "unknown"
+	for line := range strings.Lines(stack) {
+		switch name, _, _ := strings.Cut(line, "("); {
+		case strings.HasPrefix(line, "created by "):
+			if role == "unknown" {
+				role, _, _ = strings.Cut(line, " in goroutine")
+			}
+			return role
+		case strings.HasPrefix(line, "carillon/"), strings.HasPrefix(line, "github.com/hashicorp/raft."):
+			role = strings.TrimSpace(line[:len(name)+strings.IndexByte(line[len(name):], ')')+1] + line[strings.IndexByte(line, ')')+1:])
+			role, _, _ = strings.Cut(role, "({")
+		}
+	}
+	return role
 }

@@ -137,7 +137,7 @@ func (n *Node) start() {
 	}
 	defer func() { _ = log.Close() }() // the process has its own
 	// The context of the test ends before its clean-up, and would kill.
-	n.cmd = exec.CommandContext(context.Background(), os.Getenv(envAppliance), "serve", "--config", n.configFile())
+	n.cmd = exec.CommandContext(context.Background(), underTest(), "serve", "--config", n.configFile())
 	n.cmd.Env = cleanEnvironment()
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	if err := n.cmd.Start(); err != nil {

@@ -67,3 +67,6 @@ func build(binary string) error {
 	}
 	return nil
 }
+
+// underTest is the appliance under test.
+func underTest() string { return os.Getenv(envAppliance) }

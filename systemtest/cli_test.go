@@ -1,0 +1,145 @@
+package systemtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Exit codes of the command line, which are part of its contract.
+const (
+	exitOK          = 0
+	exitError       = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitUnavailable = 4
+	exitDenied      = 5
+)
+
+// TestCLI is a session of an operator against three nodes.
+func TestCLI(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	s := makeSamples(t)
+	cli := func(t *testing.T, n *Node, want int, args ...string) (stdout, stderr string) {
+		t.Helper()
+		return appliance(t, want, append([]string{"--server", n.HTTP, "--token", testToken}, args...)...)
+	}
+
+	out, _ := cli(t, c.Node(0), exitOK, "media", "put", s.phone, "acme/vm/greeting.wav", "--name", "Greeting")
+	contains(t, out, "created acme/vm/greeting.wav")
+	out, _ = cli(t, c.Node(1), exitOK, "media", "put", s.music, "acme/moh/", "--json")
+	var doc document
+	decode(t, out, &doc)
+	if doc.ID != "moh/music.mp3" || doc.SHA256 != hashOf(readFile(t, s.music)) {
+		t.Errorf("put --json printed %+v", doc)
+	}
+	out, _ = cli(t, c.Node(2), exitOK, "media", "put", s.phone, "acme/vm/greeting.wav")
+	contains(t, out, "replaced acme/vm/greeting.wav")
+	cli(t, c.Node(2), exitError, "media", "put", s.phone, "acme/vm/greeting.wav", "--new")
+
+	out, _ = cli(t, c.Node(2), exitOK, "media", "ls", "acme")
+	if out != "moh/music.mp3\nvm/greeting.wav\n" {
+		t.Errorf("ls printed %q", out)
+	}
+	var listed struct {
+		Items []document `json:"items"`
+	}
+	out, _ = cli(t, c.Node(2), exitOK, "media", "ls", "acme", "--prefix", "vm/", "--json")
+	if decode(t, out, &listed); len(listed.Items) != 1 || listed.Items[0].ID != "vm/greeting.wav" {
+		t.Errorf("ls --json printed %s", out)
+	}
+	out, _ = cli(t, c.Node(0), exitOK, "media", "info", "acme/vm/greeting.wav")
+	contains(t, out, "8000 Hz", hashOf(readFile(t, s.phone)))
+
+	file := filepath.Join(t.TempDir(), "got.mp3")
+	cli(t, c.Node(0), exitOK, "media", "get", "acme/moh/music.mp3", file)
+	if !bytes.Equal(readFile(t, file), readFile(t, s.music)) {
+		t.Error("get wrote other bytes")
+	}
+	out, _ = cli(t, c.Node(1), exitOK, "media", "get", "acme/moh/music.mp3", "-")
+	if out != string(readFile(t, s.music)) {
+		t.Error("get to standard output wrote other bytes")
+	}
+	t.Run("cluster", func(t *testing.T) {
+		var state status
+		out, _ := cli(t, c.Node(1), exitOK, "cluster", "status", "--json")
+		if decode(t, out, &state); len(state.Nodes) != 3 || len(state.Nodes[0].Groups) < 2 {
+			t.Errorf("status --json printed %s", out)
+		}
+		out, _ = cli(t, c.Node(1), exitOK, "cluster", "status")
+		for _, n := range state.Nodes {
+			contains(t, out, n.ID)
+		}
+		out, _ = cli(t, c.Node(2), exitOK, "healthcheck")
+		contains(t, out, "ready")
+		appliance(t, exitOK, "healthcheck", "--config", c.Node(0).configFile())
+		appliance(t, exitOK, "config", "check", "--config", c.Node(0).configFile())
+		appliance(t, exitOK, "version")
+	})
+	t.Run("errors", func(t *testing.T) {
+		n := c.Node(0)
+		_, stderr := cli(t, n, exitNotFound, "media", "get", "acme/none.wav", filepath.Join(t.TempDir(), "x"))
+		contains(t, stderr, "acme/none.wav")
+		cli(t, n, exitNotFound, "media", "info", "acme/none.wav")
+		cli(t, n, exitNotFound, "media", "rm", "acme/none.wav")
+		cli(t, n, exitUsage, "media", "info", "acme")
+		cli(t, n, exitUsage, "media", "nonsense")
+		cli(t, n, exitError, "media", "put", filepath.Join(t.TempDir(), "none"), "acme/x.wav")
+		cli(t, n, exitError, "media", "put", c.Node(0).configFile(), "acme/x.wav")
+		appliance(t, exitDenied, "--server", n.HTTP, "--token", "wrong-token-0123456789", "media", "ls", "acme")
+		appliance(t, exitDenied, "--server", n.HTTP, "cluster", "status")
+		free := loopback(freePorts(t, 1)[0])
+		appliance(t, exitUnavailable, "--server", "http://"+free, "--token", testToken, "media", "ls", "acme")
+		appliance(t, exitUnavailable, "--server", "http://"+free, "healthcheck")
+		appliance(t, exitUsage, "config", "check", "--config", s.phone)
+	})
+	cli(t, c.Node(1), exitOK, "media", "rm", "acme/moh/music.mp3", "acme/vm/greeting.wav")
+	out, _ = cli(t, c.Node(1), exitOK, "media", "ls", "acme", "--json")
+	if decode(t, out, &listed); len(listed.Items) != 0 {
+		t.Errorf("after rm ls printed %s", out)
+	}
+}
+
+// appliance runs the command line, which must end with that exit code.
+func appliance(t *testing.T, want int, args ...string) (stdout, stderr string) {
+	t.Helper()
+	cmd := command(t, underTest(), args...)
+	var out, messages bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &messages
+	err := cmd.Run()
+	code := exitOK
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	if code != want {
+		t.Errorf("appliance %s: exit code %d, want %d: %s%s", strings.Join(args, " "), code, want, out.String(), messages.String())
+	}
+	if code != exitOK && messages.Len() == 0 {
+		t.Errorf("appliance %s: exit code %d without a word", strings.Join(args, " "), code)
+	}
+	return out.String(), messages.String()
+}
+
+func contains(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("no %q in %q", part, text)
+		}
+	}
+}
+
+func decode(t *testing.T, text string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatalf("%v in %.2000s", err, text)
+	}
+}
