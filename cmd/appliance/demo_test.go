@@ -25,7 +25,7 @@ func TestDemo(t *testing.T) {
 	for _, want := range []string{
 		"three nodes found one another", "stored welcome.wav through node 1",
 		"played 2 items from node 2",
-		"recorded 4s live; node 1 played along", "stopped node 3", "played all 3 items from nodes 1 and 2",
+		"recorded 4s; node 1 played it live", "stopped node 3", "played all 3 items from nodes 1 and 2",
 		"calls/second.mp3", "started node 3 again",
 	} {
 		if !strings.Contains(text, "✓ ") || !strings.Contains(text, want) {

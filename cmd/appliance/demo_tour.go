@@ -188,7 +188,7 @@ func (t *tour) call(ctx context.Context, id string, into, from int) error {
 	if err != nil {
 		return err
 	}
-	step.done("recorded %s live; node %d played along %s behind, to the last byte", callLength, from+1,
+	step.done("recorded %s; node %d played it live, %s behind, to the last byte", callLength, from+1,
 		lengthText(sound.delay.Milliseconds()))
 
 	step = t.show.begin("storing the call")
