@@ -238,6 +238,35 @@ func followLive(t *testing.T, writer, reader *testNode) {
 	}
 }
 
+// TestLeadershipIsSpread waits until every node leads its share of the blob
+// groups, and again after one left and came back.
+func TestLeadershipIsSpread(t *testing.T) {
+	nodes := startCluster(t, 3, func(c *Config) { c.Shards = 6 })
+	spread := func() {
+		t.Helper()
+		eventually(t, "leadership spread", func() error {
+			for i, n := range nodes {
+				led := 0
+				for _, g := range n.shards {
+					if g.leads() {
+						led++
+					}
+				}
+				if led != 2 {
+					return fmt.Errorf("node %d leads %d of 6 groups, want 2", i, led)
+				}
+			}
+			return nil
+		})
+	}
+	spread()
+	nodes[1].close(t)
+	mustUpload(t, nodes[0], "meanwhile", noise(1, 1000))
+	nodes[1] = openNode(t, nodes[1].dir, nodes[1].cfg, Deps{})
+	t.Cleanup(func() { nodes[1].close(t) })
+	spread()
+}
+
 // TestStrangerIsKeptOut opens a node with another secret: it must not become a
 // member, and must not disturb.
 func TestStrangerIsKeptOut(t *testing.T) {

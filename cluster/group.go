@@ -61,6 +61,7 @@ type group struct {
 	// that was committed before it led; 0 if it does not lead. Only then can it
 	// say how far the group is.
 	established atomic.Uint64
+	since       atomic.Int64  // when it was established, Unix nanoseconds
 	position    atomic.Uint64 // log position of the last command applied
 	applied     atomic.Int64  // bytes of commands applied since the last snapshot
 	trailing    trailing
@@ -248,6 +249,7 @@ func (g *group) watchLeadership() {
 				g.log.Warn("new leader could not commit its barrier", "error", err)
 				continue
 			}
+			g.since.Store(time.Now().UnixNano())
 			g.established.Store(g.raft.CurrentTerm())
 			g.log.Info("leads", "term", g.raft.CurrentTerm())
 		case <-g.closed:

@@ -59,6 +59,7 @@ func (n *Node) membershipLoop() {
 	for {
 		if n.isFormed() {
 			n.admit()
+			n.balance()
 		} else {
 			n.tryForm()
 		}

@@ -1,0 +1,56 @@
+package cluster
+
+import (
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// balanceWait is how long a node leads a blob group before it hands it to the
+// member whose turn it is. It lets a cluster that has just lost a node come to
+// rest, and keeps a node that comes and goes from moving leadership each time.
+const balanceWait = 5 * time.Second
+
+// balance spreads leadership: blob group i is to be led by the i-th of its
+// members, so that every node leads its share and new blobs are written where
+// their leader is. Each leader decides for itself; a transfer stops proposals
+// for the moment it takes, and the proposers try again.
+func (n *Node) balance() {
+	for shard, g := range n.shards {
+		if g == nil || !g.leads() || time.Since(time.Unix(0, g.since.Load())) < balanceWait {
+			continue
+		}
+		target := n.preferredLeader(shard)
+		if target == "" || target == n.id {
+			continue
+		}
+		f := g.raft.LeadershipTransferToServer(raft.ServerID(target), raft.ServerAddress(target))
+		if err := f.Error(); err != nil {
+			g.since.Store(time.Now().UnixNano()) // not again at once
+			g.log.Info("leadership not transferred", "peer", target, "error", err)
+			continue
+		}
+		g.log.Info("leadership transferred", "peer", target)
+	}
+}
+
+// preferredLeader is the voter whose turn it is to lead a shard, or "" if
+// gossip says that it is away.
+func (n *Node) preferredLeader(shard int) string {
+	var voters []string
+	for _, s := range n.shards[shard].raft.GetConfiguration().Configuration().Servers {
+		if s.Suffrage == raft.Voter {
+			voters = append(voters, string(s.ID))
+		}
+	}
+	if len(voters) == 0 {
+		return ""
+	}
+	slices.Sort(voters)
+	target := voters[shard%len(voters)]
+	if n.Gone(target) {
+		return ""
+	}
+	return target
+}
