@@ -38,7 +38,7 @@ type batcher struct {
 
 type waiting struct {
 	op   blobstore.Op
-	done chan error // has room for the one answer
+	done func(error) // called once; must not block
 }
 
 func newBatcher(n *Node, shard int) *batcher {
@@ -51,27 +51,38 @@ func newBatcher(n *Node, shard int) *batcher {
 // first, the operation may still be on its way.
 func (b *batcher) do(ctx context.Context, op blobstore.Op) error {
 	op.Data = append([]byte(nil), op.Data...)
-	w := waiting{op: op, done: make(chan error, 1)}
-	b.mu.Lock()
-	switch {
-	case b.closed:
-		b.mu.Unlock()
-		return fmt.Errorf("shard %s: %w", b.group, blobstore.ErrClosed)
-	case len(b.queue) >= batchQueueMax:
-		b.mu.Unlock()
-		return fmt.Errorf("shard %s: %d operations wait: %w", b.group, batchQueueMax, blobstore.ErrUnavailable)
-	}
-	b.queue = append(b.queue, w)
-	b.mu.Unlock()
+	done := make(chan error, 1)
+	b.add(waiting{op: op, done: func(err error) { done <- err }})
 	select {
-	case b.wake <- struct{}{}:
-	default: // it is awake already
-	}
-	select {
-	case err := <-w.done:
+	case err := <-done:
 		return err
 	case <-ctx.Done():
 		return ctx.Err() //nolint:wrapcheck // the contract of Writer
+	}
+}
+
+// add queues operations; done of each is called in any case.
+func (b *batcher) add(all ...waiting) {
+	b.mu.Lock()
+	var refused error
+	switch {
+	case b.closed:
+		refused = fmt.Errorf("shard %s: %w", b.group, blobstore.ErrClosed)
+	case len(b.queue)+len(all) > batchQueueMax:
+		refused = fmt.Errorf("shard %s: %d operations wait: %w", b.group, len(b.queue), blobstore.ErrUnavailable)
+	default:
+		b.queue = append(b.queue, all...)
+	}
+	b.mu.Unlock()
+	for i := range all {
+		if refused == nil {
+			break
+		}
+		all[i].done(refused)
+	}
+	select {
+	case b.wake <- struct{}{}:
+	default: // it is awake already
 	}
 }
 
@@ -137,22 +148,23 @@ func (b *batcher) propose(batch []waiting) {
 	for i := range batch {
 		b.n.ahead[b.shard].add(b.n.shards[b.shard], index, batch[i].op.ID)
 		if err != nil {
-			batch[i].done <- err
+			batch[i].done(err)
 			continue
 		}
-		batch[i].done <- outcomeError(batch[i].op.ID, outcomes[i])
+		batch[i].done(outcomeError(batch[i].op.ID, outcomes[i]))
 	}
 }
 
 // drain answers what still waits when the node stops.
 func (b *batcher) drain() {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.closed = true
-	for i := range b.queue {
-		b.queue[i].done <- fmt.Errorf("shard %s: %w", b.group, blobstore.ErrClosed)
-	}
+	left := b.queue
 	b.queue = nil
+	b.mu.Unlock()
+	for i := range left {
+		left[i].done(fmt.Errorf("shard %s: %w", b.group, blobstore.ErrClosed))
+	}
 }
 
 // close waits for run; the node's context has ended.

@@ -69,67 +69,50 @@ func appendText(b []byte, s string) []byte {
 
 // encodeTxn makes the command for a catalog transaction.
 func encodeTxn(id txnID, t blobstore.Txn) []byte {
-	size := 64
-	for i := range t.Put {
-		size += 16 + len(t.Put[i].Key) + len(t.Put[i].Value)
-	}
-	b := make([]byte, 0, size)
-	b = append(b, commandVersion, opTxn)
-	b = append(b, id[:]...)
-	b = binary.AppendUvarint(b, uint64(len(t.If)))
-	for _, c := range t.If {
-		b = appendText(b, c.Key)
-		b = binary.AppendUvarint(b, c.Revision)
-	}
-	b = binary.AppendUvarint(b, uint64(len(t.Put)))
-	for i := range t.Put {
-		b = appendText(b, t.Put[i].Key)
-		b = appendBytes(b, t.Put[i].Value)
-	}
-	b = binary.AppendUvarint(b, uint64(len(t.Delete)))
-	for _, k := range t.Delete {
-		b = appendText(b, k)
-	}
-	return b
+	b := append(make([]byte, 0, 128+txnBytes(t)), commandVersion, opTxn)
+	return blobstore.AppendTxn(append(b, id[:]...), t)
 }
 
 // decodeTxn reads what encodeTxn wrote. Row values point into cmd.
 func decodeTxn(cmd []byte) (txnID, blobstore.Txn, error) {
 	var id txnID
-	var t blobstore.Txn
 	d := decoder{b: cmd}
 	d.head(opTxn)
 	copy(id[:], d.take(len(id)))
-	for range d.count(blobstore.TxnOpsMax) {
-		t.If = append(t.If, blobstore.Cond{Key: d.text(), Revision: d.uvarint()})
+	if d.err != nil {
+		return id, blobstore.Txn{}, d.err
 	}
-	for range d.count(blobstore.TxnOpsMax) {
-		t.Put = append(t.Put, blobstore.Row{Key: d.text(), Value: d.bytes(blobstore.RowBytesMax)})
+	t, err := blobstore.DecodeTxn(d.b)
+	if err != nil {
+		return id, blobstore.Txn{}, fmt.Errorf("%w: %w", errBadCommand, err)
 	}
-	for range d.count(blobstore.TxnOpsMax) {
-		t.Delete = append(t.Delete, d.text())
-	}
-	return id, t, d.end()
+	return id, t, nil
 }
 
 // checkTxn refuses what no node could apply, before it is proposed.
 func checkTxn(t blobstore.Txn) error {
-	if len(t.If) > blobstore.TxnOpsMax || len(t.Put) > blobstore.TxnOpsMax ||
-		len(t.Delete) > blobstore.TxnOpsMax {
-		return fmt.Errorf("transaction of more than %d operations: %w", blobstore.TxnOpsMax,
-			blobstore.ErrTooLarge)
+	if err := t.Check(); err != nil {
+		return err //nolint:wrapcheck // in the words of blobstore
 	}
-	size := 0
-	for i := range t.Put {
-		if len(t.Put[i].Key) > blobstore.KeyBytesMax || len(t.Put[i].Value) > blobstore.RowBytesMax {
-			return fmt.Errorf("catalog row: %w", blobstore.ErrTooLarge)
-		}
-		size += len(t.Put[i].Key) + len(t.Put[i].Value)
-	}
-	if size > commandBytesMax/2 {
+	if size := txnBytes(t); size > commandBytesMax/2 {
 		return fmt.Errorf("catalog transaction of %d bytes: %w", size, blobstore.ErrTooLarge)
 	}
 	return nil
+}
+
+// txnBytes is about what a transaction takes in a command.
+func txnBytes(t blobstore.Txn) int {
+	size := 0
+	for _, c := range t.If {
+		size += len(c.Key) + 12
+	}
+	for i := range t.Put {
+		size += len(t.Put[i].Key) + len(t.Put[i].Value) + 12
+	}
+	for _, k := range t.Delete {
+		size += len(k) + 12
+	}
+	return size
 }
 
 // decoder reads a command; after the first error everything reads as zero.

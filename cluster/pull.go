@@ -86,11 +86,43 @@ func (n *Node) pullBlob(ctx context.Context, want blobstore.Info) error {
 		off += int64(len(p))
 	}
 	if !info.Sealed {
-		return nil
+		return n.pullAhead(ctx, v.node, info)
 	}
 	return n.applyHere(blobstore.Op{
 		Kind: blobstore.OpSeal, ID: info.ID, Totals: info.Totals, At: info.Updated,
 	})
+}
+
+// pullAhead fetches the chunks of an open upload that came before an earlier
+// one: the log that follows the snapshot does not bring them again.
+func (n *Node) pullAhead(ctx context.Context, node string, info blobstore.Info) error {
+	if info.Spec.Live {
+		return nil
+	}
+	b, err := n.link.Call(ctx, node, kindAhead, info.ID[:])
+	if errors.Is(err, blobstore.ErrNotFound) {
+		return nil // removed in the meantime
+	}
+	if err != nil {
+		return fmt.Errorf("chunks ahead: %w", err)
+	}
+	d := decoder{b: b}
+	for len(d.b) > 0 && d.err == nil {
+		off := d.size()
+		chunk, err := n.link.Call(ctx, node, kindChunk, appendInt(append([]byte(nil), info.ID[:]...), off))
+		if errors.Is(err, blobstore.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("chunk at %d: %w", off, err)
+		}
+		if err := n.applyHere(blobstore.Op{
+			Kind: blobstore.OpAppend, ID: info.ID, Offset: off, Data: chunk, At: info.Updated,
+		}); err != nil {
+			return err
+		}
+	}
+	return d.err
 }
 
 // applyHere changes the local store only.

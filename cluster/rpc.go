@@ -15,15 +15,17 @@ import (
 // Requests between nodes. Numbers are part of the peer protocol: never reuse
 // one.
 const (
-	kindPropose  byte = 1 // group, command → position, outcomes
-	kindCharter  byte = 2 // → charter as JSON
-	kindPromise  byte = 3 // the caller asks this node to found with it
-	kindProgress byte = 4 // → how far the catalog's leader has applied
-	kindStat     byte = 5 // blob → Info
-	kindRead     byte = 6 // blob, offset, length → bytes
-	kindWait     byte = 7 // blob, size → Info once it is longer or sealed
-	kindStatus   byte = 8 // → NodeStatus as JSON
-	kindRaft     byte = 9 // group, raft message → raft's answer
+	kindPropose  byte = 1  // group, command → position, outcomes
+	kindCharter  byte = 2  // → charter as JSON
+	kindPromise  byte = 3  // the caller asks this node to found with it
+	kindProgress byte = 4  // → how far the catalog's leader has applied
+	kindStat     byte = 5  // blob → Info
+	kindRead     byte = 6  // blob, offset, length → bytes
+	kindWait     byte = 7  // blob, size → Info once it is longer or sealed
+	kindStatus   byte = 8  // → NodeStatus as JSON
+	kindRaft     byte = 9  // group, raft message → raft's answer
+	kindAhead    byte = 10 // blob → chunks of an open upload beyond a gap
+	kindChunk    byte = 11 // blob, offset → that chunk
 )
 
 const (
@@ -50,6 +52,8 @@ func (n *Node) serve() {
 	n.link.Handle(kindWait, n.serveWait)
 	n.link.Handle(kindStatus, n.serveStatus)
 	n.link.Handle(kindRaft, n.raft.serve)
+	n.link.Handle(kindAhead, n.serveAhead)
+	n.link.Handle(kindChunk, n.serveChunk)
 }
 
 func (n *Node) serveCharter(context.Context, string, []byte) ([]byte, error) {
@@ -187,6 +191,34 @@ func (n *Node) serveWait(ctx context.Context, _ string, req []byte) ([]byte, err
 		return nil, err
 	}
 	return appendInfo(nil, info), nil
+}
+
+func (n *Node) serveAhead(ctx context.Context, _ string, req []byte) ([]byte, error) {
+	d := decoder{b: req}
+	id := d.id()
+	if err := d.end(); err != nil {
+		return nil, err
+	}
+	extents, err := n.blobs.Ahead(ctx, id)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // the sentinel crosses the link
+	}
+	var b []byte
+	for _, e := range extents {
+		b = appendInt(b, e.Offset)
+	}
+	return b, nil
+}
+
+func (n *Node) serveChunk(ctx context.Context, _ string, req []byte) ([]byte, error) {
+	d := decoder{b: req}
+	id, off := d.id(), d.size()
+	if err := d.end(); err != nil {
+		return nil, err
+	}
+	p := make([]byte, blobstore.ChunkBytesMax)
+	k, err := n.blobs.ReadChunk(ctx, id, off, p)
+	return p[:k], err //nolint:wrapcheck // the sentinel crosses the link
 }
 
 func (d *decoder) id() (id blobstore.ID) {

@@ -27,6 +27,15 @@ func TestLaggardCatchesUpBySnapshot(t *testing.T) {
 	if err := nodes[0].Writer().Begin(t.Context(), live, blobstore.Spec{Live: true}); err != nil {
 		t.Fatal(err)
 	}
+	open := blobstore.NewID() // an upload whose second chunk came before the first
+	upload := noise(6, blobstore.ChunkBytesMax+50_000)
+	if err := nodes[0].Writer().Begin(t.Context(), open, blobstore.Spec{}); err != nil {
+		t.Fatal(err)
+	}
+	late := upload[blobstore.ChunkBytesMax:]
+	if err := nodes[0].Writer().Append(t.Context(), open, blobstore.ChunkBytesMax, late); err != nil {
+		t.Fatal(err)
+	}
 	bodies := map[string][]byte{}
 	for i := range 4 * trailingEntriesMin {
 		key := fmt.Sprintf("k%d", i)
@@ -64,6 +73,20 @@ func TestLaggardCatchesUpBySnapshot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	w := nodes[1].Writer()
+	if err := w.Append(t.Context(), open, 0, upload[:blobstore.ChunkBytesMax]); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Seal(t.Context(), open, blobstore.TotalsOf(upload)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "upload whole on the laggard", func() error {
+		info, err := nodes[2].blobs.Stat(t.Context(), open)
+		if err == nil && !info.Sealed {
+			err = blobstore.ErrGap
+		}
+		return err
+	})
 	sameCatalogs(t, nodes...)
 }
 

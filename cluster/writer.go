@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"carillon/blobstore"
@@ -21,6 +22,8 @@ type writer struct{ n *Node }
 var (
 	_ blobstore.Writer = writer{}
 	_ blobstore.Namer  = writer{}
+
+	_ blobstore.BatchWriter = writer{}
 )
 
 // nameTurn is how long new blobs of a node go to the same shard.
@@ -142,6 +145,39 @@ func (w writer) batched(ctx context.Context, op blobstore.Op) error {
 	}
 	op.At = time.Now()
 	return w.n.batches[shardOf(op.ID, w.n.charter.Shards)].do(ctx, op)
+}
+
+// AppendLive appends to many live blobs at once: the bytes of one tick. Each
+// shard gets them in as few entries as possible.
+func (w writer) AppendLive(ctx context.Context, appends []blobstore.LiveAppend, done func(i int, err error)) {
+	if err := w.n.waitFormed(ctx); err != nil {
+		for i := range appends {
+			done(i, err)
+		}
+		return
+	}
+	now := time.Now()
+	byShard := make(map[int][]waiting)
+	var wg sync.WaitGroup
+	for i, a := range appends {
+		op := blobstore.Op{Kind: blobstore.OpAppend, ID: a.ID, Offset: a.Offset, Data: a.Data, At: now}
+		if err := checkOp(op); err != nil {
+			done(i, err)
+			continue
+		}
+		wg.Add(1)
+		shard := shardOf(a.ID, w.n.charter.Shards)
+		byShard[shard] = append(byShard[shard], waiting{op: op, done: func(err error) {
+			done(i, err)
+			wg.Done()
+		}})
+	}
+	for shard, all := range byShard {
+		w.n.batches[shard].add(all...)
+	}
+	// The bytes are lent until every append is done, whatever becomes of ctx;
+	// each is, within proposeWait.
+	wg.Wait()
 }
 
 func outcomeError(id blobstore.ID, c code) error {
