@@ -38,7 +38,9 @@ func BenchmarkShout(b *testing.B) {
 		c := Start(b, 3, nil)
 		target, recordings := c.shoutTarget(load)
 		for b.Loop() {
+			stop := c.profile(b, "shout")
 			s, err := runShout(b.Context(), load, target)
+			stop()
 			if s != nil {
 				reportShout(b, s)
 			}

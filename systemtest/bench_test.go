@@ -115,8 +115,13 @@ func benchPut(b *testing.B, c *Cluster, name string, size, writers int) float64 
 		return clients[w].put(fmt.Sprintf("/media/bench/%s/%d.wav", name, turn), turn)
 	}
 	var before usage
-	took, elapsed := measure(b, writers, op, func() { before = c.Usage() })
+	stop := func() {}
+	took, elapsed := measure(b, writers, op, func() {
+		before = c.Usage()
+		stop = c.profile(b, "put-"+name)
+	})
 	used := c.Usage().minus(before)
+	stop()
 	rate := report(b, took, elapsed, used)
 	b.ReportMetric(rate*float64(size)/1e6, "MB/s")
 	b.ReportMetric(float64(used.written)/3/float64(len(took)*size), "written/byte")
@@ -205,19 +210,24 @@ func BenchmarkGet(b *testing.B) {
 	ng := startNginx(b, root)
 	nginxUsage := func() usage { return ng.usage(b) }
 	for _, target := range []struct {
-		name  string
-		addrs []string
-		usage func() usage
+		name    string
+		addrs   []string
+		usage   func() usage
+		profile func(tb testing.TB, name string) func()
 	}{
-		{"carillon-1node", []string{host(0)}, c.Usage},
-		{"carillon-3nodes", []string{host(0), host(1), host(2)}, c.Usage},
-		{"nginx", []string{ng.addr}, nginxUsage},
+		{"carillon-1node", []string{host(0)}, c.Usage, c.profile},
+		{"carillon-3nodes", []string{host(0), host(1), host(2)}, c.Usage, c.profile},
+		{"nginx", []string{ng.addr}, nginxUsage, func(testing.TB, string) func() { return func() {} }},
 	} {
 		b.Run("64KiB/"+target.name, func(b *testing.B) {
+			stop := target.profile(b, "get-"+target.name)
 			benchGet(b, target.addrs, target.usage, "64k", items, getBytes)
+			stop()
 		})
 		b.Run("range16KiB/"+target.name, func(b *testing.B) {
+			stop := target.profile(b, "range-"+target.name)
 			benchGet(b, target.addrs, target.usage, "1m", large, rangeBytes)
+			stop()
 		})
 	}
 }
