@@ -454,3 +454,63 @@ func applyModel(rows map[string]Row, outcomes map[[16]byte]error, e TxnEntry) er
 	outcomes[e.ID] = err
 	return err
 }
+
+// TestCatalogTrust opens a catalog that was not closed: at the same boot it is
+// used as it is, at another one it starts empty, and after an orderly close any
+// boot uses it.
+func TestCatalogTrust(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		orderly bool
+		boot    string
+		want    uint64
+	}{
+		{"process died", false, "boot 1", 7},
+		{"power cut", false, "boot 2", 0},
+		{"closed in order", true, "boot 2", 7},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			cfg := CatalogConfig{Dir: dir, Replayed: true, BootID: "boot 1"}
+			first, err := OpenCatalog(cfg, quiet())
+			if err != nil {
+				t.Fatal(err)
+			}
+			txn := Txn{Put: []Row{{Key: "k", Value: []byte("v")}}}
+			if _, err := first.Apply([]TxnEntry{{Index: 7, Txn: txn}}); err != nil {
+				t.Fatal(err)
+			}
+			mark, err := os.ReadFile(filepath.Join(dir, openFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := first.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, openFile)); !errors.Is(err, os.ErrNotExist) {
+				t.Fatalf("mark after an orderly close: %v", err)
+			}
+			if !c.orderly {
+				if err := os.WriteFile(filepath.Join(dir, openFile), mark, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cfg.BootID = c.boot
+			second, err := OpenCatalog(cfg, quiet())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := second.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			if got := second.Applied(); got != c.want {
+				t.Errorf("applied %d, want %d", got, c.want)
+			}
+			if _, err := second.Get(t.Context(), "k"); (err == nil) != (c.want > 0) {
+				t.Errorf("row: %v", err)
+			}
+		})
+	}
+}

@@ -14,7 +14,8 @@ const catalogRowOverhead = 32
 // each: nil, ErrConflict, or ErrTooLarge. The whole call is one transaction
 // with one fsync (more only when it exceeds what the database takes at once,
 // then split between entries), with the applied index in it, and visible and
-// durable when it returns. A later entry sees the earlier ones.
+// durable when it returns; with CatalogConfig.Replayed there is no fsync, and
+// the log is what is durable. A later entry sees the earlier ones.
 //
 // An entry at or below the applied index, or with an ID that was applied
 // before, is skipped and has the first one's result if that is remembered,

@@ -168,7 +168,7 @@ func (c *CatalogStore) Restore(r io.Reader) error {
 	if err := c.setCurrent(name); err != nil {
 		return err
 	}
-	gen, err := c.openGeneration(name, true)
+	gen, err := c.openGeneration(name, !c.cfg.Replayed)
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,13 @@ type CatalogConfig struct {
 	MemtableBytes   int64 // CatalogMemtableBytes
 	BlockCacheBytes int64 // CatalogBlockCacheBytes
 	IndexCacheBytes int64 // CatalogIndexCacheBytes
+	// Replayed says that the owner has every entry above the last snapshot in a
+	// durable log and applies it again after a start. Entries then need no sync
+	// of their own; see catalogtrust.go.
+	Replayed bool
+	// BootID stands for this boot of the machine; "": the kernel's. Tests of
+	// power cuts set it.
+	BootID string
 }
 
 // TxnEntry is a transaction with its place in the log.
@@ -100,7 +107,18 @@ func OpenCatalog(cfg CatalogConfig, log *slog.Logger) (*CatalogStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	gen, err := c.openGeneration(name, true)
+	if cfg.Replayed {
+		ok, err := c.trusted()
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			if name, err = c.distrust(name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	gen, err := c.openGeneration(name, !cfg.Replayed)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +141,7 @@ func (c *CatalogStore) Close() error {
 	if err := gen.db.Close(); err != nil {
 		return fmt.Errorf("close catalog: %w", err)
 	}
-	return nil
+	return c.closedInOrder()
 }
 
 // shut closes the gate of the current generation. It waits without the turn,
@@ -185,18 +203,7 @@ func generationNumber(name string) (uint64, error) {
 // setCurrent switches durably: after a crash CURRENT names the one or the
 // other.
 func (c *CatalogStore) setCurrent(name string) error {
-	path := filepath.Join(c.cfg.Dir, currentFile)
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, []byte(name+"\n"), 0o600); err != nil {
-		return fmt.Errorf("switch catalog: %w", err)
-	}
-	if err := syncPath(tmp); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("switch catalog: %w", err)
-	}
-	return syncPath(c.cfg.Dir)
+	return writeSynced(filepath.Join(c.cfg.Dir, currentFile), name+"\n")
 }
 
 func (c *CatalogStore) openGeneration(name string, syncWrites bool) (*generation, error) {

@@ -3,6 +3,8 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -109,6 +111,92 @@ func TestInterruptedRestoreIsRepeated(t *testing.T) {
 	}
 	if _, err := lost.Get(t.Context(), "item"); err != nil {
 		t.Errorf("row after the repeated restore: %v", err)
+	}
+}
+
+// TestPowerCutRebuildsCatalogs takes the data of all three nodes as they lie on
+// disk while everything runs, spoils the catalogs as a power cut may, and opens
+// the nodes at another boot: everything must come back from snapshots and logs.
+func TestPowerCutRebuildsCatalogs(t *testing.T) {
+	nodes := startCluster(t, 3, nil)
+	mustUpload(t, nodes[0], "before", noise(1, 1000))
+	for _, n := range nodes {
+		n.catalog.snapshot()
+	}
+	mustUpload(t, nodes[1], "after", noise(2, 100_000))
+	if err := errors.Join(checkItem(t.Context(), nodes[2], "after", noise(2, 100_000))); err != nil {
+		t.Fatal(err)
+	}
+	copies := make([]string, len(nodes))
+	for i, n := range nodes { // the raft logs first: they are what is durable
+		copies[i] = filepath.Join(t.TempDir(), "copy")
+		copyTree(t, filepath.Join(n.dir, "raft"), filepath.Join(copies[i], "raft"))
+		copyTree(t, n.dir, copies[i])
+	}
+	cfgs := make([]Config, len(nodes))
+	for i, n := range nodes {
+		cfgs[i] = n.cfg
+		n.close(t)
+	}
+	var seeds []string
+	for i, dir := range copies {
+		spoil(t, filepath.Join(dir, "catalog"))
+		cfgs[i].Seeds = seeds
+		nodes[i] = openNodeAt(t, "another boot", dir, cfgs[i], Deps{})
+		t.Cleanup(func() { nodes[i].close(t) })
+		seeds = append(seeds, nodes[i].GossipAddr())
+	}
+	waitReady(t, nodes...)
+	for _, n := range nodes {
+		if err := errors.Join(checkItem(t.Context(), n, "before", noise(1, 1000)),
+			checkItem(t.Context(), n, "after", noise(2, 100_000))); err != nil {
+			t.Error(err)
+		}
+	}
+	sameCatalogs(t, nodes...)
+}
+
+// copyTree copies files over what is there.
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o700)
+		}
+		if _, err := os.Stat(filepath.Join(to, rel)); err == nil {
+			return nil // the copy of the log is of one moment
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rel), b, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// spoil cuts every file of a database short, as if nothing had been synced.
+func spoil(t *testing.T, dir string) {
+	t.Helper()
+	found := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && filepath.Dir(path) != dir {
+			found++
+			return os.Truncate(path, 0)
+		}
+		return err
+	})
+	if err != nil || found == 0 {
+		t.Fatalf("spoiled %d files: %v", found, err)
 	}
 }
 

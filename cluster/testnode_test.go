@@ -34,12 +34,20 @@ type testNode struct {
 // openNode opens or re-opens the node of a directory.
 func openNode(t *testing.T, dir string, cfg Config, deps Deps) *testNode {
 	t.Helper()
+	return openNodeAt(t, "one boot", dir, cfg, deps)
+}
+
+// openNodeAt is openNode at a boot of the machine.
+func openNodeAt(t *testing.T, boot, dir string, cfg Config, deps Deps) *testNode {
+	t.Helper()
 	log := testLog(t, filepath.Base(dir))
 	blobs, err := blobstore.OpenStore(blobstore.StoreConfig{Dir: filepath.Join(dir, "blobs")}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, err := blobstore.OpenCatalog(blobstore.CatalogConfig{Dir: filepath.Join(dir, "catalog")}, log)
+	rows, err := blobstore.OpenCatalog(blobstore.CatalogConfig{
+		Dir: filepath.Join(dir, "catalog"), Replayed: true, BootID: boot,
+	}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

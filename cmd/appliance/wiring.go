@@ -44,7 +44,7 @@ func (w wiring) blobs() blobstore.StoreConfig {
 // catalog takes the defaults of its package for memory: all documents of a
 // million items are some hundred megabytes, and the page cache holds them.
 func (w wiring) catalog() blobstore.CatalogConfig {
-	return blobstore.CatalogConfig{Dir: filepath.Join(w.cfg.Node.DataDir, "catalog")}
+	return blobstore.CatalogConfig{Dir: filepath.Join(w.cfg.Node.DataDir, "catalog"), Replayed: true}
 }
 
 func (w wiring) cluster() cluster.Config {
@@ -116,6 +116,7 @@ func (w wiring) shout() shoutd.Config {
 		ConnectionsMax: w.cfg.Shout.ConnectionsMax,
 		SourceSilence:  w.cfg.Shout.SourceSilenceMax.Duration,
 		WriteStall:     w.cfg.Shout.ListenerStallMax.Duration,
+		SealWait:       w.cfg.Node.StopGrace.Duration,
 	}
 }
 
