@@ -346,6 +346,9 @@ func (c *Cluster) cleanup(logs string) {
 		if i := bytes.Index(text, []byte("\npanic: ")); i >= 0 {
 			c.tb.Errorf("node %d: panic:\n%.8000s", n.index+1, text[i:])
 		}
+		if bytes.Contains(text, []byte(testToken)) {
+			c.tb.Errorf("node %d has logged the API token", n.index+1)
+		}
 		if c.tb.Failed() {
 			c.tb.Logf("node %d at %s (%s):\n%s", n.index+1, n.HTTP, name, text[max(0, len(text)-logTailBytes):])
 		}

@@ -364,7 +364,8 @@ func (s *faultSource) compare(t *testing.T, n *Node, size int64) {
 }
 
 // TestStopAndRestart stops one node in order, works with two, then stops all
-// three and starts them again: everything is there, and the same nodes are.
+// three, in order and by force, and starts them again: everything is there, and
+// the same nodes are.
 func TestStopAndRestart(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, nil)
@@ -412,6 +413,14 @@ func TestStopAndRestart(t *testing.T) {
 	c.WaitReady()
 	check()
 	put(c.Node(2), "after.wav")
+	check()
+	for _, n := range c.nodes { // and as when the power fails
+		n.Kill9()
+	}
+	for _, n := range c.nodes {
+		n.Restart()
+	}
+	c.WaitReady()
 	check()
 	if after := c.Node(0).Status(); after.Node != before.Node || len(after.Nodes) != 3 {
 		t.Errorf("after the restart the cluster is %+v, it was %+v", after, before)
