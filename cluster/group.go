@@ -28,12 +28,9 @@ const (
 	appendEntriesMax = 16
 	// catalogAppendEntriesMax may be more, since catalog entries are small.
 	catalogAppendEntriesMax = 64
-	// catalogCommitWait and blobCommitWait are how soon a follower hears of a
-	// commit when nothing else is sent. The catalog is short, because a node
-	// that took a write shows it only when it has applied it; blob groups may
-	// be slower: until then their chunks are read from the leader.
-	catalogCommitWait = 10 * time.Millisecond
-	blobCommitWait    = 50 * time.Millisecond
+	// commitWait is how soon a follower hears of a commit if nothing else tells
+	// it. Hints do (hint.go), so this is only for a hint that was lost.
+	commitWait = 500 * time.Millisecond
 	// snapshotsKept is how many snapshots stay: the newest and one before.
 	snapshotsKept = 2
 	// neverEntries switches raft's own snapshot trigger off: it counts entries,
@@ -127,6 +124,7 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("group %s: %w", spec.name, err), g.transport.Close())
 	}
+	g.transport.hints.start(func() bool { return g.raft.State() == raft.Leader })
 	g.wg.Go(g.watchLeadership)
 	g.wg.Go(func() { g.snapshotLoop(spec.snapshotMax) })
 	return g, nil
@@ -145,9 +143,9 @@ func openSnapshots(dir string, log *slog.Logger) (raft.SnapshotStore, error) {
 
 // raftConfig sets every option of raft; none is left to its default.
 func raftConfig(spec groupSpec, log *slog.Logger) *raft.Config {
-	entries, commitWait := appendEntriesMax, blobCommitWait
+	entries := appendEntriesMax
 	if spec.name == catalogGroup {
-		entries, commitWait = catalogAppendEntriesMax, catalogCommitWait
+		entries = catalogAppendEntriesMax
 	}
 	return &raft.Config{
 		ProtocolVersion:          raft.ProtocolVersionMax,

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/gossip"
 	"carillon/internal/simnet"
 )
 
@@ -36,6 +37,33 @@ func TestSimulation(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { simulate(t, dir, uint64(seed)) }) //nolint:gosec // not negative
 		})
 	}
+}
+
+// TestCommitsAreToldAtOnce measures in virtual time how long followers take to
+// apply a commit that nothing follows: a hint, not raft's CommitTimeout.
+func TestCommitsAreToldAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, dir, 1)
+		defer s.closeAll()
+		for i := range 20 {
+			pause(t.Context(), time.Second)
+			begun := time.Now()
+			txn := blobstore.Txn{Put: []blobstore.Row{{Key: fmt.Sprintf("k%d", i)}}}
+			index, err := s.nodes[i%simNodes].Catalog().Commit(t.Context(), txn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for k, n := range s.nodes {
+				if err := n.rows.WaitApplied(t.Context(), index); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(begun); took > commitWait/5 {
+					t.Errorf("node %d applied commit %d after %v", k, i, took)
+				}
+			}
+		}
+	})
 }
 
 func envInt(t *testing.T, name string, def int) int {
@@ -71,25 +99,35 @@ const (
 	peerAt   = 7947
 )
 
-func simulate(t *testing.T, dir string, seed uint64) {
+// newSim opens a cluster and waits until it is ready.
+func newSim(t *testing.T, dir string, seed uint64) *sim {
 	t.Helper()
 	s := &sim{
 		t: t, net: simnet.New(seed), rand: rand.New(rand.NewPCG(seed, 1)), dir: dir, //nolint:gosec // repeatable
 		nodes: make([]*testNode, simNodes), acked: map[string][]byte{}, live: map[blobstore.ID][]byte{},
 	}
-	defer func() { // a bubble must be empty at its end, also when a check failed
-		for _, n := range s.nodes {
-			if n != nil {
-				n.close(t)
-			}
-		}
-		// memberlist does not wait for its last probe.
-		pause(context.Background(), 10*time.Second)
-	}()
 	for i := range s.nodes {
 		s.open(i)
 	}
 	waitReady(t, s.nodes...)
+	return s
+}
+
+// closeAll empties the bubble, also when a check failed.
+func (s *sim) closeAll() {
+	for _, n := range s.nodes {
+		if n != nil {
+			n.close(s.t)
+		}
+	}
+	// memberlist does not wait for its last probe.
+	pause(context.Background(), gossip.SettleTime)
+}
+
+func simulate(t *testing.T, dir string, seed uint64) {
+	t.Helper()
+	s := newSim(t, dir, seed)
+	defer s.closeAll()
 	ctx, stop := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
 	defer clients.Wait()
@@ -117,7 +155,7 @@ func (s *sim) open(i int) {
 		seeds = append(seeds, fmt.Sprintf("%s:%d", s.net.Host(hostName(k)).IP(), gossipAt))
 	}
 	host := s.net.Host(hostName(i))
-	gossip, err := host.Gossip(gossipAt)
+	packets, err := host.Gossip(gossipAt)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -128,7 +166,7 @@ func (s *sim) open(i int) {
 	n := openNode(s.t, dir, Config{
 		GossipBind: fmt.Sprintf("%s:%d", host.IP(), gossipAt), PeerBind: fmt.Sprintf("%s:%d", host.IP(), peerAt),
 		Advertise: host.IP(), Expect: simNodes, Shards: 2, Replicas: simNodes, Seeds: seeds,
-	}, Deps{Network: host, Gossip: gossip})
+	}, Deps{Network: host, Gossip: packets})
 	s.mu.Lock()
 	s.nodes[i] = n
 	s.mu.Unlock()

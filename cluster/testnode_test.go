@@ -32,13 +32,13 @@ type testNode struct {
 }
 
 // openNode opens or re-opens the node of a directory.
-func openNode(t *testing.T, dir string, cfg Config, deps Deps) *testNode {
+func openNode(t testing.TB, dir string, cfg Config, deps Deps) *testNode {
 	t.Helper()
 	return openNodeAt(t, "one boot", dir, cfg, deps)
 }
 
 // openNodeAt is openNode at a boot of the machine.
-func openNodeAt(t *testing.T, boot, dir string, cfg Config, deps Deps) *testNode {
+func openNodeAt(t testing.TB, boot, dir string, cfg Config, deps Deps) *testNode {
 	t.Helper()
 	log := testLog(t, filepath.Base(dir))
 	blobs, err := blobstore.OpenStore(blobstore.StoreConfig{Dir: filepath.Join(dir, "blobs")}, log)
@@ -61,7 +61,7 @@ func openNodeAt(t *testing.T, boot, dir string, cfg Config, deps Deps) *testNode
 }
 
 // close stops node and shelf; twice is fine.
-func (n *testNode) close(t *testing.T) {
+func (n *testNode) close(t testing.TB) {
 	t.Helper()
 	for _, c := range []io.Closer{n.Node, n.rows, n.blobs} {
 		if err := c.Close(); err != nil {
@@ -71,7 +71,7 @@ func (n *testNode) close(t *testing.T) {
 }
 
 // testLog prints warnings of a node to the test's log when CARILLON_TEST_LOG is set.
-func testLog(t *testing.T, name string) *slog.Logger {
+func testLog(t testing.TB, name string) *slog.Logger {
 	t.Helper()
 	if os.Getenv("CARILLON_TEST_LOG") == "" {
 		return slog.New(slog.DiscardHandler)
@@ -80,7 +80,7 @@ func testLog(t *testing.T, name string) *slog.Logger {
 }
 
 // startCluster opens size nodes on loopback and waits until all are ready.
-func startCluster(t *testing.T, size int, change func(*Config)) []*testNode {
+func startCluster(t testing.TB, size int, change func(*Config)) []*testNode {
 	t.Helper()
 	root := t.TempDir()
 	nodes := make([]*testNode, size)
@@ -106,7 +106,7 @@ func startCluster(t *testing.T, size int, change func(*Config)) []*testNode {
 }
 
 // waitReady waits until every given node is ready.
-func waitReady(t *testing.T, nodes ...*testNode) {
+func waitReady(t testing.TB, nodes ...*testNode) {
 	t.Helper()
 	for _, n := range nodes {
 		eventually(t, "node ready", func() error { return n.Ready() })
@@ -114,7 +114,7 @@ func waitReady(t *testing.T, nodes ...*testNode) {
 }
 
 // eventually waits until f returns nil.
-func eventually(t *testing.T, what string, f func() error) {
+func eventually(t testing.TB, what string, f func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), testWait)
 	defer cancel()

@@ -90,6 +90,9 @@ type transport struct {
 
 	consumer  chan raft.RPC
 	snapshots net.Listener
+	hints     *hints
+	ctx       context.Context //nolint:containedctx // ends messages on their way when the transport closes
+	cancel    context.CancelFunc
 	closed    chan struct{}
 	closeOnce sync.Once
 	wg        sync.WaitGroup
@@ -107,6 +110,8 @@ func newTransport(id, group string, link *peer.Link, all *transports, log *slog.
 		consumer: make(chan raft.RPC), closed: make(chan struct{}),
 		snapshots: link.Listener(snapshotStream(group)),
 	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	t.hints = newHints(t.hint)
 	all.m.Store(group, t)
 	t.wg.Go(t.acceptSnapshots)
 	return t
@@ -120,6 +125,8 @@ func (t *transport) Close() error {
 	t.closeOnce.Do(func() {
 		t.all.m.CompareAndDelete(t.group, t)
 		close(t.closed)
+		t.cancel()
+		t.hints.close()
 		err = t.snapshots.Close()
 		t.wg.Wait()
 	})
@@ -156,12 +163,22 @@ func (t *transport) AppendEntries(
 		if err := t.call(id, raftAppend, encodeAppend(&part), func(d *decoder) { d.appendResponse(resp) }); err != nil {
 			return err
 		}
+		if resp.Success {
+			t.hints.acknowledged(id, &part)
+		}
 		if !resp.Success || len(rest) == 0 {
 			return nil
 		}
 		last := part.Entries[len(part.Entries)-1]
 		part.PrevLogEntry, part.PrevLogTerm = last.Index, last.Term
 	}
+}
+
+// hint sends an AppendEntries that is not raft's own, see [hints].
+func (t *transport) hint(id raft.ServerID, r *raft.AppendEntriesRequest) (*raft.AppendEntriesResponse, error) {
+	var resp raft.AppendEntriesResponse
+	err := t.call(id, raftAppend, encodeAppend(r), func(d *decoder) { d.appendResponse(&resp) })
+	return &resp, err
 }
 
 // cutEntries splits off as many entries as one message may hold, at least one.
@@ -200,7 +217,7 @@ func (t *transport) TimeoutNow(
 
 // call sends one message and reads the answer.
 func (t *transport) call(id raft.ServerID, kind byte, body [][]byte, answer func(*decoder)) error {
-	ctx, cancel := context.WithTimeout(context.Background(), raftRPCWait)
+	ctx, cancel := context.WithTimeout(t.ctx, raftRPCWait)
 	defer cancel()
 	head := append(appendText(make([]byte, 0, 32), t.group), kind)
 	b, err := t.link.Call(ctx, string(id), kindRaft, append([][]byte{head}, body...)...)
