@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // document is the public form of an item, as far as the tests look at it.
@@ -76,8 +77,13 @@ func (n *Node) recording(id string) recording {
 // waitState waits until the recording is in that state, and returns it.
 func (n *Node) waitState(id, state string) recording {
 	n.cluster.tb.Helper()
+	return n.waitStateWithin(settleWait, id, state)
+}
+
+func (n *Node) waitStateWithin(limit time.Duration, id, state string) recording {
+	n.cluster.tb.Helper()
 	var rec recording
-	eventually(n.cluster.tb, settleWait, "recording "+id+" "+state, func() error {
+	eventually(n.cluster.tb, limit, "recording "+id+" "+state, func() error {
 		_, answer, err := n.do(n.cluster.tb.Context(), http.MethodGet, "/v1/recordings/"+id, nil)
 		if err != nil {
 			return err
