@@ -11,7 +11,9 @@ import (
 // BenchmarkWrite measures commits and whole blobs on three nodes of this
 // process, through the node named first and with writers at all three.
 func BenchmarkWrite(b *testing.B) {
-	nodes := startCluster(b, 3, func(c *Config) { c.Shards, c.ElectionWait = ShardsDefault, ElectionWaitDefault })
+	nodes := startCluster(b, 3, func(c *Config) {
+		c.Shards, c.ElectionWait = ShardsDefault, ElectionWaitDefault
+	})
 	body := noise(1, 64<<10)
 	totals := blobstore.TotalsOf(body)
 	var turn atomic.Int64

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ func TestEveryNodeWritesAndReads(t *testing.T) {
 	for i, n := range nodes {
 		for j, size := range []int{0, 1, 1000, blobstore.ChunkBytesMax, 3*blobstore.ChunkBytesMax + 17} {
 			key := fmt.Sprintf("item-%d-%d", i, j)
-			bodies[key] = noise(uint64(10*i+j), size) //nolint:gosec // small
+			bodies[key] = noise(uint64(10*i+j), size)
 			mustUpload(t, n, key, bodies[key])
 		}
 	}
@@ -109,7 +110,7 @@ func TestLeadersDie(t *testing.T) {
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				key := fmt.Sprintf("w%d-%d", w, i)
-				body := noise(uint64(1000*w+i), 20_000) //nolint:gosec // small
+				body := noise(uint64(1000*w+i), 20_000)
 				if _, err := upload(t.Context(), survivors[w%2], key, body); err != nil {
 					t.Errorf("upload %s: %v", key, err)
 					return
@@ -231,7 +232,7 @@ func followLive(t *testing.T, writer, reader *testNode) {
 			t.Fatal(err)
 		}
 		got := make([]byte, info.Size-size)
-		if k, err := v.Read(t.Context(), size, got); err != nil || string(got[:k]) != string(piece) {
+		if k, err := v.Read(t.Context(), size, got); err != nil || !bytes.Equal(got[:k], piece) {
 			t.Fatalf("read %d bytes at %d: %v", k, size, err)
 		}
 		size += int64(len(piece))

@@ -188,7 +188,7 @@ func (d *decoder) count(most int) int {
 		}
 		return 0
 	}
-	return int(v) //nolint:gosec // bounded by most
+	return int(v)
 }
 
 func (d *decoder) size() int64 {
@@ -206,11 +206,11 @@ func (d *decoder) bytes(most int) []byte {
 		d.fail("length")
 		return nil
 	}
-	return d.take(int(v)) //nolint:gosec // bounded by most
+	return d.take(int(v))
 }
 
 func (d *decoder) text() string { return string(d.bytes(blobstore.KeyBytesMax)) }
 
 func appendInt(b []byte, v int64) []byte {
-	return binary.AppendUvarint(b, uint64(v)) //nolint:gosec // sizes and offsets are not negative
+	return binary.AppendUvarint(b, uint64(v))
 }

@@ -102,7 +102,7 @@ func TestCommandVersion(t *testing.T) {
 // TestCommandCut expects that no prefix of a command is a command.
 func TestCommandCut(t *testing.T) {
 	for _, whole := range [][]byte{encodeBlobs(sampleOps()), encodeTxn(txnID{}, sampleTxn())} {
-		for n := range len(whole) {
+		for n := range whole {
 			if ops, err := decodeBlobs(whole[:n]); err == nil && len(ops) == len(sampleOps()) {
 				t.Fatalf("%d of %d bytes are accepted as blobs", n, len(whole))
 			}

@@ -47,7 +47,7 @@ func catalogLog() []*raft.Log {
 	var logs []*raft.Log
 	add := func(id byte, txn blobstore.Txn) {
 		logs = append(logs, &raft.Log{
-			Index: uint64(len(logs) + 1), Type: raft.LogCommand, Data: encodeTxn(txnID{id}, txn), //nolint:gosec // small
+			Index: uint64(len(logs) + 1), Type: raft.LogCommand, Data: encodeTxn(txnID{id}, txn),
 		})
 	}
 	row := func(k, v string) []blobstore.Row { return []blobstore.Row{{Key: k, Value: []byte(v)}} }
@@ -56,7 +56,7 @@ func catalogLog() []*raft.Log {
 	add(2, blobstore.Txn{If: []blobstore.Cond{{Key: "a", Revision: 1}}, Put: row("a", "2")})
 	add(3, blobstore.Txn{If: []blobstore.Cond{{Key: "a", Revision: 1}}, Put: row("b", "never")})
 	add(4, blobstore.Txn{Put: row("c", "3"), Delete: []string{"a"}})
-	logs = append(logs, &raft.Log{Index: uint64(len(logs) + 1), Type: raft.LogConfiguration}) //nolint:gosec // small
+	logs = append(logs, &raft.Log{Index: uint64(len(logs) + 1), Type: raft.LogConfiguration})
 	add(5, blobstore.Txn{If: []blobstore.Cond{{Key: "a"}}, Put: row("a", "again")})
 	return logs
 }
@@ -66,7 +66,7 @@ func catalogLog() []*raft.Log {
 func TestCatalogApplyIsPure(t *testing.T) {
 	logs := catalogLog()
 	var want [32]byte
-	for cut := range len(logs) {
+	for cut := range logs {
 		store := openCatalog(t)
 		m := &catalogMachine{breaker: breaker{fatal: func(err error) { t.Error(err) }}, store: store}
 		m.ApplyBatch(logs[:cut+1])
@@ -104,7 +104,7 @@ func TestBadCommandStopsTheMachine(t *testing.T) {
 	m := &blobMachine{breaker: breaker{fatal: func(error) { told++ }}, store: store}
 	good := encodeBlobs([]blobstore.Op{{Kind: blobstore.OpBegin, ID: blobstore.NewID()}})
 	for i, data := range [][]byte{{commandVersion + 1, opBlobs}, good} {
-		out := m.Apply(&raft.Log{Index: uint64(i + 1), Type: raft.LogCommand, Data: data}) //nolint:gosec // small
+		out := m.Apply(&raft.Log{Index: uint64(i + 1), Type: raft.LogCommand, Data: data})
 		if _, ok := out.(error); !ok {
 			t.Errorf("entry %d: %v, want an error", i+1, out)
 		}

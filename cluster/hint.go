@@ -22,7 +22,7 @@ const hintLinger = time.Millisecond
 // committed. Both stay true whatever happens later, and a follower that has
 // moved on to another term refuses it.
 type hints struct {
-	send func(raft.ServerID, *raft.AppendEntriesRequest) (*raft.AppendEntriesResponse, error)
+	send hintSender
 
 	mu        sync.Mutex
 	followers map[raft.ServerID]*follower // guarded by mu
@@ -34,6 +34,9 @@ type hints struct {
 	wg     sync.WaitGroup
 }
 
+// hintSender sends one AppendEntries to a follower.
+type hintSender func(raft.ServerID, *raft.AppendEntriesRequest) (*raft.AppendEntriesResponse, error)
+
 // follower is what the leader knows of one, from its answers in one term.
 type follower struct {
 	header  raft.RPCHeader
@@ -44,7 +47,7 @@ type follower struct {
 	telling bool   // a hint is on its way
 }
 
-func newHints(send func(raft.ServerID, *raft.AppendEntriesRequest) (*raft.AppendEntriesResponse, error)) *hints {
+func newHints(send hintSender) *hints {
 	h := &hints{
 		send: send, followers: make(map[raft.ServerID]*follower),
 		wake: make(chan struct{}, 1), closed: make(chan struct{}),

@@ -59,11 +59,11 @@ func appendEntry(b []byte, i blobstore.Info) []byte {
 	b = append(b, manifestEntry)
 	b = append(b, i.ID[:]...)
 	b = append(b, flag(i.Sealed))
-	b = binary.BigEndian.AppendUint64(b, uint64(i.Size)) //nolint:gosec // sizes are not negative
+	b = binary.BigEndian.AppendUint64(b, uint64(i.Size))
 	b = append(b, i.Totals.SHA256[:]...)
 	b = binary.BigEndian.AppendUint32(b, i.Totals.Root)
 	b = append(b, flag(i.Spec.Live))
-	return binary.BigEndian.AppendUint64(b, uint64(i.Spec.Created.UnixMilli())) //nolint:gosec // two's complement
+	return binary.BigEndian.AppendUint64(b, uint64(i.Spec.Created.UnixMilli()))
 }
 
 func flag(v bool) byte {
@@ -118,12 +118,12 @@ func (m *manifestReader) next() (blobstore.Info, error) {
 	var i blobstore.Info
 	copy(i.ID[:], b[0:16])
 	i.Sealed = b[16] == 1
-	i.Size = int64(binary.BigEndian.Uint64(b[17:25])) //nolint:gosec // written from an int64
+	i.Size = int64(binary.BigEndian.Uint64(b[17:25]))
 	copy(i.Totals.SHA256[:], b[25:57])
 	i.Totals.Root = binary.BigEndian.Uint32(b[57:61])
 	i.Totals.Size = i.Size
 	i.Spec.Live = b[61] == 1
-	i.Spec.Created = time.UnixMilli(int64(binary.BigEndian.Uint64(b[62:70]))).UTC() //nolint:gosec // as above
+	i.Spec.Created = time.UnixMilli(int64(binary.BigEndian.Uint64(b[62:70]))).UTC()
 	return i, nil
 }
 

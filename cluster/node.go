@@ -12,7 +12,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
@@ -254,7 +253,7 @@ func (n *Node) breaker() breaker {
 
 // shardOf is the shard of a blob. Ids are random, so their first bytes are.
 func shardOf(id blobstore.ID, shards int) int {
-	return int(binary.BigEndian.Uint64(id[:8]) % uint64(shards)) //nolint:gosec // shards is small
+	return int(binary.BigEndian.Uint64(id[:8]) % uint64(shards))
 }
 
 // ID is the node's id.
@@ -306,10 +305,6 @@ func (n *Node) isFormed() bool {
 	}
 }
 
-// closeWait bounds how long Close waits for leadership transfers and gossip's
-// goodbye before it gives up on good manners.
-const closeWait = 10 * time.Second
-
 // Close leaves gossip, hands leadership over and waits for everything the node
 // started.
 func (n *Node) Close() error {
@@ -336,7 +331,8 @@ func (n *Node) Close() error {
 // closeGroups closes all groups at the same time: each may wait for a
 // leadership transfer.
 func (n *Node) closeGroups() error {
-	groups := slices.DeleteFunc(append(slices.Clone(n.shards), n.catalog), func(g *group) bool { return g == nil })
+	groups := append(slices.Clone(n.shards), n.catalog)
+	groups = slices.DeleteFunc(groups, func(g *group) bool { return g == nil })
 	errs := make([]error, len(groups))
 	var wg sync.WaitGroup
 	for i, g := range groups {

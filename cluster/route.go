@@ -64,7 +64,9 @@ func retryable(err error) bool {
 	return errors.Is(err, errNotLeader) || errors.Is(err, blobstore.ErrUnavailable) || unreachable(err)
 }
 
-func (n *Node) proposeOnce(ctx context.Context, name string, try int, head, cmd []byte) (uint64, []code, error) {
+func (n *Node) proposeOnce(
+	ctx context.Context, name string, try int, head, cmd []byte,
+) (uint64, []code, error) {
 	g := n.group(name)
 	if g != nil {
 		index, response, err := g.propose(ctx, cmd)

@@ -230,7 +230,7 @@ func (d *decoder) id() (id blobstore.ID) {
 func appendInfo(b []byte, i blobstore.Info) []byte {
 	b = append(b, i.ID[:]...)
 	b = appendSpec(b, i.Spec)
-	b = binary.AppendUvarint(b, uint64(i.Size)) //nolint:gosec // sizes are not negative
+	b = binary.AppendUvarint(b, uint64(i.Size))
 	b = append(b, flag(i.Sealed))
 	b = appendTotals(b, i.Totals)
 	return binary.AppendVarint(b, i.Updated.UnixMilli())
@@ -250,7 +250,7 @@ func appendSpec(b []byte, s blobstore.Spec) []byte {
 }
 
 func appendTotals(b []byte, t blobstore.Totals) []byte {
-	b = binary.AppendUvarint(b, uint64(t.Size)) //nolint:gosec // sizes are not negative
+	b = binary.AppendUvarint(b, uint64(t.Size))
 	b = append(b, t.SHA256[:]...)
 	return binary.BigEndian.AppendUint32(b, t.Root)
 }
@@ -289,8 +289,9 @@ func (n *Node) group(name string) *group {
 // members are the ids of a group's members.
 func (n *Node) members(name string) []string {
 	if g := n.group(name); g != nil {
-		var ids []string
-		for _, s := range g.raft.GetConfiguration().Configuration().Servers {
+		servers := g.raft.GetConfiguration().Configuration().Servers
+		ids := make([]string, 0, len(servers))
+		for _, s := range servers {
 			ids = append(ids, string(s.ID))
 		}
 		return ids

@@ -172,10 +172,7 @@ func openRemote(ctx context.Context, n *Node, id blobstore.ID, except []string) 
 		}
 		info, err := n.remoteInfo(ctx, node, kindStat, id[:])
 		if err == nil {
-			r := &remote{n: n, id: id, node: node, info: info}
-			r.done, r.stop = context.WithCancel(n.ctx)
-			n.metrics.remote.Inc()
-			return r, nil
+			return newRemote(n, id, node, info), nil
 		}
 		if errors.Is(err, blobstore.ErrNotFound) {
 			if missing++; missing > len(members)/2 {
@@ -189,6 +186,13 @@ func openRemote(ctx context.Context, n *Node, id blobstore.ID, except []string) 
 		return nil, fmt.Errorf("blob %s: %w", id, blobstore.ErrNotFound)
 	}
 	return nil, fmt.Errorf("blob %s: %w: %w", id, blobstore.ErrUnavailable, failed)
+}
+
+func newRemote(n *Node, id blobstore.ID, node string, info blobstore.Info) *remote {
+	n.metrics.remote.Inc()
+	r := &remote{n: n, id: id, node: node, info: info}
+	r.done, r.stop = context.WithCancel(n.ctx)
+	return r
 }
 
 // byPreference puts the group's leader first: it has applied all that was
@@ -207,7 +211,9 @@ func (n *Node) byPreference(name string, members []string) []string {
 	return out
 }
 
-func (n *Node) remoteInfo(ctx context.Context, node string, kind byte, req ...[]byte) (blobstore.Info, error) {
+func (n *Node) remoteInfo(
+	ctx context.Context, node string, kind byte, req ...[]byte,
+) (blobstore.Info, error) {
 	b, err := n.link.Call(ctx, node, kind, req...)
 	if err != nil {
 		return blobstore.Info{}, err //nolint:wrapcheck // sentinels of blobstore or peer
@@ -225,13 +231,12 @@ func (r *remote) Info() blobstore.Info {
 }
 
 // saw keeps the newest Info.
-func (r *remote) saw(i blobstore.Info) blobstore.Info {
+func (r *remote) saw(i blobstore.Info) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if i.Size >= r.info.Size || i.Sealed {
 		r.info = i
 	}
-	return r.info
 }
 
 // Read fetches bytes, from another replica if the one in use fails.
@@ -255,7 +260,8 @@ func (r *remote) Read(ctx context.Context, off int64, p []byte) (int, error) {
 func (r *remote) Wait(ctx context.Context, size int64) (blobstore.Info, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(r.done, cancel)()
+	stop := context.AfterFunc(r.done, cancel) //nolint:contextcheck // the view's end, not the call's
+	defer stop()
 	req := appendInt(append([]byte(nil), r.id[:]...), size)
 	for {
 		if info := r.Info(); info.Size > size || info.Sealed {

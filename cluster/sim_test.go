@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -34,7 +35,7 @@ func TestSimulation(t *testing.T) {
 	for seed := first; seed < first+count; seed++ {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			dir := t.TempDir()
-			synctest.Test(t, func(t *testing.T) { simulate(t, dir, uint64(seed)) }) //nolint:gosec // not negative
+			synctest.Test(t, func(t *testing.T) { simulate(t, dir, uint64(seed)) })
 		})
 	}
 }
@@ -103,7 +104,7 @@ const (
 func newSim(t *testing.T, dir string, seed uint64) *sim {
 	t.Helper()
 	s := &sim{
-		t: t, net: simnet.New(seed), rand: rand.New(rand.NewPCG(seed, 1)), dir: dir, //nolint:gosec // repeatable
+		t: t, net: simnet.New(seed), rand: rand.New(rand.NewPCG(seed, 1)), dir: dir,
 		nodes: make([]*testNode, simNodes), acked: map[string][]byte{}, live: map[blobstore.ID][]byte{},
 	}
 	for i := range s.nodes {
@@ -224,7 +225,7 @@ func (s *sim) wait(d time.Duration) { pause(s.t.Context(), d) }
 func (s *sim) upload(ctx context.Context, w int) {
 	for i := 0; ctx.Err() == nil; i++ {
 		key := fmt.Sprintf("w%d-%d", w, i)
-		body := noise(uint64(w*1000+i), 1+(i*7919)%400_000) //nolint:gosec // small
+		body := noise(uint64(w*1000+i), 1+(i*7919)%400_000)
 		if _, err := upload(ctx, s.node(w), key, body); err == nil {
 			s.mu.Lock()
 			s.acked[key] = body
@@ -248,7 +249,7 @@ func (s *sim) record(ctx context.Context, w int) {
 	}
 	var written []byte
 	for i := 0; ctx.Err() == nil; i++ {
-		piece := noise(uint64(w*100_000+i), 500) //nolint:gosec // small
+		piece := noise(uint64(w*100_000+i), 500)
 		for s.node(w).Writer().Append(ctx, id, int64(len(written)), piece) != nil {
 			if !pause(ctx, 100*time.Millisecond) {
 				return
@@ -269,7 +270,7 @@ func (s *sim) check() {
 	s.t.Helper()
 	waitReady(s.t, s.nodes...)
 	if len(s.acked) == 0 || len(s.live) == 0 {
-		s.t.Fatalf("%d items and %d recordings acknowledged: the schedule proves nothing", len(s.acked), len(s.live))
+		s.t.Fatalf("%d items and %d recordings acknowledged: this proves nothing", len(s.acked), len(s.live))
 	}
 	for i, n := range s.nodes {
 		for key, body := range s.acked {
@@ -297,7 +298,7 @@ func hasPrefix(n *testNode, id blobstore.ID, want []byte) error {
 	if cerr := v.Close(); err == nil {
 		err = cerr
 	}
-	if err == nil && string(got) != string(want) {
+	if err == nil && !bytes.Equal(got, want) {
 		err = fmt.Errorf("blob %s has other bytes than acknowledged: %w", id, blobstore.ErrCorrupt)
 	}
 	return err

@@ -34,10 +34,10 @@ func (t *trailing) add(bytes int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.sizes) < trailingEntriesMax {
-		t.sizes = append(t.sizes, int32(bytes)) //nolint:gosec // at most commandBytesMax
+		t.sizes = append(t.sizes, int32(bytes))
 		return
 	}
-	t.sizes[t.next] = int32(bytes) //nolint:gosec // at most commandBytesMax
+	t.sizes[t.next] = int32(bytes)
 	t.next = (t.next + 1) % trailingEntriesMax
 }
 
@@ -54,7 +54,7 @@ func (t *trailing) entries() uint64 {
 		sum += int(t.sizes[(i+trailingEntriesMax)%trailingEntriesMax])
 		n++
 	}
-	return max(uint64(n), trailingEntriesMin) //nolint:gosec // n is small
+	return max(uint64(n), trailingEntriesMin)
 }
 
 // countApplied is called by the state machine for each command.

@@ -41,7 +41,7 @@ func TestLaggardCatchesUpBySnapshot(t *testing.T) {
 	bodies := map[string][]byte{}
 	for i := range 4 * trailingEntriesMin {
 		key := fmt.Sprintf("k%d", i)
-		bodies[key] = noise(uint64(i), 30_000+i) //nolint:gosec // small
+		bodies[key] = noise(uint64(i), 30_000+i)
 		mustUpload(t, nodes[i%2], key, bodies[key])
 		if err := nodes[0].Writer().Append(t.Context(), live, int64(i)*100, noise(5, 100)); err != nil {
 			t.Fatal(err)

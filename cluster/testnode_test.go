@@ -32,57 +32,58 @@ type testNode struct {
 }
 
 // openNode opens or re-opens the node of a directory.
-func openNode(t testing.TB, dir string, cfg Config, deps Deps) *testNode {
-	t.Helper()
-	return openNodeAt(t, "one boot", dir, cfg, deps)
+func openNode(tb testing.TB, dir string, cfg Config, deps Deps) *testNode {
+	tb.Helper()
+	return openNodeAt(tb, "one boot", dir, cfg, deps)
 }
 
 // openNodeAt is openNode at a boot of the machine.
-func openNodeAt(t testing.TB, boot, dir string, cfg Config, deps Deps) *testNode {
-	t.Helper()
-	log := testLog(t, filepath.Base(dir))
+func openNodeAt(tb testing.TB, boot, dir string, cfg Config, deps Deps) *testNode {
+	tb.Helper()
+	log := testLog(tb, filepath.Base(dir))
 	blobs, err := blobstore.OpenStore(blobstore.StoreConfig{Dir: filepath.Join(dir, "blobs")}, log)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	rows, err := blobstore.OpenCatalog(blobstore.CatalogConfig{
 		Dir: filepath.Join(dir, "catalog"), Replayed: true, BootID: boot,
 	}, log)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cfg.Dir = dir
 	deps.Blobs, deps.Catalog, deps.Log, deps.Metrics = blobs, rows, log, prometheus.NewRegistry()
 	n, err := Open(cfg, deps)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &testNode{Node: n, dir: dir, cfg: cfg, blobs: blobs, rows: rows}
 }
 
 // close stops node and shelf; twice is fine.
-func (n *testNode) close(t testing.TB) {
-	t.Helper()
+func (n *testNode) close(tb testing.TB) {
+	tb.Helper()
 	for _, c := range []io.Closer{n.Node, n.rows, n.blobs} {
 		if err := c.Close(); err != nil {
-			t.Errorf("close %s: %v", filepath.Base(n.dir), err)
+			tb.Errorf("close %s: %v", filepath.Base(n.dir), err)
 		}
 	}
 }
 
 // testLog prints warnings of a node to the test's log when CARILLON_TEST_LOG is set.
-func testLog(t testing.TB, name string) *slog.Logger {
-	t.Helper()
+func testLog(tb testing.TB, name string) *slog.Logger {
+	tb.Helper()
 	if os.Getenv("CARILLON_TEST_LOG") == "" {
 		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})).With("dir", name)
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	return slog.New(slog.NewTextHandler(os.Stderr, options)).With("dir", name)
 }
 
 // startCluster opens size nodes on loopback and waits until all are ready.
-func startCluster(t testing.TB, size int, change func(*Config)) []*testNode {
-	t.Helper()
-	root := t.TempDir()
+func startCluster(tb testing.TB, size int, change func(*Config)) []*testNode {
+	tb.Helper()
+	root := tb.TempDir()
 	nodes := make([]*testNode, size)
 	var seeds []string
 	for i := range nodes {
@@ -95,27 +96,27 @@ func startCluster(t testing.TB, size int, change func(*Config)) []*testNode {
 		}
 		dir := filepath.Join(root, fmt.Sprintf("n%d", i))
 		if err := os.Mkdir(dir, 0o700); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		nodes[i] = openNode(t, dir, cfg, Deps{})
+		nodes[i] = openNode(tb, dir, cfg, Deps{})
 		seeds = append(seeds, nodes[i].GossipAddr())
-		t.Cleanup(func() { nodes[i].close(t) })
+		tb.Cleanup(func() { nodes[i].close(tb) })
 	}
-	waitReady(t, nodes...)
+	waitReady(tb, nodes...)
 	return nodes
 }
 
 // waitReady waits until every given node is ready.
-func waitReady(t testing.TB, nodes ...*testNode) {
-	t.Helper()
+func waitReady(tb testing.TB, nodes ...*testNode) {
+	tb.Helper()
 	for _, n := range nodes {
-		eventually(t, "node ready", func() error { return n.Ready() })
+		eventually(tb, "node ready", func() error { return n.Ready() })
 	}
 }
 
 // eventually waits until f returns nil.
-func eventually(t testing.TB, what string, f func() error) {
-	t.Helper()
+func eventually(tb testing.TB, what string, f func() error) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), testWait)
 	defer cancel()
 	err := f()
@@ -123,7 +124,7 @@ func eventually(t testing.TB, what string, f func() error) {
 		err = f()
 	}
 	if err != nil {
-		t.Fatalf("%s: %v", what, err)
+		tb.Fatalf("%s: %v", what, err)
 	}
 }
 

@@ -55,9 +55,9 @@ func (w writer) NewID() blobstore.ID {
 // inShard changes an id so that it belongs to a shard.
 func inShard(id blobstore.ID, shard, shards int) blobstore.ID {
 	v := binary.BigEndian.Uint64(id[:8])
-	n := uint64(shards)          //nolint:gosec // small
+	n := uint64(shards)
 	v = min(v, math.MaxUint64-n) // no overflow below
-	v = v - v%n + uint64(shard)  //nolint:gosec // small
+	v = v - v%n + uint64(shard)
 	binary.BigEndian.PutUint64(id[:8], v)
 	return id
 }
