@@ -151,6 +151,7 @@ type status struct {
 			Name   string `json:"name"`
 			State  string `json:"state"`
 			Leader string `json:"leader"`
+			Last   uint64 `json:"last_index"`
 		} `json:"groups"`
 	} `json:"nodes"`
 }
@@ -161,6 +162,23 @@ func (n *Node) Status() status {
 	var s status
 	n.call(http.MethodGet, "/v1/cluster", nil, http.StatusOK, &s)
 	return s
+}
+
+// Entries adds up the log positions of all groups: how many entries were made
+// so far, each of which is an fsync on every node unless some share one.
+func (c *Cluster) Entries() uint64 {
+	c.tb.Helper()
+	last := map[string]uint64{}
+	for _, node := range c.Live()[0].Status().Nodes {
+		for _, g := range node.Groups {
+			last[g.Name] = max(last[g.Name], g.Last)
+		}
+	}
+	var sum uint64
+	for _, index := range last {
+		sum += index
+	}
+	return sum
 }
 
 // Leader is the node that leads the group, as seen from a live node.

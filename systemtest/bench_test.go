@@ -115,8 +115,10 @@ func benchPut(b *testing.B, c *Cluster, name string, size, writers int) float64 
 		return clients[w].put(fmt.Sprintf("/media/bench/%s/%d.wav", name, turn), turn)
 	}
 	var before usage
+	var entries uint64
 	stop := func() {}
 	took, elapsed := measure(b, writers, op, func() {
+		entries = c.Entries()
 		before = c.Usage()
 		stop = c.profile(b, "put-"+name)
 	})
@@ -125,6 +127,7 @@ func benchPut(b *testing.B, c *Cluster, name string, size, writers int) float64 
 	rate := report(b, took, elapsed, used)
 	b.ReportMetric(rate*float64(size)/1e6, "MB/s")
 	b.ReportMetric(float64(used.written)/3/float64(len(took)*size), "written/byte")
+	b.ReportMetric(float64(c.Entries()-entries)/float64(len(took)), "entries/op")
 	c.checkStored(b, clients, name)
 	return rate
 }
