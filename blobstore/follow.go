@@ -22,6 +22,7 @@ type follow struct {
 	changed  chan struct{} // made by the first who waits
 	tail     []byte        // ring: the byte at offset o is at o%tailBytes
 	tailFrom int64         // the oldest offset in the ring
+	tailTo   int64         // the end of what is in the ring; info may be ahead of it
 }
 
 // see takes over info unless it is older than what is known.
@@ -46,9 +47,10 @@ func (f *follow) grow(info Info, offset int64, p []byte) {
 	if f.tail == nil {
 		f.tail, f.tailFrom = make([]byte, tailBytes), offset
 	}
-	if end := f.info.Size; offset > end || offset < f.tailFrom {
+	if offset != f.tailTo {
 		f.tailFrom = offset // a hole: what was before is of no use
 	}
+	f.tailTo = offset + int64(len(p))
 	if extra := len(p) - tailBytes; extra > 0 {
 		p, offset = p[extra:], offset+int64(extra)
 	}
@@ -85,10 +87,10 @@ func (f *follow) now() (Info, error) {
 func (f *follow) readTail(off int64, p []byte) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.tail == nil || off < f.tailFrom || off >= f.info.Size {
+	if f.tail == nil || off < f.tailFrom || off >= f.tailTo {
 		return 0
 	}
-	p = p[:min(int64(len(p)), f.info.Size-off)]
+	p = p[:min(int64(len(p)), f.tailTo-off)]
 	n := copy(p, f.tail[off%tailBytes:])
 	return n + copy(p[n:], f.tail)
 }

@@ -49,7 +49,9 @@ func TestLaggardCatchesUpBySnapshot(t *testing.T) {
 	}
 	for _, n := range nodes[:2] {
 		for _, g := range n.groups() {
-			g.trailing = trailing{} // keep the least
+			g.trailing.mu.Lock()
+			g.trailing.sizes, g.trailing.next = nil, 0 // keep the least
+			g.trailing.mu.Unlock()
 			g.snapshot()
 		}
 	}
