@@ -60,6 +60,8 @@ func (c *conn) serve(ctx context.Context) {
 			c.badHead(err)
 			return
 		}
+		// The head is here: what is read from now on has waits of its own.
+		c.in.deadline(time.Time{})
 		if !c.handle(ctx, r) {
 			return
 		}

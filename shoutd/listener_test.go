@@ -159,6 +159,28 @@ func TestPlayLive(t *testing.T) {
 	}
 }
 
+// TestLiveOutlivesHeadWait: the wait for a head is not one for what follows. A
+// silent connection that is opened after the listener tells when it has passed.
+func TestLiveOutlivesHeadWait(t *testing.T) {
+	d := openDoor(t, Config{HeadWait: 2 * time.Second})
+	src, s := d.live(t)
+	first, rest := noise(20_000), []byte("and the rest")
+	src.send(string(first))
+	until(t, "first bytes", func() bool { return s.count() == len(first) })
+	r := d.dial(t).get("/acme/call.mp3")
+	silent := d.dial(t)
+	silent.ended()
+	if d.listenersLive() != 1 {
+		t.Fatal("the listener was dropped")
+	}
+	src.send(string(rest))
+	_ = src.CloseWrite()
+	got, err := io.ReadAll(r.Body)
+	if err != nil || string(got) != string(first)+string(rest) {
+		t.Errorf("heard %d bytes, %v; want %d", len(got), err, len(first)+len(rest))
+	}
+}
+
 // TestLead: the head comes at once, the sound of a young recording when there
 // is enough of it.
 func TestLead(t *testing.T) {
