@@ -18,6 +18,9 @@ var (
 	errNotLeader = errors.New("not the leader of this group")
 	// errBadCommand is returned when bytes are no command of a known version.
 	errBadCommand = errors.New("malformed command")
+	// errBehind is returned by a replica that does not have a blob and does not
+	// lead its group, so that it cannot say that there is none.
+	errBehind = errors.New("not here, and not the leader")
 	// errBroken is returned for everything by a state machine that has stopped.
 	errBroken = errors.New("state machine has stopped")
 	// errPromised is returned when a node has promised its first membership to
@@ -45,6 +48,7 @@ const (
 	codeForeign     code = 12
 	codeFormat      code = 13
 	codeBadID       code = 14
+	codeBehind      code = 15
 	codeOther       code = 255
 )
 
@@ -57,7 +61,7 @@ func codes() map[code]error {
 		codeNoSpace: blobstore.ErrNoSpace, codeUnavailable: blobstore.ErrUnavailable,
 		codeNotLeader: errNotLeader, codeBadCommand: errBadCommand,
 		codePromised: errPromised, codeForeign: ErrForeignCluster,
-		codeFormat: blobstore.ErrFormat, codeBadID: blobstore.ErrBadID,
+		codeFormat: blobstore.ErrFormat, codeBadID: blobstore.ErrBadID, codeBehind: errBehind,
 	}
 }
 

@@ -143,7 +143,11 @@ func (n *Node) serveStat(ctx context.Context, _ string, req []byte) ([]byte, err
 	if err := d.end(); err != nil {
 		return nil, err
 	}
+	leads := shelf{n}.leads(id) // before looking: it may become the leader meanwhile
 	info, err := n.blobs.Stat(ctx, id)
+	if errors.Is(err, blobstore.ErrNotFound) && !leads {
+		return nil, errBehind
+	}
 	if err != nil {
 		return nil, err //nolint:wrapcheck // the sentinel crosses the link
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"carillon/blobstore"
 )
@@ -39,11 +40,12 @@ func (s shelf) Stat(ctx context.Context, id blobstore.ID) (blobstore.Info, error
 // node has applied its own changes of it, else that of a replica, the leader
 // first: it has applied all that was acknowledged.
 func (s shelf) view(ctx context.Context, id blobstore.ID) (blobstore.View, error) {
+	leads := s.leads(id) // before looking: this node may become the leader meanwhile
 	here, err := s.n.blobs.View(ctx, id)
 	switch {
-	case err == nil && s.current(id, here.Info()):
+	case err == nil && (leads || s.current(id, here.Info())):
 		return &steady{n: s.n, View: here, id: id}, nil
-	case errors.Is(err, blobstore.ErrNotFound) && s.leads(id):
+	case errors.Is(err, blobstore.ErrNotFound) && leads:
 		return nil, err //nolint:wrapcheck // in the words of blobstore
 	case err != nil && !errors.Is(err, blobstore.ErrNotFound):
 		s.n.log.Warn("blob not readable here", "blob", id.String(), "error", err)
@@ -62,11 +64,11 @@ func (s shelf) view(ctx context.Context, id blobstore.ID) (blobstore.View, error
 	return &steady{n: s.n, View: here, id: id}, nil
 }
 
-// current says whether this node's copy of a blob may be read as it is: this
-// node leads the blob's shard, or it has applied all it knows of and the blob
-// is whole or live. An upload that is open here may be whole at the leader.
+// current says whether a follower's copy of a blob may be read as it is: it has
+// applied all it knows of and the blob is whole or live. An upload that is open
+// here may be whole at the leader.
 func (s shelf) current(id blobstore.ID, here blobstore.Info) bool {
-	return s.leads(id) || (here.Sealed || here.Spec.Live) && s.applied(id)
+	return (here.Sealed || here.Spec.Live) && s.applied(id)
 }
 
 // leads says whether this node leads the blob's shard.
@@ -153,39 +155,49 @@ type remote struct {
 
 var _ blobstore.View = (*remote)(nil)
 
+// openWait bounds how long a read waits for somebody to know better, while no
+// replica has the blob and its leader cannot be asked: the time of an election
+// and the commits after it. Then it is ErrUnavailable; a caller is on the line.
+const openWait = 2 * time.Second
+
 // openRemote finds a replica that has the blob, the shard's leader first.
-// ErrNotFound only if a majority of the members says so.
+// Only the leader can say that there is none: after the loss of a leader the
+// others may hold an acknowledged blob in their logs and not have applied it.
 func openRemote(ctx context.Context, n *Node, id blobstore.ID, except []string) (*remote, error) {
+	ctx, cancel := context.WithTimeout(ctx, openWait)
+	defer cancel()
 	if err := n.waitFormed(ctx); err != nil {
 		return nil, err
 	}
-	name := blobGroup(shardOf(id, n.charter.Shards))
-	members := n.members(name)
-	missing := 0
-	if slices.Contains(members, n.id) {
-		missing++ // we come here because this node does not have it, or not as it is
+	for try := 0; ; try++ {
+		r, err := n.openRemoteOnce(ctx, id, except)
+		if err == nil || errors.Is(err, blobstore.ErrNotFound) {
+			return r, err
+		}
+		if !pause(ctx, retryWait(try)) {
+			return nil, fmt.Errorf("blob %s: %w: %w", id, blobstore.ErrUnavailable, err)
+		}
 	}
-	var failed error
-	for _, node := range n.byPreference(name, members) {
+}
+
+func (n *Node) openRemoteOnce(ctx context.Context, id blobstore.ID, except []string) (*remote, error) {
+	name := blobGroup(shardOf(id, n.charter.Shards))
+	failed := errBehind
+	for _, node := range n.byPreference(name, n.members(name)) {
 		if node == n.id || slices.Contains(except, node) {
 			continue
 		}
 		info, err := n.remoteInfo(ctx, node, kindStat, id[:])
-		if err == nil {
+		switch {
+		case err == nil:
 			return newRemote(n, id, node, info), nil
+		case errors.Is(err, blobstore.ErrNotFound):
+			return nil, fmt.Errorf("blob %s: %w", id, blobstore.ErrNotFound)
+		case !errors.Is(err, errBehind):
+			failed = errors.Join(failed, err)
 		}
-		if errors.Is(err, blobstore.ErrNotFound) {
-			if missing++; missing > len(members)/2 {
-				break
-			}
-			continue
-		}
-		failed = errors.Join(failed, err)
 	}
-	if missing > len(members)/2 || failed == nil {
-		return nil, fmt.Errorf("blob %s: %w", id, blobstore.ErrNotFound)
-	}
-	return nil, fmt.Errorf("blob %s: %w: %w", id, blobstore.ErrUnavailable, failed)
+	return nil, failed
 }
 
 func newRemote(n *Node, id blobstore.ID, node string, info blobstore.Info) *remote {
