@@ -64,7 +64,8 @@ func TestExposedStart(t *testing.T) {
 	dir := t.TempDir()
 	ports := freePorts(t, 2)
 	file := filepath.Join(dir, "carillon.toml")
-	config := fmt.Sprintf("node.data_dir = %q\nhttp.bind = \":%d\"\nshout.bind = \"0.0.0.0:%d\"\n", dir, ports[0], ports[1])
+	const form = "node.data_dir = %q\nhttp.bind = \":%d\"\nshout.bind = \"0.0.0.0:%d\"\n"
+	config := fmt.Sprintf(form, dir, ports[0], ports[1])
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -97,14 +98,13 @@ func TestPausedListener(t *testing.T) {
 		if head, err := readHead(conn); err != nil {
 			t.Fatalf("%q, %v", head, err)
 		}
-		got := make([]byte, before)
-		if _, err := io.ReadFull(conn, got); err != nil {
+		var got bytes.Buffer
+		if _, err := io.CopyN(&got, conn, before); err != nil {
 			t.Fatal(err)
 		}
 		pause(t.Context(), rest)
-		more, err := io.ReadAll(conn)
-		if got = append(got, more...); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("heard %s, %v", difference(got, want), err)
+		if _, err := got.ReadFrom(conn); err != nil || !bytes.Equal(got.Bytes(), want) {
+			t.Errorf("heard %s, %v", difference(got.Bytes(), want), err)
 		}
 	}
 	t.Run("shout", func(t *testing.T) {
@@ -123,7 +123,8 @@ func TestManySources(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 3, nil)
 	load := shoutLoad{
-		sources: 150, listeners: 150, arrival: 500 * time.Millisecond, alone: 2 * time.Second, together: 6 * time.Second,
+		sources: 150, listeners: 150, arrival: 500 * time.Millisecond,
+		alone: 2 * time.Second, together: 6 * time.Second,
 	}
 	target, recordings := c.shoutTarget(load)
 	s, err := runShout(t.Context(), load, target)

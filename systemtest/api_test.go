@@ -127,14 +127,6 @@ func (n *Node) put(account, id string, body []byte) document {
 	return doc
 }
 
-// document reads the document of an item.
-func (n *Node) document(account, id string) document {
-	n.cluster.tb.Helper()
-	var doc document
-	n.call(http.MethodGet, documentPath(account, id), nil, http.StatusOK, &doc)
-	return doc
-}
-
 func documentPath(account, id string) string {
 	return "/v1/accounts/" + account + "/media/" + url.PathEscape(id)
 }
@@ -287,7 +279,8 @@ func (c *Cluster) goroutineDump() string {
 		}
 	}
 	var text strings.Builder
-	for _, role := range slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return counts[b] - counts[a] }) {
+	most := func(a, b string) int { return counts[b] - counts[a] }
+	for _, role := range slices.SortedFunc(maps.Keys(counts), most) {
 		fmt.Fprintf(&text, "%5d %s\n", counts[role], role)
 	}
 	return text.String()
@@ -296,15 +289,15 @@ func (c *Cluster) goroutineDump() string {
 func roleOf(stack string) string {
 	role := "unknown"
 	for line := range strings.Lines(stack) {
-		switch name, _, _ := strings.Cut(line, "("); {
+		switch {
 		case strings.HasPrefix(line, "created by "):
 			if role == "unknown" {
 				role, _, _ = strings.Cut(line, " in goroutine")
 			}
 			return role
 		case strings.HasPrefix(line, "carillon/"), strings.HasPrefix(line, "github.com/hashicorp/raft."):
-			role = strings.TrimSpace(line[:len(name)+strings.IndexByte(line[len(name):], ')')+1] + line[strings.IndexByte(line, ')')+1:])
-			role, _, _ = strings.Cut(role, "({")
+			role, _, _ = strings.Cut(strings.TrimSpace(line), "({")
+			role, _, _ = strings.Cut(role, "(0x")
 		}
 	}
 	return role

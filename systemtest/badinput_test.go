@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,11 @@ const (
 	memorySlack = 192 << 20
 	// uploadMax is the limit of bodies in this test.
 	uploadMax = 1 << 20
+
+	mGet    = http.MethodGet
+	mPut    = http.MethodPut
+	mPost   = http.MethodPost
+	mDelete = http.MethodDelete
 )
 
 // hasty are settings under which patience is seconds.
@@ -38,7 +44,7 @@ func hasty() settings {
 
 // TestBadInput sends what no well-meaning client sends. Each request must get
 // its status, playback paths an empty body, and nothing may be left behind.
-func TestBadInput(t *testing.T) {
+func TestBadInput(t *testing.T) { //nolint:tparallel // the parts share one cluster and follow one another
 	t.Parallel()
 	c := Start(t, 3, hasty())
 	wav := noise(64<<10, 1)
@@ -89,7 +95,7 @@ func refused(t *testing.T, c *Cluster, requests []request) {
 		if resp.StatusCode != r.status {
 			t.Errorf("%s: status %d, want %d: %.200s", r.name, resp.StatusCode, r.status, body)
 		}
-		playing := r.method == http.MethodGet && !strings.HasPrefix(r.path, "/v1/")
+		playing := r.method == mGet && !strings.HasPrefix(r.path, "/v1/")
 		if playing && len(body) > 0 {
 			t.Errorf("%s: a player gets a body: %.200q", r.name, body)
 		}
@@ -104,22 +110,22 @@ func testAccess(t *testing.T, c *Cluster) {
 	none, wrong := []string{"Authorization", ""}, []string{"Authorization", "Bearer wrong-token-0123456789"}
 	wav := noise(4<<10, 2)
 	refused(t, c, []request{
-		{"put without token", http.MethodPut, "/media/acme/no.wav", wav, none, 401},
-		{"put with a wrong token", http.MethodPut, "/media/acme/no.wav", wav, wrong, 401},
-		{"put with Basic", http.MethodPut, "/media/acme/no.wav", wav, []string{"Authorization", "Basic Zm9vOmJhcg=="}, 401},
-		{"delete without token", http.MethodDelete, "/media/acme/fine.wav", nil, none, 401},
-		{"delete with a wrong token", http.MethodDelete, "/media/acme/fine.wav", nil, wrong, 401},
-		{"list without token", http.MethodGet, "/v1/accounts/acme/media", nil, none, 401},
-		{"lookup without token", http.MethodGet, "/v1/lookup?account=acme&name=fine.wav", nil, none, 401},
-		{"ticket without token", http.MethodPost, "/v1/recordings", []byte(`{"account":"acme"}`), none, 401},
-		{"cluster without token", http.MethodGet, "/v1/cluster", nil, none, 401},
-		{"unknown path without token", http.MethodGet, "/v1/nothing", nil, none, 401},
-		{"unknown path", http.MethodGet, "/v1/nothing", nil, nil, 404},
-		{"forged play token", http.MethodGet, "/play/Zm9yZ2VkZm9yZ2VkZm9yZ2Vk/fine.wav", nil, nil, 403},
-		{"play token of 10 kB", http.MethodGet, "/play/" + strings.Repeat("A", 10<<10) + "/fine.wav", nil, nil, 403},
-		{"missing item", http.MethodGet, "/media/acme/none.wav", nil, nil, 404},
-		{"missing account", http.MethodGet, "/media/nobody/fine.wav", nil, nil, 404},
-		{"missing recording", http.MethodGet, "/v1/recordings/none", nil, nil, 404},
+		{"put without token", mPut, "/media/acme/no.wav", wav, none, 401},
+		{"put with a wrong token", mPut, "/media/acme/no.wav", wav, wrong, 401},
+		{"put with Basic", mPut, "/media/acme/no.wav", wav, []string{"Authorization", "Basic Zm9vOmJhcg=="}, 401},
+		{"delete without token", mDelete, "/media/acme/fine.wav", nil, none, 401},
+		{"delete with a wrong token", mDelete, "/media/acme/fine.wav", nil, wrong, 401},
+		{"list without token", mGet, "/v1/accounts/acme/media", nil, none, 401},
+		{"lookup without token", mGet, "/v1/lookup?account=acme&name=fine.wav", nil, none, 401},
+		{"ticket without token", mPost, "/v1/recordings", []byte(`{"account":"acme"}`), none, 401},
+		{"cluster without token", mGet, "/v1/cluster", nil, none, 401},
+		{"unknown path without token", mGet, "/v1/nothing", nil, none, 401},
+		{"unknown path", mGet, "/v1/nothing", nil, nil, 404},
+		{"forged play token", mGet, "/play/Zm9yZ2VkZm9yZ2VkZm9yZ2Vk/fine.wav", nil, nil, 403},
+		{"play token of 10 kB", mGet, "/play/" + strings.Repeat("A", 10<<10) + "/fine.wav", nil, nil, 403},
+		{"missing item", mGet, "/media/acme/none.wav", nil, nil, 404},
+		{"missing account", mGet, "/media/nobody/fine.wav", nil, nil, 404},
+		{"missing recording", mGet, "/v1/recordings/none", nil, nil, 404},
 	})
 }
 
@@ -143,18 +149,25 @@ func testNames(t *testing.T, c *Cluster) {
 	} {
 		// The id is written as it goes out: net/http cleans nothing.
 		requests = append(requests,
-			request{"put " + name, http.MethodPut, "/media/acme/" + id, wav, nil, 400},
-			request{"get " + name, http.MethodGet, "/media/acme/" + id, nil, nil, 400})
+			request{"put " + name, mPut, "/media/acme/" + id, wav, nil, 400},
+			request{"get " + name, mGet, "/media/acme/" + id, nil, nil, 400})
 	}
 	requests = append(requests,
-		request{"put to an account with spaces", http.MethodPut, "/media/a%20b/x.wav", wav, nil, 400},
-		request{"put to a long account", http.MethodPut, "/media/" + strings.Repeat("a", 65) + "/x.wav", wav, nil, 400},
-		request{"recording named dots", http.MethodPost, "/v1/recordings", []byte(`{"account":"acme","name":"../x"}`), nil, 400},
-		request{"recording of no account", http.MethodPost, "/v1/recordings", []byte(`{"name":"x"}`), nil, 400},
-		request{"recording with an unknown field", http.MethodPost, "/v1/recordings", []byte(`{"account":"a","nme":"x"}`), nil, 400},
-		request{"recording that is no JSON", http.MethodPost, "/v1/recordings", []byte(`{"account":`), nil, 400},
-		request{"store of a missing recording", http.MethodPost, "/v1/recordings/none/store", []byte(`{"account":"a","id":"b"}`), nil, 404},
-		request{"a page too large", http.MethodGet, "/v1/accounts/acme/media?limit=1001", nil, nil, 400},
+		request{"put to an account with spaces", mPut, "/media/a%20b/x.wav", wav, nil, 400},
+		request{"put to a long account", mPut, "/media/" + strings.Repeat("a", 65) + "/x.wav", wav, nil, 400},
+		request{
+			"recording named dots", mPost, "/v1/recordings", []byte(`{"account":"acme","name":"../x"}`), nil, 400,
+		},
+		request{"recording of no account", mPost, "/v1/recordings", []byte(`{"name":"x"}`), nil, 400},
+		request{
+			"recording with an unknown field", mPost, "/v1/recordings", []byte(`{"account":"a","nme":"x"}`), nil, 400,
+		},
+		request{"recording that is no JSON", mPost, "/v1/recordings", []byte(`{"account":`), nil, 400},
+		request{
+			"store of a missing recording", mPost, "/v1/recordings/none/store",
+			[]byte(`{"account":"a","id":"b"}`), nil, 404,
+		},
+		request{"a page too large", mGet, "/v1/accounts/acme/media?limit=1001", nil, nil, 400},
 	)
 	refused(t, c, requests)
 }
@@ -163,13 +176,13 @@ func testBodies(t *testing.T, c *Cluster) {
 	t.Helper()
 	garbage := bytes.Repeat([]byte("this is no sound at all\n"), 4096)
 	refused(t, c, []request{
-		{"empty", http.MethodPut, "/media/acme/empty.wav", []byte{}, nil, 415},
-		{"text", http.MethodPut, "/media/acme/text.mp3", garbage, nil, 415},
-		{"too large", http.MethodPut, "/media/acme/large.wav", noise(uploadMax+1, 4), nil, 413},
-		{"gzip", http.MethodPut, "/media/acme/zip.wav", noise(4<<10, 5), []string{"Content-Encoding", "gzip"}, 415},
-		{"a part", http.MethodPut, "/media/acme/part.wav", noise(4<<10, 6), []string{"Content-Range", "bytes 0-1/9"}, 400},
-		{"a wrong version", http.MethodPut, "/media/acme/fine.wav", noise(4<<10, 7), []string{"If-Match", `"x"`}, 412},
-		{"what is there", http.MethodPut, "/media/acme/fine.wav", noise(4<<10, 8), []string{"If-None-Match", "*"}, 412},
+		{"empty", mPut, "/media/acme/empty.wav", []byte{}, nil, 415},
+		{"text", mPut, "/media/acme/text.mp3", garbage, nil, 415},
+		{"too large", mPut, "/media/acme/large.wav", noise(uploadMax+1, 4), nil, 413},
+		{"gzip", mPut, "/media/acme/zip.wav", noise(4<<10, 5), []string{"Content-Encoding", "gzip"}, 415},
+		{"a part", mPut, "/media/acme/part.wav", noise(4<<10, 6), []string{"Content-Range", "bytes 0-1/9"}, 400},
+		{"a wrong version", mPut, "/media/acme/fine.wav", noise(4<<10, 7), []string{"If-Match", `"x"`}, 412},
+		{"what is there", mPut, "/media/acme/fine.wav", noise(4<<10, 8), []string{"If-None-Match", "*"}, 412},
 	})
 	t.Run("too large, chunked", func(t *testing.T) {
 		n := c.Node(1)
@@ -211,7 +224,7 @@ func testBodies(t *testing.T, c *Cluster) {
 	})
 	for _, id := range []string{"large.wav", "half.wav", "silent.wav", "chunks.wav", "empty.wav", "text.mp3"} {
 		for _, n := range c.nodes {
-			n.call(http.MethodGet, documentPath("acme", id), nil, http.StatusNotFound, nil)
+			n.call(mGet, documentPath("acme", id), nil, http.StatusNotFound, nil)
 		}
 	}
 	t.Run("liars", func(t *testing.T) { testLiars(t, c.For(t)) })
@@ -231,11 +244,12 @@ func testLiars(t *testing.T, c *Cluster) {
 	torn := append(phone().frames(100, 2), 0xff, 0xe3, 0x28, 0xc4, 1, 2, 3)
 	torn = append(torn, bytes.Repeat([]byte("garbage "), 100)...)
 	doc = c.Node(1).put("liars", "torn.mp3", torn)
-	near(t, "duration of a torn MP3", time.Duration(doc.DurationMS)*time.Millisecond, 7200*time.Millisecond, mp3Frame)
+	duration := time.Duration(doc.DurationMS) * time.Millisecond
+	near(t, "duration of a torn MP3", duration, 7200*time.Millisecond, mp3Frame)
 	c.plays("/media/liars/size.wav", lies)
 	c.plays("/media/liars/torn.mp3", torn)
 	for _, id := range []string{"size.wav", "torn.mp3"} {
-		c.Node(2).call(http.MethodDelete, "/media/liars/"+id, nil, http.StatusNoContent, nil)
+		c.Node(2).call(mDelete, "/media/liars/"+id, nil, http.StatusNoContent, nil)
 	}
 }
 
@@ -271,7 +285,8 @@ func sendHalf(t *testing.T, conn *net.TCPConn, id string, chunked bool) {
 	if chunked {
 		framing, before = "Transfer-Encoding: chunked", fmt.Sprintf("%x\r\n", len(p))
 	}
-	_, err := fmt.Fprintf(conn, "PUT /media/acme/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s\r\n\r\n%s%s",
+	_, err := fmt.Fprintf(conn,
+		"PUT /media/acme/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s\r\n\r\n%s%s",
 		id, testToken, framing, before, p)
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +308,7 @@ func wantAnswer(t *testing.T, conn net.Conn, status int) {
 
 func testHeads(t *testing.T, c *Cluster) {
 	t.Helper()
-	lines := strings.Repeat("X-Header: value\r\n", 10000)
+	lines, megabyte := strings.Repeat("X-Header: value\r\n", 10000), strings.Repeat("y", 1<<20)
 	for _, port := range []struct {
 		name, addr string
 		tooMany    []int
@@ -305,9 +320,13 @@ func testHeads(t *testing.T, c *Cluster) {
 			name, head string
 			statuses   []int
 		}{
-			{"10,000 header lines", "GET /media/acme/fine.mp3 HTTP/1.1\r\nHost: x\r\n" + lines + "\r\n", port.tooMany},
-			{"a header of 1 MB", "GET /acme/x HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("y", 1<<20) + "\r\n\r\n", port.tooMany},
-			{"a target of 1 MB", "GET /" + strings.Repeat("z", 1<<20) + " HTTP/1.1\r\nHost: x\r\n\r\n", []int{414, 431}},
+			{"10,000 header lines", "GET /acme/fine.mp3 HTTP/1.1\r\nHost: x\r\n" + lines + "\r\n", port.tooMany},
+			{
+				"a header of 1 MB", "GET /acme/x HTTP/1.1\r\nHost: x\r\nX: " + megabyte + "\r\n\r\n", port.tooMany,
+			},
+			{
+				"a target of 1 MB", "GET /" + megabyte + " HTTP/1.1\r\nHost: x\r\n\r\n", []int{414, 431},
+			},
 			{"no request at all", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n", []int{400}},
 		} {
 			t.Run(port.name+" "+r.name, func(t *testing.T) {
@@ -321,10 +340,8 @@ func testHeads(t *testing.T, c *Cluster) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, s := range r.statuses {
-					if a.status == s {
-						return
-					}
+				if slices.Contains(r.statuses, a.status) {
+					return
 				}
 				t.Errorf("status %d, want one of %v", a.status, r.statuses)
 			})
@@ -385,7 +402,7 @@ func testSources(t *testing.T, c *Cluster) {
 		}
 		c.Node(2).waitState(rec.ID, "sealed")
 		ask(t, c.Node(2), sourceHead(mount, user, token), 403)
-		c.Node(2).call(http.MethodPost, "/v1/recordings/"+rec.ID+"/discard", nil, http.StatusNoContent, nil)
+		c.Node(2).call(mPost, "/v1/recordings/"+rec.ID+"/discard", nil, http.StatusNoContent, nil)
 	})
 	t.Run("silent", func(t *testing.T) {
 		rec := c.Node(1).ticket("acme", "silent.mp3")
@@ -398,7 +415,7 @@ func testSources(t *testing.T, c *Cluster) {
 		if got := c.Node(0).waitState(rec.ID, "truncated"); got.SHA256 != hashOf(want) {
 			t.Errorf("kept %d bytes of %d", got.Size, len(want))
 		}
-		c.Node(0).call(http.MethodPost, "/v1/recordings/"+rec.ID+"/discard", nil, http.StatusNoContent, nil)
+		c.Node(0).call(mPost, "/v1/recordings/"+rec.ID+"/discard", nil, http.StatusNoContent, nil)
 	})
 	t.Run("reset", func(t *testing.T) {
 		rec := c.Node(2).ticket("acme", "reset.mp3")
@@ -426,7 +443,7 @@ func testSources(t *testing.T, c *Cluster) {
 		if got := c.Node(1).waitState(rec.ID, "truncated"); got.SHA256 != hashOf(want) {
 			t.Errorf("kept %d bytes of %d", got.Size, len(want))
 		}
-		c.Node(0).call(http.MethodPost, "/v1/recordings/"+rec.ID+"/discard", nil, http.StatusNoContent, nil)
+		c.Node(0).call(mPost, "/v1/recordings/"+rec.ID+"/discard", nil, http.StatusNoContent, nil)
 	})
 	t.Run("too long", func(t *testing.T) {
 		rec := c.Node(0).ticket("acme", "long.mp3")
@@ -436,7 +453,7 @@ func testSources(t *testing.T, c *Cluster) {
 		if got := c.Node(1).waitState(rec.ID, "truncated"); got.Size > uploadMax || got.Size < uploadMax/2 {
 			t.Errorf("kept %d bytes, the limit is %d", got.Size, uploadMax)
 		}
-		c.Node(1).call(http.MethodPost, "/v1/recordings/"+rec.ID+"/discard", nil, http.StatusNoContent, nil)
+		c.Node(1).call(mPost, "/v1/recordings/"+rec.ID+"/discard", nil, http.StatusNoContent, nil)
 	})
 }
 
@@ -473,5 +490,5 @@ func testDeafListeners(t *testing.T, c *Cluster) {
 			t.Errorf("listener %d was not dropped: it got %d bytes, %v", i, n, err)
 		}
 	}
-	c.Node(0).call(http.MethodDelete, "/media/deaf/item.mp3", nil, http.StatusNoContent, nil)
+	c.Node(0).call(mDelete, "/media/deaf/item.mp3", nil, http.StatusNoContent, nil)
 }

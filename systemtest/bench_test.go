@@ -1,6 +1,7 @@
 package systemtest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -31,8 +32,8 @@ const wavHeaderBytes = 44
 // wavHeader is the canonical header of 16 bit PCM.
 func wavHeader(dataBytes, rate, channels int) []byte {
 	h := make([]byte, 0, wavHeaderBytes)
-	put32 := func(v int) { h = binary.LittleEndian.AppendUint32(h, uint32(v)) } //nolint:gosec // small
-	put16 := func(v int) { h = binary.LittleEndian.AppendUint16(h, uint16(v)) } //nolint:gosec // small
+	put32 := func(v int) { h = binary.LittleEndian.AppendUint32(h, uint32(v)) }
+	put16 := func(v int) { h = binary.LittleEndian.AppendUint16(h, uint16(v)) }
 	h = append(h, "RIFF"...)
 	put32(36 + dataBytes)
 	h = append(h, "WAVEfmt "...)
@@ -108,8 +109,8 @@ func benchPut(b *testing.B, c *Cluster, name string, size, writers int) float64 
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer func() { _ = raw.Close() }()
-		clients[i] = &writer{raw, host, noise(size, uint64(i))} //nolint:gosec // small
+		b.Cleanup(func() { _ = raw.Close() })
+		clients[i] = &writer{raw, host, noise(size, uint64(i))}
 	}
 	op := func(w, turn int) (time.Duration, error) {
 		return clients[w].put(fmt.Sprintf("/media/bench/%s/%d.wav", name, turn), turn)
@@ -134,7 +135,7 @@ func benchPut(b *testing.B, c *Cluster, name string, size, writers int) float64 
 
 // put stores one new item.
 func (w *writer) put(path string, turn int) (time.Duration, error) {
-	binary.LittleEndian.PutUint64(w.body[wavHeaderBytes:], uint64(turn)) //nolint:gosec // no two are equal
+	binary.LittleEndian.PutUint64(w.body[wavHeaderBytes:], uint64(turn))
 	head := fmt.Appendf(nil, "PUT %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n"+
 		"Content-Type: audio/x-wav\r\nContent-Length: %d\r\n\r\n", path, w.host, testToken, len(w.body))
 	start := time.Now()
@@ -152,17 +153,18 @@ func (w *writer) put(path string, turn int) (time.Duration, error) {
 func (c *Cluster) checkStored(b *testing.B, clients []*writer, name string) {
 	b.Helper()
 	for turn := range warmUpOps {
-		resp, got, err := c.Node(turn+1).do(b.Context(), http.MethodGet, fmt.Sprintf("/media/bench/%s/%d.wav", name, turn), nil)
+		path := fmt.Sprintf("/media/bench/%s/%d.wav", name, turn)
+		resp, got, err := c.Node(turn+1).do(b.Context(), http.MethodGet, path, nil)
 		if err != nil || resp.StatusCode != http.StatusOK {
 			b.Fatalf("item %d: %v %v", turn, resp, err)
 		}
-		if stamp := binary.LittleEndian.Uint64(got[wavHeaderBytes:]); stamp != uint64(turn) { //nolint:gosec // small
+		if stamp := binary.LittleEndian.Uint64(got[wavHeaderBytes:]); stamp != uint64(turn) {
 			b.Fatalf("item %d holds the bytes of item %d", turn, stamp)
 		}
 		found := false
 		for _, w := range clients {
 			found = found || len(got) == len(w.body) &&
-				string(got[wavHeaderBytes+8:]) == string(w.body[wavHeaderBytes+8:])
+				bytes.Equal(got[wavHeaderBytes+8:], w.body[wavHeaderBytes+8:])
 		}
 		if !found {
 			b.Fatalf("item %d has %d bytes that nobody sent", turn, len(got))
@@ -188,10 +190,10 @@ func BenchmarkGet(b *testing.B) {
 	c := Start(b, 3, nil)
 	items, large := make([][]byte, getItems), make([][]byte, rangeItems)
 	for i := range items {
-		items[i] = noise(getBytes, uint64(i)) //nolint:gosec // small
+		items[i] = noise(getBytes, uint64(i))
 	}
 	for i := range large {
-		large[i] = noise(rangeOfBytes, uint64(seedsOfRanges+i)) //nolint:gosec // small
+		large[i] = noise(rangeOfBytes, uint64(seedsOfRanges+i))
 	}
 	for _, set := range []struct {
 		name  string
@@ -244,14 +246,14 @@ func benchGet(b *testing.B, addrs []string, use func() usage, set string, items 
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer func() { _ = raw.Close() }()
+		b.Cleanup(func() { _ = raw.Close() })
 		clients[i], buffers[i] = raw, make([]byte, length)
 	}
 	op := func(w, turn int) (time.Duration, error) {
-		key := rand.IntN(len(items)) //nolint:gosec // no secret
-		want, from, extra, status := items[key], 0, "", http.StatusOK
+		key := rand.IntN(len(items))
+		want, extra, status := items[key], "", http.StatusOK
 		if length < len(want) {
-			from = rand.IntN(len(want) - length) //nolint:gosec // no secret
+			from := rand.IntN(len(want) - length)
 			want = want[from : from+length]
 			extra, status = fmt.Sprintf("Range: bytes=%d-%d\r\n", from, from+length-1), http.StatusPartialContent
 		}

@@ -21,7 +21,7 @@ const (
 )
 
 // TestCLI is a session of an operator against three nodes.
-func TestCLI(t *testing.T) {
+func TestCLI(t *testing.T) { //nolint:tparallel // the parts share one cluster and follow one another
 	t.Parallel()
 	c := Start(t, 3, nil)
 	s := makeSamples(t)
@@ -67,7 +67,7 @@ func TestCLI(t *testing.T) {
 	}
 	t.Run("cluster", func(t *testing.T) {
 		var state status
-		out, _ := cli(t, c.Node(1), exitOK, "cluster", "status", "--json")
+		out, _ = cli(t, c.Node(1), exitOK, "cluster", "status", "--json")
 		if decode(t, out, &state); len(state.Nodes) != 3 || len(state.Nodes[0].Groups) < 2 {
 			t.Errorf("status --json printed %s", out)
 		}
@@ -113,14 +113,13 @@ func appliance(t *testing.T, want int, args ...string) (stdout, stderr string) {
 	cmd.Stdout, cmd.Stderr = &out, &messages
 	err := cmd.Run()
 	code := exitOK
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		code = exit.ExitCode()
 	} else if err != nil {
 		t.Fatal(err)
 	}
 	if code != want {
-		t.Errorf("appliance %s: exit code %d, want %d: %s%s", strings.Join(args, " "), code, want, out.String(), messages.String())
+		t.Errorf("appliance %s: exit code %d, want %d: %s%s", strings.Join(args, " "), code, want, &out, &messages)
 	}
 	if code != exitOK && messages.Len() == 0 {
 		t.Errorf("appliance %s: exit code %d without a word", strings.Join(args, " "), code)

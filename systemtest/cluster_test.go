@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -57,6 +59,7 @@ type process struct {
 // For is the same cluster as a subtest sees it: what goes wrong is that one's
 // failure.
 func (c *Cluster) For(tb testing.TB) *Cluster {
+	tb.Helper()
 	view := &Cluster{tb: tb, http: c.http}
 	for _, n := range c.nodes {
 		view.nodes = append(view.nodes, &Node{n.process, view, n.index, n.HTTP, n.Shout})
@@ -107,13 +110,11 @@ func (n *Node) configure(ports []int, join []string, changes settings) {
 		"cluster.bind":      fmt.Sprintf("%q", loopback(ports[2])),
 		"cluster.peer_bind": fmt.Sprintf("%q", loopback(ports[3])),
 		"cluster.join":      `["` + strings.Join(join, `", "`) + `"]`,
-		"cluster.expect":    fmt.Sprint(len(join)),
-		"cluster.replicas":  fmt.Sprint(min(3, len(join))),
+		"cluster.expect":    strconv.Itoa(len(join)),
+		"cluster.replicas":  strconv.Itoa(min(3, len(join))),
 		"api.tokens":        fmt.Sprintf("[%q]", testToken),
 	}
-	for key, value := range changes {
-		values[key] = value
-	}
+	maps.Copy(values, changes)
 	var text strings.Builder
 	for key, value := range values {
 		fmt.Fprintf(&text, "%s = %s\n", key, value)
@@ -277,9 +278,16 @@ func (c *Cluster) Usage() usage {
 	return usageOf(c.tb, pids...)
 }
 
+// reply is an answer whose body has been read.
+type reply struct {
+	StatusCode    int
+	Header        http.Header
+	ContentLength int64
+}
+
 // do sends a request with the token. Header is pairs of name and value.
 func (n *Node) do(ctx context.Context, method, path string, body []byte, header ...string) (
-	*http.Response, []byte, error,
+	*reply, []byte, error,
 ) {
 	ctx, cancel := context.WithTimeout(ctx, requestWait)
 	defer cancel()
@@ -298,7 +306,7 @@ func (n *Node) do(ctx context.Context, method, path string, body []byte, header 
 	defer func() { _ = resp.Body.Close() }()
 	var answer bytes.Buffer
 	_, err = answer.ReadFrom(resp.Body)
-	return resp, answer.Bytes(), err
+	return &reply{resp.StatusCode, resp.Header, resp.ContentLength}, answer.Bytes(), err
 }
 
 // call sends a request that must be answered with want, and decodes the JSON

@@ -40,7 +40,7 @@ const (
 // TestKill9 kills each node in turn without warning, the leaders of all groups
 // among them, while clients upload and record. What was acknowledged must be
 // there on every node, during the outage and after it.
-func TestKill9(t *testing.T) {
+func TestKill9(t *testing.T) { //nolint:tparallel // the parts share one cluster and follow one another
 	t.Parallel()
 	c := Start(t, 3, nil)
 	up := startUploads(t, c)
@@ -50,9 +50,9 @@ func TestKill9(t *testing.T) {
 		})
 	}
 	t.Run("leaders", func(t *testing.T) {
-		c := c.For(t)
+		view := c.For(t)
 		for _, group := range []string{"catalog", "blob-0"} {
-			killOne(t, c, c.Leader(group), up)
+			killOne(t, view, view.Leader(group), up)
 		}
 	})
 	up.stop(t)
@@ -119,10 +119,10 @@ func startUploads(t *testing.T, c *Cluster) *uploads {
 
 // write uploads new items, through the next node whenever one fails.
 func (u *uploads) write(ctx context.Context, c *Cluster, writer int) {
-	body := noise(faultItemBytes, uint64(writer)) //nolint:gosec // small
+	body := noise(faultItemBytes, uint64(writer))
 	node := writer
 	for turn := 0; ctx.Err() == nil; turn++ {
-		binary.LittleEndian.PutUint64(body[wavHeaderBytes:], uint64(turn)) //nolint:gosec // no two are equal
+		binary.LittleEndian.PutUint64(body[wavHeaderBytes:], uint64(turn))
 		id := fmt.Sprintf("%d-%d.wav", writer, turn)
 		resp, _, err := c.Node(node).do(ctx, http.MethodPut, "/media/faults/"+id, body)
 		if ctx.Err() != nil {
@@ -399,7 +399,7 @@ func TestStopAndRestart(t *testing.T) {
 	c := Start(t, 3, nil)
 	items := map[string][]byte{}
 	put := func(n *Node, id string) {
-		items[id] = noise(100<<10, uint64(len(items))) //nolint:gosec // small
+		items[id] = noise(100<<10, uint64(len(items)))
 		n.put("acme", id, items[id])
 	}
 	check := func() {

@@ -24,7 +24,7 @@ const (
 
 // TestFreeSWITCH replays what a real FreeSWITCH sent, byte by byte, over the
 // four connections that libshout makes. See testdata/freeswitch.
-func TestFreeSWITCH(t *testing.T) {
+func TestFreeSWITCH(t *testing.T) { //nolint:tparallel // the parts share one cluster and follow one another
 	t.Parallel()
 	c := Start(t, 3, nil)
 	for _, r := range []struct {
@@ -71,7 +71,7 @@ func dialWire(t *testing.T, n *Node) wireConn {
 }
 
 // ask sends bytes and returns the answer, whose body is read as well.
-func (c wireConn) ask(t *testing.T, request []byte) *http.Response {
+func (c wireConn) ask(t *testing.T, request []byte) *reply {
 	t.Helper()
 	if _, err := c.Write(request); err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func (c wireConn) ask(t *testing.T, request []byte) *http.Response {
 	if slices.Contains(resp.Header.Values("Allow"), "PUT") {
 		t.Errorf("the answer to %.20q advertises PUT", request)
 	}
-	return resp
+	return &reply{resp.StatusCode, resp.Header, resp.ContentLength}
 }
 
 // replaySource goes through the sequence with foo:bar, records the body, and
@@ -98,15 +98,17 @@ func replaySource(t *testing.T, c *Cluster, file, mount string) {
 	t.Helper()
 	n := c.Node(2)
 	first := dialWire(t, n)
-	if resp := first.ask(t, wire(t, "options.txt")); resp.StatusCode != http.StatusOK || resp.ContentLength != 0 {
+	resp := first.ask(t, wire(t, "options.txt"))
+	if resp.StatusCode != http.StatusOK || resp.ContentLength != 0 {
 		t.Errorf("OPTIONS *: status %d, length %d", resp.StatusCode, resp.ContentLength)
 	}
 	// Not sent after a 200, but by a libshout whose first answer got lost.
-	if resp := dialWire(t, n).ask(t, wire(t, "poke.txt")); resp.StatusCode != 200 && resp.StatusCode != 400 {
+	resp = dialWire(t, n).ask(t, wire(t, "poke.txt"))
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("POKE: status %d", resp.StatusCode)
 	}
 	conn := dialWire(t, n)
-	resp := conn.ask(t, wire(t, "probe.txt"))
+	resp = conn.ask(t, wire(t, "probe.txt"))
 	if resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("Www-Authenticate") == "" ||
 		resp.Header.Get("Connection") != "keep-alive" {
 		t.Fatalf("SOURCE without credentials: status %d, headers %v", resp.StatusCode, resp.Header)

@@ -25,7 +25,7 @@ func startIcecast(tb testing.TB, sources int) *icecast {
 	if os.Geteuid() == 0 { // it refuses to run as root
 		owner = "<changeowner><user>nobody</user><group>nogroup</group></changeowner>"
 		// Nobody must be able to come as far as the configuration.
-		if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // as above
+		if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -43,7 +43,7 @@ func startIcecast(tb testing.TB, sources int) *icecast {
 <security><chroot>0</chroot>%s</security>
 </icecast>`, sources+10, port, owner)
 	file := filepath.Join(dir, "icecast.xml")
-	if err := os.WriteFile(file, []byte(config), 0o644); err != nil { //nolint:gosec // nobody reads it
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		tb.Fatal(err)
 	}
 	s := &icecast{addr: loopback(port)}
@@ -53,7 +53,7 @@ func startIcecast(tb testing.TB, sources int) *icecast {
 	}
 	tb.Cleanup(s.close)
 	eventually(tb, settleWait, "icecast listens", func() error {
-		conn, err := net.DialTimeout("tcp", s.addr, time.Second) //nolint:noctx // it polls
+		conn, err := net.DialTimeout("tcp", s.addr, time.Second)
 		if err == nil {
 			err = conn.Close()
 		}

@@ -21,14 +21,14 @@ const (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(envPipe) != "" {
-		os.Exit(pipeMain())
+		os.Exit(pipeMain()) //nolint:forbidigo // TestMain is a main
 	}
 	code, err := runAll(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "systemtest:", err)
 		code = 1
 	}
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // as above
 }
 
 // runAll builds the appliance once and runs the tests with it.

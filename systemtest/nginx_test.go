@@ -55,7 +55,7 @@ http {
 	}
 	tb.Cleanup(n.close)
 	eventually(tb, settleWait, "nginx listens", func() error {
-		conn, err := net.DialTimeout("tcp", n.addr, time.Second) //nolint:noctx // it polls
+		conn, err := net.DialTimeout("tcp", n.addr, time.Second)
 		if err == nil {
 			err = conn.Close()
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -85,11 +86,11 @@ func startPipe(tb testing.TB) *pipe {
 	}
 	tb.Cleanup(p.close)
 	for i := range pipeNodes {
-		spec, err := json.Marshal(pipeSpec{i, filepath.Join(dir, fmt.Sprint(i)), addrs})
+		spec, err := json.Marshal(pipeSpec{i, filepath.Join(dir, strconv.Itoa(i)), addrs})
 		if err != nil {
 			tb.Fatal(err)
 		}
-		node := &pipeNode{cmd: exec.CommandContext(context.Background(), os.Args[0])} //nolint:gosec // this binary
+		node := &pipeNode{cmd: exec.CommandContext(context.Background(), os.Args[0])}
 		node.cmd.Env = append(os.Environ(), envPipe+"="+string(spec))
 		node.cmd.Stderr = os.Stderr
 		in, inErr := node.cmd.StdinPipe()

@@ -16,7 +16,7 @@ import (
 
 // TestPlayback stores sounds through one node and plays them from the others
 // with the programs that do so in practice.
-func TestPlayback(t *testing.T) {
+func TestPlayback(t *testing.T) { //nolint:tparallel // the parts share one cluster and follow one another
 	t.Parallel()
 	c := Start(t, 3, nil)
 	s := makeSamples(t)

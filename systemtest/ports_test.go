@@ -27,7 +27,7 @@ func freePorts(tb testing.TB, n int) []int {
 		if len(ports) == n {
 			return ports
 		}
-		port := portMin + rand.IntN(portMax-portMin) //nolint:gosec // no secret
+		port := portMin + rand.IntN(portMax-portMin)
 		if !taken[port] && isFree(tb.Context(), port) {
 			ports = append(ports, port)
 		}

@@ -45,7 +45,7 @@ func usageOf(tb testing.TB, pids ...int) usage {
 }
 
 func processUsage(pid int) (usage, error) {
-	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	dir := "/proc/" + strconv.Itoa(pid)
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
 		return usage{}, err

@@ -48,7 +48,7 @@ type answer struct {
 }
 
 func dialRaw(addr string) (*rawClient, error) {
-	conn, err := net.DialTimeout("tcp", addr, rawWait) //nolint:noctx // a context costs a goroutine
+	conn, err := net.DialTimeout("tcp", addr, rawWait)
 	if err != nil {
 		return nil, err
 	}

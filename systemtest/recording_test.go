@@ -55,8 +55,8 @@ func TestRecording(t *testing.T) {
 // muxed is what ffmpeg makes of the speech without encoding it again.
 func muxed(t *testing.T, s samples) []byte {
 	t.Helper()
-	return run(t, "ffmpeg", "-v", "error", "-i", s.speech, "-c", "copy", "-write_xing", "0", "-id3v2_version", "0",
-		"-f", "mp3", "-")
+	return run(t, "ffmpeg", "-v", "error", "-i", s.speech, "-c", "copy",
+		"-write_xing", "0", "-id3v2_version", "0", "-f", "mp3", "-")
 }
 
 // startFFmpeg sends the speech in real time.
@@ -108,7 +108,8 @@ func testSource(t *testing.T, c *Cluster, name string, want []byte,
 		"curl http 3":  get(c.Node(2).HTTP + "/media" + path),
 		"curl shout 2": get("http://" + c.Node(1).Shout + path),
 		"curl icy 2": startClient(t, command(t, "ffmpeg", "-v", "error", "-icy", "1",
-			"-i", "http://"+c.Node(1).Shout+path, "-c", "copy", "-write_xing", "0", "-id3v2_version", "0", "-f", "mp3", "-")),
+			"-i", "http://"+c.Node(1).Shout+path, "-c", "copy",
+			"-write_xing", "0", "-id3v2_version", "0", "-f", "mp3", "-")),
 	}
 	decoded := startClient(t, command(t, "mpg123", "-q", "-s", "http://"+c.Node(0).Shout+path))
 	pause(t.Context(), listenLate)
@@ -116,8 +117,8 @@ func testSource(t *testing.T, c *Cluster, name string, want []byte,
 		"now http 1":  get(c.Node(0).HTTP + "/media" + path + "?from=now"),
 		"now shout 2": get("http://" + c.Node(1).Shout + path + "?from=now"),
 	}
-	if rec := c.Node(1).recording(rec.ID); rec.State != "live" || rec.Size == 0 {
-		t.Errorf("in the middle of the recording it is %+v", rec)
+	if middle := c.Node(1).recording(rec.ID); middle.State != "live" || middle.Size == 0 {
+		t.Errorf("in the middle of the recording it is %+v", middle)
 	}
 
 	source.wait()

@@ -105,7 +105,8 @@ func runShout(ctx context.Context, load shoutLoad, target shoutTarget) (*shouter
 	s.arrive(ctx)
 	defer s.hangUp()
 	if err := errors.Join(s.result.refused...); err != nil {
-		return s, fmt.Errorf("%d of %d sources refused: %w", len(s.result.refused), load.sources, s.result.refused[0])
+		return s, fmt.Errorf("%d of %d sources refused: %w", len(s.result.refused), load.sources,
+			s.result.refused[0])
 	}
 	sendCtx, stop := context.WithCancel(ctx)
 	defer stop()

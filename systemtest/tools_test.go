@@ -110,7 +110,8 @@ func makeSamples(tb testing.TB) samples {
 	tb.Helper()
 	s := samples{dir: tb.TempDir()}
 	path := func(name string) string { return filepath.Join(s.dir, name) }
-	s.phone, s.long, s.speech, s.music = path("phone.wav"), path("long.wav"), path("speech.mp3"), path("music.mp3")
+	s.phone, s.long = path("phone.wav"), path("long.wav")
+	s.speech, s.music = path("speech.mp3"), path("music.mp3")
 	synth := func(file, rate, channels, seconds string) {
 		run(tb, "sox", "-D", "-n", "-r", rate, "-c", channels, "-b", "16", file,
 			"synth", seconds, "sine", "300:2500", "synth", seconds, "pinknoise", "mix", "vol", "0.5")
@@ -186,5 +187,6 @@ func difference(got, want []byte) string {
 			where = fmt.Sprintf("at %d of what was wanted", at)
 		}
 	}
-	return fmt.Sprintf("%d bytes, wanted %d; they part at %d, and what follows is found %s", len(got), len(want), n, where)
+	return fmt.Sprintf("%d bytes, wanted %d; they part at %d, and what follows is found %s",
+		len(got), len(want), n, where)
 }
