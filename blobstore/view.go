@@ -216,6 +216,13 @@ func (v *storeView) Read(ctx context.Context, off int64, p []byte) (int, error) 
 	txn := v.s.db.NewTransactionAt(newest, false)
 	defer txn.Discard()
 	n, err := v.reader.read(txn, off, size, p)
+	if errors.Is(err, ErrCorrupt) {
+		// The rows of a commit become visible one by one, in any order, so a
+		// size may be seen a moment before its bytes. After the commit that is
+		// running now the row is there, or it is lost.
+		v.s.commitDone()
+		n, err = v.reader.read(txn, off, size, p)
+	}
 	if err != nil {
 		if _, gone := txnMeta(txn, v.info.ID); errors.Is(gone, ErrNotFound) {
 			return 0, gone
@@ -223,6 +230,12 @@ func (v *storeView) Read(ctx context.Context, off int64, p []byte) (int, error) 
 		return 0, fmt.Errorf("read blob %v at %d: %w", v.info.ID, off, err)
 	}
 	return n, nil
+}
+
+// commitDone returns when the commit that is running has ended.
+func (s *Store) commitDone() {
+	s.turn.Lock()
+	defer s.turn.Unlock()
 }
 
 func (v *storeView) Wait(ctx context.Context, size int64) (Info, error) {

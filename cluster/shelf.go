@@ -137,6 +137,11 @@ func (s *steady) Read(ctx context.Context, off int64, p []byte) (int, error) {
 	if err := bad.Close(); err != nil {
 		s.n.log.Warn("view not closed", "error", err)
 	}
+	if remote.Info().Size <= off { // that replica is behind; for it this would be the end
+		if _, err := remote.Wait(ctx, off); err != nil {
+			return k, err
+		}
+	}
 	return remote.Read(ctx, off, p)
 }
 

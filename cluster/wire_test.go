@@ -44,7 +44,8 @@ func TestRaftWire(t *testing.T) {
 		wantSame(t, app, decodeAll(t, bytes.Join(encodeAppend(app), nil), (*decoder).appendRequest))
 
 		vote := &raft.RequestVoteRequest{
-			RPCHeader: h, Term: u("term"), LastLogIndex: u("last"), LastLogTerm: u("lastterm"), LeadershipTransfer: yes,
+			RPCHeader: h, Term: u("term"), LastLogIndex: u("last"), LastLogTerm: u("lastterm"),
+			LeadershipTransfer: yes,
 		}
 		wantSame(t, vote, decodeAll(t, encodeVote(vote), (*decoder).voteRequest))
 		pre := &raft.RequestPreVoteRequest{RPCHeader: h, Term: vote.Term, LastLogIndex: 1, LastLogTerm: 2}
@@ -56,7 +57,9 @@ func TestRaftWire(t *testing.T) {
 		wantSame(t, install, decodeAll(t, encodeInstall(install), (*decoder).installRequest))
 
 		var appResp raft.AppendEntriesResponse
-		wantResp := raft.AppendEntriesResponse{RPCHeader: h, Term: 1, LastLog: 2, Success: yes, NoRetryBackoff: !yes}
+		wantResp := raft.AppendEntriesResponse{
+			RPCHeader: h, Term: 1, LastLog: 2, Success: yes, NoRetryBackoff: !yes,
+		}
 		decodeInto(t, encodeAppendResponse(&wantResp), func(d *decoder) { d.appendResponse(&appResp) })
 		wantSame(t, wantResp, appResp)
 		var voteResp raft.RequestVoteResponse
