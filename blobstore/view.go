@@ -220,7 +220,7 @@ func (v *storeView) Read(ctx context.Context, off int64, p []byte) (int, error) 
 		// The rows of a commit become visible one by one, in any order, so a
 		// size may be seen a moment before its bytes. After the commit that is
 		// running now the row is there, or it is lost.
-		v.s.commitDone()
+		v.s.haveTurn()
 		n, err = v.reader.read(txn, off, size, p)
 	}
 	if err != nil {
@@ -232,10 +232,10 @@ func (v *storeView) Read(ctx context.Context, off int64, p []byte) (int, error) 
 	return n, nil
 }
 
-// commitDone returns when the commit that is running has ended.
-func (s *Store) commitDone() {
+// haveTurn waits for the commit that is running.
+func (s *Store) haveTurn() {
 	s.turn.Lock()
-	defer s.turn.Unlock()
+	s.turn.Unlock() //nolint:gocritic,staticcheck // to have had the turn is all it wants
 }
 
 func (v *storeView) Wait(ctx context.Context, size int64) (Info, error) {

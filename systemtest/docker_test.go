@@ -173,7 +173,9 @@ func (d *composeRun) wantHealthy(service string) {
 }
 
 // request is one call of the API; an answer other than 2xx is an error.
-func (d *composeRun) request(ctx context.Context, node int, method, path string, body []byte) ([]byte, error) {
+func (d *composeRun) request(
+	ctx context.Context, node int, method, path string, body []byte,
+) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, d.http[node]+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -373,7 +375,8 @@ func (i *imageTar) file(from, to string) {
 		i.t.Fatal(err)
 	}
 	i.header(&tar.Header{
-		Typeflag: tar.TypeReg, Name: to, Size: info.Size(), Mode: int64(info.Mode().Perm()), ModTime: info.ModTime(),
+		Typeflag: tar.TypeReg, Name: to, Size: info.Size(), Mode: int64(info.Mode().Perm()),
+		ModTime: info.ModTime(),
 	})
 	if _, err := io.Copy(i.w, f); err != nil {
 		i.t.Fatal(err)
