@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,6 +18,9 @@ const (
 	// the same at once. A recording whose node died is sealed within this time
 	// of the node being called gone.
 	passEvery = 30 * time.Second
+	// passAgain is the time to the next pass when one did not get through: after
+	// a crash the first comes before there is a leader.
+	passAgain = 2 * time.Second
 	// passRowsMax is how many are looked at together: their ids are in memory.
 	passRowsMax = 1000
 	// recoversMax bounds how many recordings are sealed at once: after a crash
@@ -36,8 +40,12 @@ func (l *Library) tend(ctx context.Context) {
 		if _, err := l.signingKey(ctx); err != nil {
 			l.log.WarnContext(ctx, "playback URLs cannot be signed yet", "error", err)
 		}
-		l.pass(ctx, time.Now())
-		timer := time.NewTimer(passEvery*3/4 + rand.N(passEvery/2)) //nolint:gosec // spreads load, keeps no secret
+		wait := passEvery*3/4 + rand.N(passEvery/2) //nolint:gosec // spreads load, keeps no secret
+		// What this node left behind when it died must be among the rows it sees.
+		if l.fresh(ctx) != nil || !l.pass(ctx, time.Now()) {
+			wait = passAgain
+		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -49,8 +57,15 @@ func (l *Library) tend(ctx context.Context) {
 
 // pass recovers what was left live, and forgets tickets that expired and
 // recordings that were discarded. Every change is conditional: when several
-// nodes try, one wins and the others find it done.
-func (l *Library) pass(ctx context.Context, now time.Time) {
+// nodes try, one wins and the others find it done. It says whether nothing
+// failed.
+func (l *Library) pass(ctx context.Context, now time.Time) bool {
+	var failed atomic.Bool
+	note := func(id string, err error) {
+		if l.logPass(ctx, id, err) {
+			failed.Store(true)
+		}
+	}
 	var work errgroup.Group
 	work.SetLimit(recoversMax)
 	for after, more := "", true; more && ctx.Err() == nil; {
@@ -58,7 +73,7 @@ func (l *Library) pass(ctx context.Context, now time.Time) {
 		var ids []string
 		for row, err := range l.catalog.Scan(ctx, activePrefix, after) {
 			if err != nil {
-				l.logPass(ctx, "", err)
+				note("", err)
 				break
 			}
 			after = row.Key
@@ -68,25 +83,28 @@ func (l *Library) pass(ctx context.Context, now time.Time) {
 		}
 		more = len(ids) == passRowsMax
 		for _, id := range ids {
-			l.tendOne(ctx, &work, id, now)
+			l.tendOne(ctx, &work, id, now, note)
 		}
 	}
 	_ = work.Wait() // its functions return no errors
+	return !failed.Load()
 }
 
-func (l *Library) tendOne(ctx context.Context, work *errgroup.Group, id string, now time.Time) {
+func (l *Library) tendOne(
+	ctx context.Context, work *errgroup.Group, id string, now time.Time, note func(string, error),
+) {
 	s, err := l.recording(ctx, id)
 	switch {
 	case errors.Is(err, ErrNotFound): // went meanwhile
 	case err != nil:
-		l.logPass(ctx, id, err)
+		note(id, err)
 	case s.State == StateLive && l.orphaned(s):
 		work.Go(func() error {
-			l.logPass(ctx, id, l.recover(ctx, s))
+			note(id, l.recover(ctx, s))
 			return nil
 		})
 	case s.expired(now.Add(-expiredKept)), s.discardedBefore(now.Add(-discardedKept)):
-		l.logPass(ctx, id, l.forget(ctx, s))
+		note(id, l.forget(ctx, s))
 	}
 }
 
@@ -109,9 +127,11 @@ func (l *Library) forget(ctx context.Context, s *stored) error {
 	return err
 }
 
-func (l *Library) logPass(ctx context.Context, id string, err error) {
+// logPass says whether err is a failure, and logs it.
+func (l *Library) logPass(ctx context.Context, id string, err error) bool {
 	if err == nil || ctx.Err() != nil || errors.Is(err, blobstore.ErrConflict) {
-		return
+		return false
 	}
 	l.log.WarnContext(ctx, "recording could not be tended", "recording_id", id, "error", err)
+	return true
 }
