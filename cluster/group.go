@@ -90,6 +90,7 @@ type groupSpec struct {
 	fsm          machine
 	electionWait time.Duration
 	snapshotMax  int64
+	chatter      *slog.Logger // for raft and its stores
 }
 
 // openGroup opens the log and starts raft. A group without any state is
@@ -116,7 +117,7 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 		return nil, fmt.Errorf("group %s: %w", spec.name, err)
 	}
 	g.transport = newTransport(spec.nodeID, spec.name, link, all, g.log)
-	conf := raftConfig(spec, g.log)
+	conf := raftConfig(spec)
 	if err = g.bootstrap(conf, spec.members); err == nil {
 		spec.fsm.count(g.countApplied)
 		g.raft, err = raft.NewRaft(conf, spec.fsm, g.store, g.store, g.snapshots, g.transport)
@@ -142,7 +143,7 @@ func openSnapshots(dir string, log *slog.Logger) (raft.SnapshotStore, error) {
 }
 
 // raftConfig sets every option of raft; none is left to its default.
-func raftConfig(spec groupSpec, log *slog.Logger) *raft.Config {
+func raftConfig(spec groupSpec) *raft.Config {
 	entries := appendEntriesMax
 	if spec.name == catalogGroup {
 		entries = catalogAppendEntriesMax
@@ -160,7 +161,7 @@ func raftConfig(spec groupSpec, log *slog.Logger) *raft.Config {
 		SnapshotInterval:         time.Hour, // our own loop decides, see snapshot.go
 		SnapshotThreshold:        neverEntries,
 		LocalID:                  raft.ServerID(spec.nodeID),
-		Logger:                   hlog.HCLog(log, "raft"),
+		Logger:                   hlog.HCLog(spec.chatter.With("group", spec.name), "raft"),
 		NoSnapshotRestoreOnStart: true, // both databases survive a restart
 		PreVoteDisabled:          false,
 		NoLegacyTelemetry:        true,

@@ -16,6 +16,7 @@ import (
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
 	"carillon/cluster/peer"
+	"carillon/internal/hlog"
 )
 
 // Node is this process's membership in the cluster.
@@ -23,6 +24,8 @@ type Node struct {
 	id  string
 	cfg Config
 	log *slog.Logger
+	// chatter is for raft, of all groups.
+	chatter *slog.Logger
 
 	blobs   *blobstore.Store
 	rows    *blobstore.CatalogStore
@@ -67,6 +70,7 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 		id: id, cfg: cfg, log: deps.Log.With("component", "cluster", "node_id", id),
 		blobs: deps.Blobs, rows: deps.Catalog, formed: make(chan struct{}), failed: make(chan error, 1),
 	}
+	n.chatter = hlog.Quieter(n.log)
 	n.metrics = newMetrics(deps.Metrics, n)
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	defer func() {
@@ -237,7 +241,7 @@ func (n *Node) openGroups(c charter) (err error) {
 func (n *Node) groupSpec(name string, m machine) groupSpec {
 	return groupSpec{
 		name: name, dir: filepath.Join(n.cfg.Dir, "raft"), nodeID: n.id, fsm: m,
-		electionWait: n.cfg.ElectionWait, snapshotMax: SnapshotBytesMax,
+		electionWait: n.cfg.ElectionWait, snapshotMax: SnapshotBytesMax, chatter: n.chatter,
 	}
 }
 

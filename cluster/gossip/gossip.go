@@ -102,7 +102,7 @@ func Open(cfg Config) (*Gossip, error) {
 	}
 	mc.Name, mc.SecretKey = cfg.NodeID, slices.Clone(cfg.Key)
 	log := cfg.Log.With("component", "gossip")
-	mc.Logger = hlog.Std(slog.New(newQuieter(log.Handler())))
+	mc.Logger = hlog.Std(hlog.Quieter(log))
 	inner, err := cfg.network(mc)
 	if err != nil {
 		return nil, err

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/memberlist"
 	"pgregory.net/rapid"
@@ -71,25 +69,6 @@ func FuzzMeta(f *testing.F) {
 			t.Fatalf("%q encodes as %q", b, again)
 		}
 	})
-}
-
-// TestQuieter: a stranger's packets cannot fill the log.
-func TestQuieter(t *testing.T) {
-	var buf bytes.Buffer
-	h := newQuieter(slog.NewTextHandler(&buf, nil))
-	log := slog.New(h)
-	log.Info("a detail") // becomes debug
-	for range 1000 {
-		log.Error("decrypt failed")
-	}
-	if n := strings.Count(buf.String(), "level=WARN"); n != linesMax {
-		t.Errorf("%d lines, want %d:\n%s", n, linesMax, buf.String())
-	}
-	h.budget.begin = time.Now().Add(-time.Hour)
-	log.Error("again")
-	if !strings.Contains(buf.String(), "lines_dropped=980") {
-		t.Errorf("no word of what was dropped:\n%s", buf.String())
-	}
 }
 
 // TestRosterIsBounded: whoever has the key cannot make us remember more than

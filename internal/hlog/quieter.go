@@ -1,4 +1,4 @@
-package gossip
+package hlog
 
 import (
 	"context"
@@ -8,17 +8,24 @@ import (
 )
 
 const (
-	// quieterBy: what memberlist calls an error (a ping not sent, a packet not
-	// decrypted) is a warning to an operator, and so on down. What matters, who
-	// comes and goes, the roster logs itself.
+	// quieterBy: what these libraries call an error (a ping not sent, a follower
+	// not reached) is a warning to an operator, and so on down. What matters,
+	// who comes and goes and who leads, our own packages log.
 	quieterBy = slog.LevelError - slog.LevelWarn
-	// linesMax in linesTime, or a stranger could fill the log with his packets.
+	// linesMax in linesTime, or a node that is away, or a stranger with his
+	// packets, could fill the log: raft writes ten lines a second for each group.
 	linesMax  = 20
 	linesTime = 10 * time.Second
 )
 
-// quieter is a handler for memberlist's lines: one level lower, and not more
-// than so many.
+// Quieter returns a logger for a library that talks too much and too loud: one
+// level lower, and not more than so many lines, which all loggers made from it
+// share. The next line says how many were dropped.
+func Quieter(log *slog.Logger) *slog.Logger {
+	return slog.New(quieter{Handler: log.Handler(), budget: &lineBudget{}})
+}
+
+// quieter is the handler of [Quieter].
 type quieter struct {
 	slog.Handler
 
@@ -31,8 +38,6 @@ type lineBudget struct {
 	lines   int
 	dropped int
 }
-
-func newQuieter(h slog.Handler) quieter { return quieter{Handler: h, budget: &lineBudget{}} }
 
 // Enabled implements slog.Handler.
 func (q quieter) Enabled(ctx context.Context, level slog.Level) bool {
