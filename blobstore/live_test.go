@@ -15,6 +15,7 @@ type flaky struct {
 	mu      sync.Mutex
 	data    map[ID][]byte
 	begun   map[ID]bool
+	uploads map[ID]bool
 	sealed  map[ID]Totals
 	flying  map[ID]int
 	fail    func(call string, n int) error // may be nil; n counts the calls
@@ -25,7 +26,10 @@ type flaky struct {
 }
 
 func newFlaky() *flaky {
-	return &flaky{data: map[ID][]byte{}, begun: map[ID]bool{}, sealed: map[ID]Totals{}, flying: map[ID]int{}}
+	return &flaky{
+		data: map[ID][]byte{}, begun: map[ID]bool{}, uploads: map[ID]bool{}, sealed: map[ID]Totals{},
+		flying: map[ID]int{},
+	}
 }
 
 func (f *flaky) failing(ctx context.Context, call string) error {
@@ -36,12 +40,12 @@ func (f *flaky) failing(ctx context.Context, call string) error {
 	return f.fail(call, f.calls)
 }
 
-func (f *flaky) Begin(ctx context.Context, id ID, _ Spec) error {
+func (f *flaky) Begin(ctx context.Context, id ID, spec Spec) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	err := f.failing(ctx, "begin")
 	if err == nil {
-		f.begun[id] = true
+		f.begun[id], f.uploads[id] = true, !spec.Live
 	}
 	return err
 }
@@ -49,7 +53,7 @@ func (f *flaky) Begin(ctx context.Context, id ID, _ Spec) error {
 func (f *flaky) Append(ctx context.Context, id ID, offset int64, p []byte) error {
 	f.mu.Lock()
 	f.flying[id]++
-	two := f.flying[id] > 1
+	two := f.flying[id] > 1 && !f.uploads[id] // chunks of an upload come in any order
 	slow := f.slow
 	f.mu.Unlock()
 	if two {
@@ -75,6 +79,9 @@ func (f *flaky) Append(ctx context.Context, id ID, offset int64, p []byte) error
 		return ErrNotFound
 	}
 	have := f.data[id]
+	if missing := int(offset) - len(have); missing > 0 && f.uploads[id] {
+		have = append(have, make([]byte, missing)...)
+	}
 	if offset > int64(len(have)) {
 		return ErrGap
 	}

@@ -165,6 +165,14 @@ var _ blobstore.View = (*remote)(nil)
 // and the commits after it. Then it is ErrUnavailable; a caller is on the line.
 const openWait = 2 * time.Second
 
+// A node that hangs, as a stopped process does, must not cost the listener more
+// than this before another replica is asked: statWait for where the blob is,
+// readWait for its bytes. A slow link brings 256 KiB in two seconds at 1 Mbit/s.
+const (
+	statWait = 700 * time.Millisecond
+	readWait = 2 * time.Second
+)
+
 // openRemote finds a replica that has the blob, the shard's leader first.
 // Only the leader can say that there is none: after the loss of a leader the
 // others may hold an acknowledged blob in their logs and not have applied it.
@@ -192,7 +200,7 @@ func (n *Node) openRemoteOnce(ctx context.Context, id blobstore.ID, except []str
 		if node == n.id || slices.Contains(except, node) {
 			continue
 		}
-		info, err := n.remoteInfo(ctx, node, kindStat, id[:])
+		info, err := n.remoteInfo(ctx, statWait, node, kindStat, id[:])
 		switch {
 		case err == nil:
 			return newRemote(n, id, node, info), nil
@@ -229,8 +237,10 @@ func (n *Node) byPreference(name string, members []string) []string {
 }
 
 func (n *Node) remoteInfo(
-	ctx context.Context, node string, kind byte, req ...[]byte,
+	ctx context.Context, wait time.Duration, node string, kind byte, req ...[]byte,
 ) (blobstore.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
 	b, err := n.link.Call(ctx, node, kind, req...)
 	if err != nil {
 		return blobstore.Info{}, err //nolint:wrapcheck // sentinels of blobstore or peer
@@ -264,6 +274,8 @@ func (r *remote) Read(ctx context.Context, off int64, p []byte) (int, error) {
 	req := appendInt(appendInt(append([]byte(nil), r.id[:]...), off), int64(min(len(p), readBytesMax)))
 	var b []byte
 	err := r.anywhere(ctx, func() (err error) {
+		ctx, cancel := context.WithTimeout(ctx, readWait)
+		defer cancel()
 		b, err = r.n.link.Call(ctx, r.node, kindRead, req)
 		if err == nil && len(b) == 0 {
 			err = fmt.Errorf("replica %s is shorter: %w", r.node, blobstore.ErrUnavailable)
@@ -285,7 +297,7 @@ func (r *remote) Wait(ctx context.Context, size int64) (blobstore.Info, error) {
 			return info, nil
 		}
 		err := r.anywhere(ctx, func() error {
-			info, err := r.n.remoteInfo(ctx, r.node, kindWait, req)
+			info, err := r.n.remoteInfo(ctx, waitMax+readWait, r.node, kindWait, req)
 			if err == nil {
 				r.saw(info)
 			}

@@ -3,7 +3,9 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -64,6 +66,45 @@ func TestCommitsAreToldAtOnce(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// TestReadFromHungReplica reads a blob that this node does not hold while the
+// leader of its shard is cut off and silent: another replica must answer within
+// the patience of a caller, measured in virtual time.
+func TestReadFromHungReplica(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, dir, 1)
+		defer s.closeAll()
+		body := noise(3, 300_000)
+		id := mustUpload(t, s.nodes[0], "item", body)
+		shard := shardOf(id, s.nodes[0].charter.Shards)
+		lead := 0
+		for i, n := range s.nodes {
+			eventually(t, "item applied", func() error { return hasPrefix(n, id, body) })
+			if n.shards[shard].leads() {
+				lead = i
+			}
+		}
+		reader := s.nodes[(lead+1)%simNodes]
+		if err := errors.Join(reader.blobs.Apply([]blobstore.Op{{Kind: blobstore.OpRemove, ID: id}})...); err != nil {
+			t.Fatal(err)
+		}
+		s.net.Isolate(hostName(lead))
+		begun := time.Now()
+		r, err := reader.Shelf().Open(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if err = errors.Join(err, r.Close()); err != nil || !bytes.Equal(got, body) {
+			t.Errorf("read %d bytes: %v", len(got), err)
+		}
+		if took := time.Since(begun); took > 2*statWait {
+			t.Errorf("took %v", took)
+		}
+		s.net.HealAll()
 	})
 }
 
