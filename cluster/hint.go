@@ -64,6 +64,13 @@ func (h *hints) start(leads func() bool) {
 	h.leads = leads
 }
 
+// leading says whether this node leads.
+func (h *hints) leading() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.leads()
+}
+
 // acknowledged notes what a follower's success means.
 func (h *hints) acknowledged(id raft.ServerID, r *raft.AppendEntriesRequest) {
 	f := &follower{header: r.RPCHeader, term: r.Term, last: r.PrevLogEntry, lastOf: r.PrevLogTerm}

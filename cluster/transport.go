@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -22,6 +23,8 @@ const (
 	// of raft, which counts entries, is sent as several. A frame of the link
 	// must hold it with its heads and one more command.
 	appendBytesMax = 2 << 20
+	// reachWait is the time between two tries to reach a member that is away.
+	reachWait = 200 * time.Millisecond
 )
 
 // The raft messages, numbered for the wire: never reuse one.
@@ -141,7 +144,10 @@ func (t *transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (ra
 	return nil, raft.ErrPipelineReplicationNotSupported
 }
 
-// AppendEntries sends entries, in several messages if they are many bytes.
+// AppendEntries sends entries, in several messages if they are many bytes. It
+// does not fail at once when the member is away but tries again for raftRPCWait:
+// raft doubles its pause with each failure up to ten seconds, and a member that
+// is back would wait for that before it hears anything.
 func (t *transport) AppendEntries(
 	id raft.ServerID, _ raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse,
 ) error {
@@ -149,7 +155,7 @@ func (t *transport) AppendEntries(
 	for rest := args.Entries; ; {
 		part.Entries, rest = cutEntries(rest)
 		answer := func(d *decoder) { d.appendResponse(resp) }
-		if err := t.call(id, raftAppend, encodeAppend(&part), answer); err != nil {
+		if err := t.callWhenBack(id, raftAppend, encodeAppend(&part), answer); err != nil {
 			return err
 		}
 		if resp.Success {
@@ -204,6 +210,18 @@ func (t *transport) TimeoutNow(
 	return t.call(id, raftTimeout, [][]byte{appendHeader(nil, args.RPCHeader)}, func(d *decoder) {
 		resp.RPCHeader = d.header()
 	})
+}
+
+// callWhenBack is call, again and again while the member cannot be reached.
+func (t *transport) callWhenBack(id raft.ServerID, kind byte, body [][]byte, answer func(*decoder)) error {
+	begun := time.Now()
+	for {
+		err := t.call(id, kind, body, answer)
+		if err == nil || !errors.Is(err, peer.ErrNotSent) || time.Since(begun) > raftRPCWait ||
+			!t.hints.leading() || !pause(t.ctx, reachWait) {
+			return err
+		}
+	}
 }
 
 // call sends one message and reads the answer.

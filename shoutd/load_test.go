@@ -64,7 +64,7 @@ func TestArrival(t *testing.T) {
 // TestWaitingListenersAreSmall: listeners that never read cost little while
 // they are waited for, stacks included.
 func TestWaitingListenersAreSmall(t *testing.T) {
-	const listeners, bytesMax = 500, 16 << 10
+	const listeners, bytesMax = 500, raceFactor * 16 << 10
 	for _, target := range []string{"/acme/long.mp3", "/acme/call.mp3"} {
 		d := openDoor(t, Config{})
 		d.lib.put("long.mp3", audio.FormatMP3, noise(8<<20))
