@@ -274,9 +274,9 @@ func (r *remote) Read(ctx context.Context, off int64, p []byte) (int, error) {
 	req := appendInt(appendInt(append([]byte(nil), r.id[:]...), off), int64(min(len(p), readBytesMax)))
 	var b []byte
 	err := r.anywhere(ctx, func() (err error) {
-		ctx, cancel := context.WithTimeout(ctx, readWait)
+		bounded, cancel := context.WithTimeout(ctx, readWait)
 		defer cancel()
-		b, err = r.n.link.Call(ctx, r.node, kindRead, req)
+		b, err = r.n.link.Call(bounded, r.node, kindRead, req)
 		if err == nil && len(b) == 0 {
 			err = fmt.Errorf("replica %s is shorter: %w", r.node, blobstore.ErrUnavailable)
 		}

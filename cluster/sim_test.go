@@ -88,7 +88,7 @@ func TestReadFromHungReplica(t *testing.T) {
 			}
 		}
 		reader := s.nodes[(lead+1)%simNodes]
-		if err := errors.Join(reader.blobs.Apply([]blobstore.Op{{Kind: blobstore.OpRemove, ID: id}})...); err != nil {
+		if err := reader.applyHere(blobstore.Op{Kind: blobstore.OpRemove, ID: id}); err != nil {
 			t.Fatal(err)
 		}
 		s.net.Isolate(hostName(lead))

@@ -17,7 +17,7 @@ import (
 // second instead, and the kernel is told to keep quiet in between.
 const (
 	// paceTick is the time between two looks. It is part of the second within
-	// which a byte must be durable; the cluster's flush tick is 250 ms.
+	// which a byte must be durable; the flush tick is 400 ms (blobstore.FlushInterval).
 	paceTick = 200 * time.Millisecond
 	// paceBytesMax a tick is what a slow source brings: 320 kbit/s. One that
 	// brings more is an upload, and read as fast as it comes.
