@@ -12,6 +12,14 @@ import (
 // rest, and keeps a node that comes and goes from moving leadership each time.
 const balanceWait = 5 * time.Second
 
+// balanceLagMax is how many entries the next leader may be behind: a transfer
+// stops proposals until it has them, or fails. balanceAgain is the pause after
+// one that failed.
+const (
+	balanceLagMax = 64
+	balanceAgain  = time.Minute
+)
+
 // balance spreads leadership: blob group i is to be led by the i-th of its
 // members, so that every node leads its share and new blobs are written where
 // their leader is. Each leader decides for itself; a transfer stops proposals
@@ -22,12 +30,13 @@ func (n *Node) balance() {
 			continue
 		}
 		target := n.preferredLeader(shard)
-		if target == "" || target == n.id {
+		if target == "" || target == n.id ||
+			g.transport.hints.acked(raft.ServerID(target))+balanceLagMax < g.raft.LastIndex() {
 			continue
 		}
 		f := g.raft.LeadershipTransferToServer(raft.ServerID(target), raft.ServerAddress(target))
 		if err := f.Error(); err != nil {
-			g.since.Store(time.Now().UnixNano()) // not again at once
+			g.since.Store(time.Now().Add(balanceAgain).UnixNano()) // not again at once
 			g.log.Info("leadership not transferred", "peer", target, "error", err)
 			continue
 		}

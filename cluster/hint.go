@@ -71,6 +71,16 @@ func (h *hints) leading() bool {
 	return h.leads()
 }
 
+// acked is the newest entry that a follower has acknowledged, 0 if unknown.
+func (h *hints) acked(id raft.ServerID) uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if f := h.followers[id]; f != nil {
+		return f.last
+	}
+	return 0
+}
+
 // acknowledged notes what a follower's success means.
 func (h *hints) acknowledged(id raft.ServerID, r *raft.AppendEntriesRequest) {
 	f := &follower{header: r.RPCHeader, term: r.Term, last: r.PrevLogEntry, lastOf: r.PrevLogTerm}
