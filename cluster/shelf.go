@@ -58,8 +58,8 @@ func (s shelf) view(ctx context.Context, id blobstore.ID) (blobstore.View, error
 		return there, here.Close() //nolint:wrapcheck // in the words of blobstore
 	case here == nil:
 		return nil, rerr
-	case errors.Is(rerr, blobstore.ErrNotFound) && !s.applied(id):
-		return nil, errors.Join(rerr, here.Close()) // removed, and not yet here
+	case errors.Is(rerr, blobstore.ErrNotFound):
+		return nil, errors.Join(rerr, here.Close()) // the leader knows: removed, and not yet here
 	}
 	return &steady{n: s.n, View: here, id: id}, nil
 }
