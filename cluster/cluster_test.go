@@ -178,6 +178,23 @@ func TestAllRestartWithNewAddresses(t *testing.T) {
 	}
 }
 
+// TestFirstNodeComesBack restarts, at another address, the node that was started
+// without seeds: it must find the others where they were last.
+func TestFirstNodeComesBack(t *testing.T) {
+	nodes := startCluster(t, 3, nil)
+	nodes[0].close(t)
+	mustUpload(t, nodes[1], "meanwhile", noise(1, 1000))
+	if nodes[0].cfg.Seeds != nil {
+		t.Fatal("the first node has seeds")
+	}
+	nodes[0] = openNode(t, nodes[0].dir, nodes[0].cfg, Deps{})
+	t.Cleanup(func() { nodes[0].close(t) })
+	waitReady(t, nodes...)
+	if err := checkItem(t.Context(), nodes[0], "meanwhile", noise(1, 1000)); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestNodeWithoutReplicas adds a fourth node to a cluster of three: it follows
 // the catalog, holds no blob, reads and writes all of them, and follows a live
 // blob that grows elsewhere.

@@ -19,6 +19,9 @@ import (
 const (
 	nodeFile    = "node.json"
 	charterFile = "cluster.json"
+	// peersFile remembers where the others were last, so that a node without
+	// seeds, as the first one often is, finds them again after a restart.
+	peersFile = "peers.json"
 	// charterFormat is the version of both files.
 	charterFormat = 1
 	// charterBytesMax bounds a charter that a peer sends: 256 groups of 7 ids.
@@ -141,6 +144,16 @@ func loadCharter(dir string) (*charter, error) {
 		return nil, err
 	}
 	return &c, c.validate()
+}
+
+// knownPeers are the gossip addresses of the others when this node last ran.
+// They are only a help: a file that cannot be read is as good as none.
+func knownPeers(dir string) []string {
+	var peers []string
+	if readJSON(filepath.Join(dir, peersFile), &peers) != nil {
+		return nil
+	}
+	return peers[:min(len(peers), ExpectMax)]
 }
 
 func readJSON(path string, v any) error {

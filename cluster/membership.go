@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -56,7 +57,9 @@ func (p *promise) give(to string, now time.Time) error {
 func (n *Node) membershipLoop() {
 	tick := time.NewTicker(membershipWait)
 	defer tick.Stop()
+	var noted []string
 	for {
+		noted = n.notePeers(noted)
 		if n.isFormed() {
 			n.admit()
 			n.balance()
@@ -70,6 +73,24 @@ func (n *Node) membershipLoop() {
 		case <-tick.C:
 		}
 	}
+}
+
+// notePeers writes down where the others are, if that has changed.
+func (n *Node) notePeers(noted []string) []string {
+	var now []string
+	for _, m := range n.gossip.Members() {
+		if m.ID != n.id && m.Alive {
+			now = append(now, m.Addr)
+		}
+	}
+	slices.Sort(now)
+	if len(now) == 0 || slices.Equal(now, noted) {
+		return noted
+	}
+	if err := writeJSON(filepath.Join(n.cfg.Dir, peersFile), now); err != nil {
+		n.log.Warn("addresses of the others not written down", "error", err)
+	}
+	return now
 }
 
 // tryForm joins a cluster that exists, else founds one if this node is the one
