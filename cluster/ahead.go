@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -28,9 +29,23 @@ func (a *ahead) add(g *group, index uint64, id blobstore.ID) {
 		a.blobs = make(map[blobstore.ID]uint64)
 	}
 	a.blobs[id] = index
+	prune(a.blobs, g.position.Load())
 	if index > a.top.Load() {
 		a.top.Store(index)
 	}
+}
+
+// pruneAbove is how many changes are remembered before those that have been
+// applied meanwhile are looked for: under steady writes there is always one
+// that has not, so the map is never emptied as a whole.
+const pruneAbove = 1024
+
+// prune forgets what has been applied, once there is enough to look at.
+func prune[K comparable](changes map[K]uint64, applied uint64) {
+	if len(changes) < pruneAbove {
+		return
+	}
+	maps.DeleteFunc(changes, func(_ K, index uint64) bool { return index <= applied })
 }
 
 // of says whether the blob's newest change by this node is not applied here.

@@ -139,6 +139,7 @@ func (p *pending) add(rows *blobstore.CatalogStore, index uint64, t blobstore.Tx
 	for _, k := range t.Delete {
 		p.rows[k] = index
 	}
+	prune(p.rows, rows.Applied())
 	if index > p.top.Load() {
 		p.top.Store(index)
 	}
