@@ -25,11 +25,11 @@ const (
 // their leader is. Each leader decides for itself; a transfer stops proposals
 // for the moment it takes, and the proposers try again.
 func (n *Node) balance() {
-	for shard, g := range n.shards {
-		if g == nil || !g.leads() || time.Since(time.Unix(0, g.since.Load())) < balanceWait {
+	for shard, g := range n.hosted() {
+		if !g.leads() || time.Since(time.Unix(0, g.since.Load())) < balanceWait {
 			continue
 		}
-		target := n.preferredLeader(shard)
+		target := n.preferredLeader(shard, g)
 		if target == "" || target == n.id ||
 			g.transport.hints.acked(raft.ServerID(target))+balanceLagMax < g.raft.LastIndex() {
 			continue
@@ -46,9 +46,9 @@ func (n *Node) balance() {
 
 // preferredLeader is the voter whose turn it is to lead a shard, or "" if
 // gossip says that it is away.
-func (n *Node) preferredLeader(shard int) string {
+func (n *Node) preferredLeader(shard int, g *group) string {
 	var voters []string
-	for _, s := range n.shards[shard].raft.GetConfiguration().Configuration().Servers {
+	for _, s := range g.raft.GetConfiguration().Configuration().Servers {
 		if s.Suffrage == raft.Voter {
 			voters = append(voters, string(s.ID))
 		}

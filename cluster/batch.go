@@ -146,7 +146,7 @@ func (b *batcher) propose(batch []waiting) {
 		err = fmt.Errorf("%d outcomes for %d operations: %w", len(outcomes), len(batch), errBadCommand)
 	}
 	for i := range batch {
-		b.n.ahead[b.shard].add(b.n.shards[b.shard], index, batch[i].op.ID)
+		b.n.ahead[b.shard].add(b.n.shard(b.shard), index, batch[i].op.ID)
 		if err != nil {
 			batch[i].done(err)
 			continue

@@ -265,7 +265,7 @@ func TestLeadershipIsSpread(t *testing.T) {
 		eventually(t, "leadership spread", func() error {
 			for i, n := range nodes {
 				led := 0
-				for _, g := range n.shards {
+				for _, g := range n.hosted() {
 					if g.leads() {
 						led++
 					}

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,12 +36,12 @@ type Node struct {
 	leaders leaders
 	raft    transports
 
-	// formed is closed when charter and groups are set; they never change
-	// after that.
+	// formed is closed when charter, catalog and shards are set. The first two
+	// never change after that.
 	formed  chan struct{}
 	charter *charter
 	catalog *group
-	shards  []*group // by shard, nil where this node is no member
+	shards  []atomic.Pointer[group] // by shard, nil where this node is no member; see host.go
 	forming sync.Mutex
 	promise promise
 
@@ -173,88 +171,6 @@ func (n *Node) resolve(id string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// form takes up the charter: it is written down first, then the groups that
-// this node is a member of are opened. Again with the same charter: success.
-func (n *Node) form(c charter) error {
-	n.forming.Lock()
-	defer n.forming.Unlock()
-	if n.charter != nil {
-		if n.charter.Cluster != c.Cluster {
-			return fmt.Errorf("charter of %s, this node is of %s: %w", c.Cluster, n.charter.Cluster,
-				ErrForeignCluster)
-		}
-		return nil
-	}
-	if err := c.validate(); err != nil {
-		return err
-	}
-	if err := writeJSON(filepath.Join(n.cfg.Dir, charterFile), c); err != nil {
-		return err
-	}
-	if err := n.openGroups(c); err != nil {
-		return err
-	}
-	n.charter = &c
-	n.ahead = make([]ahead, c.Shards)
-	n.batches = make([]*batcher, c.Shards)
-	for s := range n.batches {
-		n.batches[s] = newBatcher(n, s)
-	}
-	close(n.formed)
-	n.wg.Go(n.catchUp)
-	n.log.Info("member of cluster", "cluster", c.Cluster, "shards", c.Shards)
-	return n.gossip.Update(func(m *gossip.Member) { m.Cluster = c.Cluster }) //nolint:wrapcheck // says enough
-}
-
-func (n *Node) openGroups(c charter) (err error) {
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, n.closeGroups())
-		}
-	}()
-	n.shards = make([]*group, c.Shards)
-	spec := n.groupSpec(catalogGroup, &catalogMachine{breaker: n.breaker(), store: n.rows})
-	if slices.Contains(c.Members, n.id) {
-		spec.members = c.catalogVoters()
-	}
-	if n.catalog, err = openGroup(spec, n.link, &n.raft, n.log); err != nil {
-		return err
-	}
-	for s := range c.Shards {
-		name := blobGroup(s)
-		_, statErr := os.Stat(filepath.Join(spec.dir, name))
-		if !slices.Contains(c.Groups[name], n.id) && statErr != nil {
-			continue
-		}
-		owns := func(id blobstore.ID) bool { return shardOf(id, c.Shards) == s }
-		m := &blobMachine{breaker: n.breaker(), store: n.blobs, owns: owns}
-		m.pull = func(r *manifestReader) error { return n.pull(name, owns, r) }
-		spec := n.groupSpec(name, m)
-		spec.members = c.Groups[name]
-		if n.shards[s], err = openGroup(spec, n.link, &n.raft, n.log); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (n *Node) groupSpec(name string, m machine) groupSpec {
-	return groupSpec{
-		name: name, dir: filepath.Join(n.cfg.Dir, "raft"), nodeID: n.id, fsm: m,
-		electionWait: n.cfg.ElectionWait, snapshotMax: SnapshotBytesMax, chatter: n.chatter,
-	}
-}
-
-func (n *Node) breaker() breaker {
-	return breaker{fatal: func(err error) {
-		n.log.Error("state machine stopped", "error", err)
-		select {
-		case n.failed <- err:
-		default: // one reason to stop is enough
-		}
-	}}
-}
-
 // shardOf is the shard of a blob. Ids are random, so their first bytes are.
 func shardOf(id blobstore.ID, shards int) int {
 	return int(binary.BigEndian.Uint64(id[:8]) % uint64(shards))
@@ -330,18 +246,4 @@ func (n *Node) Close() error {
 		n.wg.Wait()
 	})
 	return err
-}
-
-// closeGroups closes all groups at the same time: each may wait for a
-// leadership transfer.
-func (n *Node) closeGroups() error {
-	groups := append(slices.Clone(n.shards), n.catalog)
-	groups = slices.DeleteFunc(groups, func(g *group) bool { return g == nil })
-	errs := make([]error, len(groups))
-	var wg sync.WaitGroup
-	for i, g := range groups {
-		wg.Go(func() { errs[i] = g.close() })
-	}
-	wg.Wait()
-	return errors.Join(errs...)
 }

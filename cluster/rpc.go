@@ -282,8 +282,8 @@ func (n *Node) group(name string) *group {
 	if name == catalogGroup {
 		return n.catalog
 	}
-	for _, g := range n.shards {
-		if g != nil && g.name == name {
+	for _, g := range n.hosted() {
+		if g.name == name {
 			return g
 		}
 	}

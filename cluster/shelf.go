@@ -88,7 +88,7 @@ func (s shelf) group(id blobstore.ID) *group {
 	if !s.n.isFormed() {
 		return nil
 	}
-	return s.n.shards[shardOf(id, s.n.charter.Shards)]
+	return s.n.shard(shardOf(id, s.n.charter.Shards))
 }
 
 // steady is a local view that goes on from a replica when this node's copy

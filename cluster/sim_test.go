@@ -83,7 +83,7 @@ func TestReadFromHungReplica(t *testing.T) {
 		lead := 0
 		for i, n := range s.nodes {
 			eventually(t, "item applied", func() error { return hasPrefix(n, id, body) })
-			if n.shards[shard].leads() {
+			if n.shard(shard).leads() {
 				lead = i
 			}
 		}

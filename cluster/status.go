@@ -58,8 +58,8 @@ func (n *Node) Ready() error {
 	case n.catalog.leader() == "":
 		return fmt.Errorf("group %s has no leader: %w", catalogGroup, ErrNotReady)
 	}
-	for _, g := range n.shards {
-		if g != nil && g.leader() == "" {
+	for _, g := range n.hosted() {
+		if g.leader() == "" {
 			return fmt.Errorf("group %s has no leader: %w", g.name, ErrNotReady)
 		}
 	}
@@ -81,10 +81,8 @@ func (n *Node) groups() []*group {
 		return nil
 	}
 	out := []*group{n.catalog}
-	for _, g := range n.shards {
-		if g != nil {
-			out = append(out, g)
-		}
+	for _, g := range n.hosted() {
+		out = append(out, g)
 	}
 	return out
 }

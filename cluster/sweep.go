@@ -57,7 +57,7 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return fmt.Errorf("list blobs: %w", err)
 		}
-		g := s.n.shards[shardOf(info.ID, s.n.charter.Shards)]
+		g := s.n.shard(shardOf(info.ID, s.n.charter.Shards))
 		if g == nil || !g.leads() || now.Sub(info.Updated) < s.n.cfg.SweepGrace {
 			continue
 		}

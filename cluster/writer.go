@@ -40,8 +40,8 @@ func (w writer) NewID() blobstore.ID {
 		return id
 	}
 	led := make([]int, 0, len(w.n.shards))
-	for s, g := range w.n.shards {
-		if g != nil && g.leads() {
+	for s, g := range w.n.hosted() {
+		if g.leads() {
 			led = append(led, s)
 		}
 	}
@@ -130,7 +130,7 @@ func (w writer) alone(ctx context.Context, op blobstore.Op) error {
 	if err != nil {
 		return err
 	}
-	w.n.ahead[shard].add(w.n.shards[shard], index, op.ID)
+	w.n.ahead[shard].add(w.n.shard(shard), index, op.ID)
 	w.n.metrics.writes.Observe(time.Since(begun).Seconds())
 	if len(outcomes) != 1 {
 		return fmt.Errorf("%d outcomes for one operation: %w", len(outcomes), errBadCommand)

@@ -1,0 +1,149 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"carillon/blobstore"
+	"carillon/cluster/gossip"
+)
+
+// form takes up the charter: it is written down first, then the groups that
+// this node is a member of are opened. Again with the same charter: success.
+func (n *Node) form(c charter) error {
+	n.forming.Lock()
+	defer n.forming.Unlock()
+	if n.charter != nil {
+		if n.charter.Cluster != c.Cluster {
+			return fmt.Errorf("charter of %s, this node is of %s: %w", c.Cluster, n.charter.Cluster,
+				ErrForeignCluster)
+		}
+		return nil
+	}
+	if err := c.validate(); err != nil {
+		return err
+	}
+	if err := writeJSON(filepath.Join(n.cfg.Dir, charterFile), c); err != nil {
+		return err
+	}
+	if err := n.openGroups(c); err != nil {
+		return err
+	}
+	n.charter = &c
+	n.ahead = make([]ahead, c.Shards)
+	n.batches = make([]*batcher, c.Shards)
+	for s := range n.batches {
+		n.batches[s] = newBatcher(n, s)
+	}
+	close(n.formed)
+	n.wg.Go(n.catchUp)
+	n.log.Info("member of cluster", "cluster", c.Cluster, "shards", c.Shards)
+	return n.gossip.Update(func(m *gossip.Member) { m.Cluster = c.Cluster }) //nolint:wrapcheck // says enough
+}
+
+func (n *Node) openGroups(c charter) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.closeGroups())
+		}
+	}()
+	n.shards = make([]atomic.Pointer[group], c.Shards)
+	spec := n.groupSpec(catalogGroup, &catalogMachine{breaker: n.breaker(), store: n.rows})
+	if slices.Contains(c.Members, n.id) {
+		spec.members = c.catalogVoters()
+	}
+	if n.catalog, err = openGroup(spec, n.link, &n.raft, n.log); err != nil {
+		return err
+	}
+	for s := range c.Shards {
+		name := blobGroup(s)
+		_, statErr := os.Stat(filepath.Join(spec.dir, name))
+		if !slices.Contains(c.Groups[name], n.id) && statErr != nil {
+			continue
+		}
+		if err = n.openShard(s, c.Shards, c.Groups[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openShard opens this node's membership in a blob group. members are those of
+// the bootstrap, nil when the group's leader is to add this node.
+func (n *Node) openShard(s, shards int, members []string) error {
+	name := blobGroup(s)
+	owns := func(id blobstore.ID) bool { return shardOf(id, shards) == s }
+	m := &blobMachine{breaker: n.breaker(), store: n.blobs, owns: owns}
+	m.pull = func(r *manifestReader) error { return n.pull(name, owns, r) }
+	spec := n.groupSpec(name, m)
+	spec.members = members
+	g, err := openGroup(spec, n.link, &n.raft, n.log)
+	if err != nil {
+		return err
+	}
+	n.shards[s].Store(g)
+	return nil
+}
+
+// shard is this node's membership in the group of a shard, nil if it has none.
+// A group may be closed at any moment, when its members change: then it leads
+// nothing and takes nothing.
+func (n *Node) shard(s int) *group {
+	if s >= len(n.shards) {
+		return nil
+	}
+	return n.shards[s].Load()
+}
+
+// hosted are the blob groups that this node is a member of, by shard.
+func (n *Node) hosted() iter.Seq2[int, *group] {
+	return func(yield func(int, *group) bool) {
+		for s := range n.shards {
+			if g := n.shards[s].Load(); g != nil && !yield(s, g) {
+				return
+			}
+		}
+	}
+}
+
+func (n *Node) groupSpec(name string, m machine) groupSpec {
+	return groupSpec{
+		name: name, dir: filepath.Join(n.cfg.Dir, "raft"), nodeID: n.id, fsm: m,
+		electionWait: n.cfg.ElectionWait, snapshotMax: SnapshotBytesMax, chatter: n.chatter,
+	}
+}
+
+func (n *Node) breaker() breaker {
+	return breaker{fatal: func(err error) {
+		n.log.Error("state machine stopped", "error", err)
+		select {
+		case n.failed <- err:
+		default: // one reason to stop is enough
+		}
+	}}
+}
+
+// closeGroups closes all groups at the same time: each may wait for a
+// leadership transfer.
+func (n *Node) closeGroups() error {
+	var groups []*group
+	for _, g := range n.hosted() {
+		groups = append(groups, g)
+	}
+	if n.catalog != nil {
+		groups = append(groups, n.catalog)
+	}
+	errs := make([]error, len(groups))
+	var wg sync.WaitGroup
+	for i, g := range groups {
+		wg.Go(func() { errs[i] = g.close() })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
