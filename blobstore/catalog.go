@@ -2,7 +2,10 @@ package blobstore
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"strconv"
+	"strings"
 )
 
 // Limits of the catalog.
@@ -15,6 +18,9 @@ const (
 	RowBytesMax = 64 << 10
 	// TxnOpsMax bounds the operations of one Txn, conditions included.
 	TxnOpsMax = 256
+	// appendedKeyBytes is what an appended row's key has behind its prefix: 16
+	// hexadecimal digits of the position, a slash, two of the number.
+	appendedKeyBytes = 16 + 1 + 2
 )
 
 // RefPrefix starts the keys of reference rows, see [RefKey].
@@ -32,6 +38,32 @@ type Row struct {
 	// Revision is the catalog log position of the commit that wrote the row:
 	// equal on all nodes, always growing.
 	Revision uint64
+	// Weight is how many bytes the row stands for, as a document does for its
+	// sound. The store sums it up, see Catalog.
+	Weight uint64
+}
+
+// AppendedKey is the key that the n-th row of Txn.Append gets when its
+// transaction is applied at the log position revision: keys of one prefix
+// sort by position, then by their order in the transaction.
+func AppendedKey(prefix string, revision uint64, n int) string {
+	return fmt.Sprintf("%s%016x/%02x", prefix, revision, n)
+}
+
+// ParseAppendedKey takes apart what AppendedKey made. It returns ErrFormat.
+func ParseAppendedKey(prefix, key string) (revision uint64, n int, err error) {
+	rest, ok := strings.CutPrefix(key, prefix)
+	if ok && len(rest) == appendedKeyBytes && rest[16] == '/' {
+		var small uint64
+		revision, err = strconv.ParseUint(rest[:16], 16, 64)
+		if err == nil {
+			small, err = strconv.ParseUint(rest[17:], 16, 8)
+		}
+		if n = int(small); err == nil && AppendedKey(prefix, revision, n) == key {
+			return revision, n, nil
+		}
+	}
+	return 0, 0, fmt.Errorf("appended key %q: %w", key, ErrFormat)
 }
 
 // Cond is a condition of a Txn: the row has this revision now. Revision 0:
@@ -44,10 +76,15 @@ type Cond struct {
 // Txn is one atomic change of the catalog. All conditions hold and everything
 // is written, or nothing is. Rows in Put take the commit's log position as
 // their revision; the Revision they carry is ignored.
+//
+// Append adds rows to sequences: the Key of such a row is a prefix, to which
+// the store appends the position, see [AppendedKey]. What is appended needs no
+// condition, meets no other writer, and lies in the order of the log.
 type Txn struct {
 	If     []Cond
 	Put    []Row
 	Delete []string
+	Append []Row
 }
 
 // Catalog is the replicated table of small rows: documents, recordings,
@@ -71,6 +108,7 @@ type Catalog interface {
 	// Applied is the log position this node has applied.
 	Applied() uint64
 	// Watch returns a channel that is closed when the row changes (also by
-	// deletion) after the call. Cancel frees it.
+	// deletion) after the call, and, for the prefix of a sequence, when a row
+	// is appended to it. Cancel frees it.
 	Watch(key string) (changed <-chan struct{}, cancel func())
 }

@@ -398,7 +398,8 @@ func TestCatalogReplicasAgree(t *testing.T) {
 		n := 0
 		for row, err := range b.Scan(context.Background(), "", "") {
 			want, ok := model[row.Key]
-			if err != nil || !ok || !bytes.Equal(row.Value, want.Value) || row.Revision != want.Revision {
+			if err != nil || !ok || !bytes.Equal(row.Value, want.Value) ||
+				row.Revision != want.Revision || row.Weight != want.Weight {
 				t.Fatalf("row %+v, %v; want %+v", row, err, want)
 			}
 			n++
@@ -423,7 +424,11 @@ func genEntry(t *rapid.T, index uint64) TxnEntry {
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "puts") {
 		value := rapid.SliceOfN(rapid.Byte(), 0, 9).Draw(t, "v")
-		e.Txn.Put = append(e.Txn.Put, Row{Key: key.Draw(t, "put"), Value: value})
+		weight := rapid.Uint64Range(0, 99).Draw(t, "weight")
+		e.Txn.Put = append(e.Txn.Put, Row{Key: key.Draw(t, "put"), Value: value, Weight: weight})
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "appends") {
+		e.Txn.Append = append(e.Txn.Append, Row{Key: "s/", Value: []byte{byte(index)}})
 	}
 	for range rapid.IntRange(0, 1).Draw(t, "deletes") {
 		e.Txn.Delete = append(e.Txn.Delete, key.Draw(t, "delete"))
@@ -444,7 +449,11 @@ func applyModel(rows map[string]Row, outcomes map[[16]byte]error, e TxnEntry) er
 			}
 		}
 		for _, r := range e.Txn.Put {
-			rows[r.Key] = Row{r.Key, r.Value, e.Index}
+			rows[r.Key] = Row{r.Key, r.Value, e.Index, r.Weight}
+		}
+		for i, r := range e.Txn.Append {
+			key := AppendedKey(r.Key, e.Index, i)
+			rows[key] = Row{key, r.Value, e.Index, r.Weight}
 		}
 		for _, k := range e.Txn.Delete {
 			delete(rows, k)

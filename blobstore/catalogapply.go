@@ -137,10 +137,13 @@ func (b *catalogBatch) try(e *TxnEntry) (r result, res, err error) {
 
 // makeRoom commits the earlier entries when t might not fit any more.
 func (b *catalogBatch) makeRoom(t *Txn) error {
-	rows := int64(len(t.Put)+len(t.Delete)) + 2
+	rows := int64(len(t.Put)+len(t.Delete)+len(t.Append)) + 2
 	size := (rows + 2) * (catalogRowOverhead + KeyBytesMax)
 	for i := range t.Put {
 		size += int64(len(t.Put[i].Value) + rowHeadBytes)
+	}
+	for i := range t.Append {
+		size += int64(len(t.Append[i].Value) + rowHeadBytes)
 	}
 	if b.rows+rows < b.gen.db.MaxBatchCount()-2 && b.size+size < b.gen.db.MaxBatchSize() {
 		return nil
@@ -157,8 +160,8 @@ func (b *catalogBatch) evaluate(t *Txn) (conflict, err error) {
 	for _, cond := range t.If {
 		var revision uint64
 		err := readRow(b.txn, rowKey(cond.Key), func(row []byte) error {
-			var err error
-			revision, _, err = decodeRow(row)
+			r, err := decodeRow(row)
+			revision = r.Revision
 			return err
 		})
 		if err != nil && !errors.Is(err, ErrNotFound) {
@@ -175,10 +178,18 @@ func (b *catalogBatch) evaluate(t *Txn) (conflict, err error) {
 func (b *catalogBatch) write(e *TxnEntry) error {
 	for i := range e.Txn.Put {
 		row := &e.Txn.Put[i]
-		if err := b.set(rowKey(row.Key), encodeRow(e.Index, row.Value)); err != nil {
+		if err := b.set(rowKey(row.Key), encodeRow(e.Index, row.Weight, row.Value)); err != nil {
 			return err
 		}
 		b.changed = append(b.changed, row.Key)
+	}
+	for i := range e.Txn.Append {
+		row := &e.Txn.Append[i]
+		key := AppendedKey(row.Key, e.Index, i)
+		if err := b.set(rowKey(key), encodeRow(e.Index, row.Weight, row.Value)); err != nil {
+			return err
+		}
+		b.changed = append(b.changed, key, row.Key)
 	}
 	for _, key := range e.Txn.Delete {
 		b.count(len(key), 0)

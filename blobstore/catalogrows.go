@@ -16,7 +16,9 @@ const (
 	// is eight seconds; forwarding gives up earlier.
 	outcomesMax = 8192
 
-	rowHeadBytes      = 1 + 8
+	// rowVersion is the version of a row's value: 2 added the weight.
+	rowVersion        = 2
+	rowHeadBytes      = 1 + 8 + 8
 	outcomeRowBytes   = 1 + 16 + 8 + 1
 	appliedRowBytes   = 1 + 8 + 8
 	catalogValueBytes = rowHeadBytes + RowBytesMax
@@ -32,19 +34,24 @@ func rowKey(key string) []byte {
 	return append(kindKey(kindRow, kindBytes+len(key)), key...)
 }
 
-func encodeRow(revision uint64, value []byte) []byte {
+func encodeRow(revision, weight uint64, value []byte) []byte {
 	b := make([]byte, 1, rowHeadBytes+len(value))
-	b[0] = layoutVersion
+	b[0] = rowVersion
 	b = binary.LittleEndian.AppendUint64(b, revision)
+	b = binary.LittleEndian.AppendUint64(b, weight)
 	return append(b, value...)
 }
 
-// decodeRow returns a value that points into b.
-func decodeRow(b []byte) (revision uint64, value []byte, err error) {
-	if len(b) < rowHeadBytes || b[0] != layoutVersion {
-		return 0, nil, fmt.Errorf("catalog row of %d bytes: %w", len(b), ErrFormat)
+// decodeRow returns a row without its key, whose value points into b.
+func decodeRow(b []byte) (Row, error) {
+	if len(b) < rowHeadBytes || b[0] != rowVersion {
+		return Row{}, fmt.Errorf("catalog row of %d bytes: %w", len(b), ErrFormat)
 	}
-	return binary.LittleEndian.Uint64(b[1:]), b[rowHeadBytes:], nil
+	return Row{
+		Revision: binary.LittleEndian.Uint64(b[1:]),
+		Weight:   binary.LittleEndian.Uint64(b[9:]),
+		Value:    b[rowHeadBytes:],
+	}, nil
 }
 
 // outcome is what became of a transaction.
@@ -108,133 +115,4 @@ func decodeProgress(b []byte) (progress, error) {
 		return progress{}, fmt.Errorf("applied row of %d bytes: %w", len(b), ErrFormat)
 	}
 	return progress{binary.LittleEndian.Uint64(b[1:]), binary.LittleEndian.Uint64(b[9:])}, nil
-}
-
-// check says why a transaction can never be applied.
-func (t *Txn) check() error {
-	if n := len(t.If) + len(t.Put) + len(t.Delete); n > TxnOpsMax {
-		return fmt.Errorf("transaction of %d operations: %w", n, ErrTooLarge)
-	}
-	key := func(k string) error {
-		if len(k) == 0 || len(k) > KeyBytesMax {
-			return fmt.Errorf("key of %d bytes: %w", len(k), ErrTooLarge)
-		}
-		return nil
-	}
-	for i := range t.If {
-		if err := key(t.If[i].Key); err != nil {
-			return err
-		}
-	}
-	for i := range t.Put {
-		if err := key(t.Put[i].Key); err != nil {
-			return err
-		}
-		if n := len(t.Put[i].Value); n > RowBytesMax {
-			return fmt.Errorf("row of %d bytes: %w", n, ErrTooLarge)
-		}
-	}
-	for _, k := range t.Delete {
-		if err := key(k); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Check returns ErrTooLarge when the transaction breaks a limit of the
-// catalog; a proposer asks before it bothers the log.
-func (t Txn) Check() error { return t.check() }
-
-// AppendTxn appends the encoding of a transaction to dst.
-func AppendTxn(dst []byte, t Txn) []byte {
-	text := func(s string) {
-		dst = binary.AppendUvarint(dst, uint64(len(s)))
-		dst = append(dst, s...)
-	}
-	dst = append(dst, layoutVersion)
-	dst = binary.AppendUvarint(dst, uint64(len(t.If)))
-	for _, c := range t.If {
-		text(c.Key)
-		dst = binary.AppendUvarint(dst, c.Revision)
-	}
-	dst = binary.AppendUvarint(dst, uint64(len(t.Put)))
-	for _, r := range t.Put {
-		text(r.Key)
-		dst = binary.AppendUvarint(dst, uint64(len(r.Value)))
-		dst = append(dst, r.Value...)
-	}
-	dst = binary.AppendUvarint(dst, uint64(len(t.Delete)))
-	for _, k := range t.Delete {
-		text(k)
-	}
-	return dst
-}
-
-// DecodeTxn decodes what [AppendTxn] wrote, wholly. Values point into p.
-func DecodeTxn(p []byte) (Txn, error) {
-	if len(p) == 0 || p[0] != layoutVersion {
-		return Txn{}, fmt.Errorf("transaction of %d bytes: %w", len(p), ErrFormat)
-	}
-	d := decoder{rest: p[1:]}
-	var t Txn
-	for range d.count(TxnOpsMax) {
-		t.If = append(t.If, Cond{Key: string(d.bytes(KeyBytesMax)), Revision: d.uvarint()})
-	}
-	for range d.count(TxnOpsMax) {
-		t.Put = append(t.Put, Row{Key: string(d.bytes(KeyBytesMax)), Value: d.bytes(RowBytesMax)})
-	}
-	for range d.count(TxnOpsMax) {
-		t.Delete = append(t.Delete, string(d.bytes(KeyBytesMax)))
-	}
-	if d.err == nil && len(d.rest) > 0 {
-		d.fail()
-	}
-	if d.err != nil {
-		return Txn{}, d.err
-	}
-	return t, nil
-}
-
-// decoder reads uvarints and byte strings; after an error it reads zeros.
-type decoder struct {
-	rest []byte
-	err  error
-}
-
-func (d *decoder) fail() {
-	if d.err == nil {
-		d.err = fmt.Errorf("%d bytes left: %w", len(d.rest), ErrFormat)
-	}
-	d.rest = nil
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 {
-		d.fail()
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-func (d *decoder) count(limit int) int {
-	v := d.uvarint()
-	if v > uint64(limit) {
-		d.fail()
-		return 0
-	}
-	return int(v)
-}
-
-func (d *decoder) bytes(limit int) []byte {
-	n := d.count(limit)
-	if n > len(d.rest) {
-		d.fail()
-		return nil
-	}
-	b := d.rest[:n:n]
-	d.rest = d.rest[n:]
-	return b
 }

@@ -264,7 +264,7 @@ func checkSnapshotRow(key, value []byte) error {
 	if len(key) >= kindBytes && key[0] == layoutVersion {
 		switch key[1] {
 		case kindRow:
-			_, _, err := decodeRow(value)
+			_, err := decodeRow(value)
 			return err
 		case kindOutcome:
 			_, err := decodeOutcome(value)

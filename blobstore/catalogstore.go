@@ -295,9 +295,7 @@ func (c *CatalogStore) Get(ctx context.Context, key string) (Row, error) {
 	defer txn.Discard()
 	row := Row{Key: key}
 	err = readRow(txn, rowKey(key), func(raw []byte) error {
-		revision, value, err := decodeRow(raw)
-		row.Revision, row.Value = revision, append([]byte(nil), value...)
-		return err
+		return row.fill(raw)
 	})
 	if err != nil {
 		return Row{}, fmt.Errorf("catalog key %q: %w", key, err)
@@ -336,12 +334,17 @@ func (c *CatalogStore) Scan(ctx context.Context, prefix, after string) iter.Seq2
 	}
 }
 
+// fill sets everything but the key from the stored form, which it copies.
+func (r *Row) fill(raw []byte) error {
+	stored, err := decodeRow(raw)
+	r.Revision, r.Weight, r.Value = stored.Revision, stored.Weight, append([]byte(nil), stored.Value...)
+	return err
+}
+
 func itemRow(item *badger.Item) (Row, error) {
 	row := Row{Key: string(item.Key()[kindBytes:])}
 	err := item.Value(func(raw []byte) error {
-		revision, value, err := decodeRow(raw)
-		row.Revision, row.Value = revision, append([]byte(nil), value...)
-		return err
+		return row.fill(raw)
 	})
 	return row, err
 }

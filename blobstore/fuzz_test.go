@@ -37,14 +37,16 @@ func FuzzDecodeOps(f *testing.F) {
 func FuzzDecodeTxn(f *testing.F) {
 	txn := Txn{
 		If:     []Cond{{"a", 1}, {"b", 1 << 60}},
-		Put:    []Row{{Key: "k", Value: []byte("v")}},
+		Put:    []Row{{Key: "k", Value: []byte("v"), Weight: 1 << 40}},
 		Delete: []string{"d", "e"},
+		Append: []Row{{Key: "s/", Value: []byte("a")}, {Key: "s/", Value: []byte("b")}},
 	}
 	if got, err := DecodeTxn(AppendTxn(nil, txn)); err != nil || !cmp.Equal(got, txn) {
 		f.Fatalf("%v: %s", err, cmp.Diff(got, txn))
 	}
 	f.Add(AppendTxn(nil, txn))
-	f.Add([]byte{layoutVersion, 0xff, 0xff, 0xff, 0xff, 0xff})
+	f.Add([]byte{txnVersion, 0xff, 0xff, 0xff, 0xff, 0xff})
+	f.Add([]byte{txnVersionPlain, 0, 1, 1, 'k', 1, 'v', 0})
 	f.Fuzz(func(t *testing.T, p []byte) {
 		txn, err := DecodeTxn(p)
 		if err != nil {
@@ -65,7 +67,7 @@ func FuzzDecodeRows(f *testing.F) {
 	for _, row := range [][]byte{
 		open.encode(), sealed.encode(),
 		appendChunk(nil, randomBytes(1, BlockBytes+9)), appendPiece(nil, []byte("piece")),
-		outcome{txnID(1), 7, resultConflict}.encode(), progress{1, 2}.encode(), encodeRow(3, []byte("v")),
+		outcome{txnID(1), 7, resultConflict}.encode(), progress{1, 2}.encode(), encodeRow(3, 4, []byte("v")),
 	} {
 		f.Add(row)
 	}
@@ -89,7 +91,7 @@ func FuzzDecodeRows(f *testing.F) {
 		if p, err := decodeProgress(row); err == nil && !bytes.Equal(p.encode(), row) {
 			t.Error("progress encodes to other bytes")
 		}
-		if rev, v, err := decodeRow(row); err == nil && !bytes.Equal(encodeRow(rev, v), row) {
+		if r, err := decodeRow(row); err == nil && !bytes.Equal(encodeRow(r.Revision, r.Weight, r.Value), row) {
 			t.Error("row encodes to other bytes")
 		}
 	})

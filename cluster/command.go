@@ -107,10 +107,13 @@ func txnBytes(t blobstore.Txn) int {
 		size += len(c.Key) + 12
 	}
 	for i := range t.Put {
-		size += len(t.Put[i].Key) + len(t.Put[i].Value) + 12
+		size += len(t.Put[i].Key) + len(t.Put[i].Value) + 20
 	}
 	for _, k := range t.Delete {
 		size += len(k) + 12
+	}
+	for i := range t.Append {
+		size += len(t.Append[i].Key) + len(t.Append[i].Value) + 20
 	}
 	return size
 }

@@ -36,9 +36,17 @@ func sampleOps() []blobstore.Op {
 func sampleTxn() blobstore.Txn {
 	return blobstore.Txn{
 		If:     []blobstore.Cond{{Key: "a"}, {Key: "b", Revision: 1 << 50}},
-		Put:    []blobstore.Row{{Key: "c", Value: []byte("value")}, {Key: "d"}},
+		Put:    []blobstore.Row{{Key: "c", Value: []byte("value"), Weight: 1 << 40}, {Key: "d"}},
 		Delete: []string{"e"},
+		Append: []blobstore.Row{{Key: "f/", Value: []byte("event")}},
 	}
+}
+
+// plainTxn is what could be said in version 1 of a transaction.
+func plainTxn() blobstore.Txn {
+	t := sampleTxn()
+	t.Put[0].Weight, t.Append = 0, nil
+	return t
 }
 
 // TestCommandFormat compares today's encoding with the files written when the
@@ -47,7 +55,7 @@ func sampleTxn() blobstore.Txn {
 func TestCommandFormat(t *testing.T) {
 	for name, now := range map[string][]byte{
 		"blobs-v1.bin": encodeBlobs(sampleOps()),
-		"txn-v1.bin":   encodeTxn(txnID{9, 8, 7}, sampleTxn()),
+		"txn-v2.bin":   encodeTxn(txnID{9, 8, 7}, sampleTxn()),
 	} {
 		path := filepath.Join("testdata", name)
 		if os.Getenv("CARILLON_WRITE_GOLDEN") != "" {
@@ -74,16 +82,18 @@ func TestCommandFormat(t *testing.T) {
 	if d := cmp.Diff(sampleOps(), ops, cmpopts.EquateEmpty()); d != "" {
 		t.Error(d)
 	}
-	golden, err = os.ReadFile("testdata/txn-v1.bin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, txn, err := decodeTxn(golden)
-	if err != nil || id != (txnID{9, 8, 7}) {
-		t.Fatal(id, err)
-	}
-	if d := cmp.Diff(sampleTxn(), txn, cmpopts.EquateEmpty()); d != "" {
-		t.Error(d)
+	for name, want := range map[string]blobstore.Txn{"txn-v1.bin": plainTxn(), "txn-v2.bin": sampleTxn()} {
+		golden, err = os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, txn, err := decodeTxn(golden)
+		if err != nil || id != (txnID{9, 8, 7}) {
+			t.Fatal(name, id, err)
+		}
+		if d := cmp.Diff(want, txn, cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
 	}
 }
 

@@ -131,13 +131,16 @@ func (p *pending) add(rows *blobstore.CatalogStore, index uint64, t blobstore.Tx
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.rows == nil || rows.Applied() >= p.top.Load() {
-		p.rows = make(map[string]uint64, len(t.Put)+len(t.Delete))
+		p.rows = make(map[string]uint64, len(t.Put)+len(t.Delete)+len(t.Append))
 	}
 	for i := range t.Put {
 		p.rows[t.Put[i].Key] = index
 	}
 	for _, k := range t.Delete {
 		p.rows[k] = index
+	}
+	for i := range t.Append {
+		p.rows[blobstore.AppendedKey(t.Append[i].Key, index, i)] = index
 	}
 	prune(p.rows, rows.Applied())
 	if index > p.top.Load() {

@@ -178,6 +178,7 @@ func (l *Library) begin(ctx context.Context, s *stored, blob blobstore.ID, r *So
 
 	c := l.newChange()
 	c.putRecording(s)
+	c.event(EventRecordingStarted, recordingEvent(&s.Recording))
 	c.put(activeKey(s.ID), encodeText(""))
 	c.put(nameKey(s.Account, s.Name, s.ID), encodeText(""))
 	c.put(blobstore.RefKey(blob, recordingKey(s.ID)), encodeText(""))

@@ -263,6 +263,9 @@ func (l *Library) storeInto(
 	c.replaceDocument(ctx, before, &d)
 	c.remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
 	s.State, s.ItemAccount, s.Item = StateStored, account, id
+	e := recordingEvent(&s.Recording)
+	e.Account = account // where it is found now
+	c.event(EventRecordingStored, e)
 	return &d, nil
 }
 
@@ -295,6 +298,7 @@ func (l *Library) DiscardRecording(ctx context.Context, recordingID string) erro
 		}
 		s.State = StateDiscarded
 		c.putRecording(s)
+		c.event(EventRecordingDiscarded, recordingEvent(&s.Recording))
 		c.put(activeKey(s.ID), encodeText("")) // the periodic pass forgets it later
 		return c.done()
 	})

@@ -101,6 +101,27 @@ func TestRowFormats(t *testing.T) {
 		t.Errorf("recording came back changed:\n%s", diff)
 	}
 	golden(t, "text-1.row", encodeText("01hf7yat3bzzzzzzzzzzzzzzzz"))
+
+	e := sampleEvent()
+	if value, err = encodeEvent(&e); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "event-1.row", value)
+	event, err := decodeEvent(blobstore.Row{Key: blobstore.AppendedKey(eventPrefix, 4711, 3), Value: value})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(e, event); diff != "" {
+		t.Errorf("event came back changed:\n%s", diff)
+	}
+}
+
+func sampleEvent() Event {
+	return Event{
+		Position: EventPosition{4711, 3}, Kind: EventExportFailed, Time: time.UnixMilli(1_700_000_002_000).UTC(),
+		Account: "acme", ID: "vm/1.mp3", RecordingID: "01hf7yat3bzzzzzzzzzzzzzzzz", Revision: 4700,
+		SHA256: blobstore.Digest{7}.String(), Size: 864, DurationMS: 432, Node: "node-1", Detail: "no route",
+	}
 }
 
 // TestRowVersions: what a later release wrote is refused, not misread.
@@ -152,12 +173,24 @@ func FuzzDecodeRows(f *testing.F) {
 	}
 	f.Add(document)
 	f.Add(recording)
+	sample := sampleEvent()
+	event, err := encodeEvent(&sample)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(event)
 	f.Add([]byte{rowVersion})
 	f.Add([]byte("\x02{}"))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		row := blobstore.Row{Value: value, Revision: 1}
 		if d, err := decodeDocument("a", "b", row); err == nil {
 			if _, err := encodeDocument(&d); err != nil && !errors.Is(err, blobstore.ErrTooLarge) {
+				t.Fatal(err)
+			}
+		}
+		row.Key = blobstore.AppendedKey(eventPrefix, 1, 0)
+		if e, err := decodeEvent(row); err == nil {
+			if _, err := encodeEvent(&e); err != nil && !errors.Is(err, blobstore.ErrTooLarge) {
 				t.Fatal(err)
 			}
 		}

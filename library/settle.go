@@ -37,6 +37,7 @@ func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o ou
 			return blobstore.Txn{}, err
 		}
 		how = o.apply(s)
+		o.tell(c, s)
 		c.remove(activeKey(id))
 		if s.StoreAs != "" && s.Audio != nil && s.Size > 0 {
 			if _, err := l.storeInto(ctx, c, s, s.Account, s.StoreAs); err != nil {
@@ -71,6 +72,24 @@ func (o *outcome) apply(s *stored) string {
 		s.ContentType = o.info.Format.ContentType()
 	}
 	return string(s.State)
+}
+
+// tell adds the events of a recording that has just ended.
+func (o *outcome) tell(c *change, s *stored) {
+	kind := EventRecordingSealed
+	if o.truncated {
+		kind = EventRecordingTruncated
+	}
+	c.event(kind, recordingEvent(&s.Recording))
+	if s.Audio != nil && s.Size > 0 {
+		return
+	}
+	e := recordingEvent(&s.Recording)
+	e.Detail = "the source sent nothing"
+	if s.Size > 0 {
+		e.Detail = "what the source sent is no audio"
+	}
+	c.event(EventRecordingFailed, e)
 }
 
 // recover seals what is there of a live recording whose source is gone with

@@ -55,6 +55,8 @@ func Run(t *testing.T, open Open) {
 		{"CatalogScan", testScan},
 		{"CatalogScanIsOneView", testScanView},
 		{"CatalogWatch", testWatch},
+		{"CatalogAppend", testAppendRows},
+		{"CatalogAppendsConcurrently", testConcurrentAppends},
 		{"CatalogCountsConcurrently", testConcurrentCommits},
 	} {
 		t.Run(c.name, func(t *testing.T) {

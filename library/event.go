@@ -1,0 +1,212 @@
+package library
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"carillon/blobstore"
+)
+
+// eventPrefix starts the keys of the change feed:
+// e1/{log position, 16 hex digits}/{number within the commit, 2}. An event is
+// written by the commit that it tells of, so none is lost, none is told of
+// what did not happen, and all nodes have the same in the same order.
+const eventPrefix = "e1/"
+
+const (
+	// eventDetailBytesMax bounds the free text of an event: a sentence with an
+	// error in it.
+	eventDetailBytesMax = 256
+	// EventBytesMax bounds one event as it is stored: an id of 255 bytes and a
+	// detail of 256, of which JSON may make six each, and the rest.
+	EventBytesMax = 4 << 10
+)
+
+// EventKind says what happened.
+type EventKind string
+
+// The kinds of events. What a consumer does not know it must pass over: more
+// will come.
+const (
+	EventRecordingStarted   EventKind = "recording.started"   // a source is sending
+	EventRecordingSealed    EventKind = "recording.sealed"    // it ended in order
+	EventRecordingTruncated EventKind = "recording.truncated" // it was cut off; what came is kept
+	EventRecordingStored    EventKind = "recording.stored"    // it is the item Account/ID now
+	EventRecordingDiscarded EventKind = "recording.discarded"
+	// EventRecordingFailed tells of a recording that ended and cannot be
+	// stored: it holds no audio. It comes beside sealed or truncated.
+	EventRecordingFailed EventKind = "recording.failed"
+
+	EventMediaCreated   EventKind = "media.created"
+	EventMediaReplaced  EventKind = "media.replaced" // other sound
+	EventMediaChanged   EventKind = "media.changed"  // other fields, the same sound
+	EventMediaDeleted   EventKind = "media.deleted"
+	EventMediaUndeleted EventKind = "media.undeleted"
+
+	EventExportDone   EventKind = "export.done"
+	EventExportFailed EventKind = "export.failed" // given up; it is tried no more by itself
+)
+
+// EventKinds lists all kinds of this release.
+func EventKinds() []EventKind {
+	return []EventKind{
+		EventRecordingStarted, EventRecordingSealed, EventRecordingTruncated, EventRecordingStored,
+		EventRecordingDiscarded, EventRecordingFailed,
+		EventMediaCreated, EventMediaReplaced, EventMediaChanged, EventMediaDeleted, EventMediaUndeleted,
+		EventExportDone, EventExportFailed,
+	}
+}
+
+// EventPosition is the place of an event in the feed: the log position of its
+// commit, and its number among the events of that commit. It is the same on
+// all nodes. The zero position is before all events.
+type EventPosition struct {
+	Revision uint64
+	Number   int
+}
+
+// String returns "4711.0".
+func (p EventPosition) String() string {
+	return strconv.FormatUint(p.Revision, 10) + "." + strconv.Itoa(p.Number)
+}
+
+// After says whether p comes after q.
+func (p EventPosition) After(q EventPosition) bool {
+	return p.Revision > q.Revision || p.Revision == q.Revision && p.Number > q.Number
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (p EventPosition) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *EventPosition) UnmarshalText(text []byte) error {
+	parsed, err := ParseEventPosition(string(text))
+	*p = parsed
+	return err
+}
+
+// ParseEventPosition reads what String wrote. A bare log position means: after
+// everything of that commit. It returns ErrBadRequest.
+func ParseEventPosition(s string) (EventPosition, error) {
+	revision, number, dotted := strings.Cut(s, ".")
+	p := EventPosition{Number: blobstore.TxnOpsMax}
+	var err error
+	if p.Revision, err = strconv.ParseUint(revision, 10, 64); err == nil && dotted {
+		p.Number, err = strconv.Atoi(number)
+	}
+	if err != nil || p.Number < 0 || p.Number > blobstore.TxnOpsMax {
+		return EventPosition{}, fmt.Errorf("event position %s, want a number like 4711 or 4711.0: %w",
+			shown(s), ErrBadRequest)
+	}
+	if p.Revision == 0 {
+		p.Number = 0
+	}
+	return p, nil
+}
+
+// Event is one change that others may want to know of. The JSON form is the
+// public one.
+type Event struct {
+	Position EventPosition `json:"position"`
+	Kind     EventKind     `json:"kind"`
+	Time     time.Time     `json:"time"`
+	// Account and ID name the item; of a recording's event the account it was
+	// made in, and the item it was stored as.
+	Account     string `json:"account"`
+	ID          string `json:"id,omitempty"`
+	RecordingID string `json:"recording_id,omitempty"`
+	// Revision is that of the document or recording after the change; of one
+	// that was deleted, its last.
+	Revision   uint64 `json:"revision"`
+	SHA256     string `json:"sha256,omitempty"`
+	Size       int64  `json:"content_length,omitempty"`
+	DurationMS int64  `json:"duration_ms,omitempty"`
+	// Node is the id of the node where it happened, if that means something.
+	Node   string `json:"node,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// eventRow is an Event as it lies in the catalog: its position is in the key.
+type eventRow struct {
+	Kind       EventKind `json:"k"`
+	TimeMS     int64     `json:"t"`
+	Account    string    `json:"ac,omitempty"`
+	ID         string    `json:"id,omitempty"`
+	Recording  string    `json:"r,omitempty"`
+	Revision   uint64    `json:"v,omitempty"` // absent: the row's own
+	SHA256     string    `json:"h,omitempty"`
+	Size       int64     `json:"n,omitempty"`
+	DurationMS int64     `json:"d,omitempty"`
+	Node       string    `json:"nd,omitempty"`
+	Detail     string    `json:"x,omitempty"`
+}
+
+func encodeEvent(e *Event) ([]byte, error) {
+	value, err := encodeRow(eventRow{
+		Kind: e.Kind, TimeMS: e.Time.UnixMilli(), Account: e.Account, ID: e.ID, Recording: e.RecordingID,
+		Revision: e.Revision, SHA256: e.SHA256, Size: e.Size, DurationMS: e.DurationMS, Node: e.Node,
+		Detail: e.Detail,
+	})
+	if err == nil && len(value) > EventBytesMax {
+		err = fmt.Errorf("event of %d bytes: %w", len(value), blobstore.ErrTooLarge)
+	}
+	return value, err
+}
+
+func decodeEvent(row blobstore.Row) (Event, error) {
+	revision, number, err := blobstore.ParseAppendedKey(eventPrefix, row.Key)
+	if err != nil {
+		return Event{}, fmt.Errorf("event: %w", err)
+	}
+	var r eventRow
+	if err := decodeRow(row.Value, &r); err != nil {
+		return Event{}, fmt.Errorf("event %d.%d: %w", revision, number, err)
+	}
+	if r.Revision == 0 {
+		r.Revision = revision
+	}
+	return Event{
+		Position: EventPosition{revision, number}, Kind: r.Kind, Time: fromMS(r.TimeMS),
+		Account: r.Account, ID: r.ID, RecordingID: r.Recording, Revision: r.Revision, SHA256: r.SHA256,
+		Size: r.Size, DurationMS: r.DurationMS, Node: r.Node, Detail: r.Detail,
+	}, nil
+}
+
+// event adds an event to what the change commits: it costs no commit of its
+// own, and happens exactly if the change does. Position is given by the log;
+// Time is now unless set; Revision 0 means that of this commit. A detail that
+// is too long is cut.
+func (c *change) event(kind EventKind, e Event) {
+	e.Kind = kind
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	e.Detail = strings.ToValidUTF8(e.Detail, "?")
+	for len(e.Detail) > eventDetailBytesMax {
+		_, last := utf8.DecodeLastRuneInString(e.Detail)
+		e.Detail = e.Detail[:len(e.Detail)-last]
+	}
+	value, err := encodeEvent(&e)
+	c.err = errors.Join(c.err, err)
+	c.txn.Append = append(c.txn.Append, blobstore.Row{Key: eventPrefix, Value: value})
+}
+
+// mediaEvent is what is said of a document; the revision is that of the commit.
+func mediaEvent(d *Document) Event {
+	return Event{
+		Account: d.Account, ID: d.ID, SHA256: d.SHA256, Size: d.Size, DurationMS: d.DurationMS,
+	}
+}
+
+// recordingEvent is what is said of a recording; the revision is that of the
+// commit.
+func recordingEvent(r *Recording) Event {
+	return Event{
+		Account: r.Account, ID: r.Item, RecordingID: r.ID, SHA256: r.SHA256, Size: r.Size,
+		DurationMS: r.DurationMS, Node: r.Node,
+	}
+}
