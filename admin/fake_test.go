@@ -213,7 +213,7 @@ func (f *fakeLibrary) ListRecordings(_ context.Context, account, after string, l
 	return recs, "", nil
 }
 
-func (f *fakeLibrary) StoreRecording(_ context.Context, recordingID, account, id string) (
+func (f *fakeLibrary) StoreRecording(_ context.Context, recordingID string, r library.StoreRequest) (
 	library.Document, error,
 ) {
 	f.mu.Lock()
@@ -225,7 +225,7 @@ func (f *fakeLibrary) StoreRecording(_ context.Context, recordingID, account, id
 	case rec.State != library.StateSealed:
 		return library.Document{}, fmt.Errorf("recording is %s: %w", rec.State, library.ErrState)
 	}
-	return library.Document{Account: account, ID: id, SHA256: strings.Repeat("ab", 32)}, nil
+	return library.Document{Account: r.Account, ID: r.ID, SHA256: strings.Repeat("ab", 32)}, nil
 }
 
 func (f *fakeLibrary) DiscardRecording(_ context.Context, recordingID string) error {

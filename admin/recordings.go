@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -109,10 +110,7 @@ func (s *Server) storeRecording(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var req struct {
-		Account string `json:"account"`
-		ID      string `json:"id"`
-	}
+	var req library.StoreRequest
 	if err := readJSON(c, &req); err != nil {
 		return err
 	}
@@ -122,7 +120,10 @@ func (s *Server) storeRecording(c echo.Context) error {
 	if err := library.CheckID(req.ID); err != nil {
 		return err
 	}
-	doc, err := s.deps.Library.StoreRecording(c.Request().Context(), recID, req.Account, req.ID)
+	header := c.Request().Header
+	req.IfMatch = strings.Join(header.Values("If-Match"), ", ")
+	req.IfNoneMatch = strings.Join(header.Values("If-None-Match"), ", ")
+	doc, err := s.deps.Library.StoreRecording(c.Request().Context(), recID, req)
 	if err != nil {
 		return err
 	}

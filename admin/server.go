@@ -29,7 +29,7 @@ type Library interface {
 	CreateRecording(ctx context.Context, r library.RecordingRequest) (library.Recording, error)
 	Recording(ctx context.Context, id string) (library.Recording, error)
 	ListRecordings(ctx context.Context, account, after string, limit int) ([]library.Recording, string, error)
-	StoreRecording(ctx context.Context, recordingID, account, id string) (library.Document, error)
+	StoreRecording(ctx context.Context, recordingID string, r library.StoreRequest) (library.Document, error)
 	DiscardRecording(ctx context.Context, recordingID string) error
 	RecordURL(r library.Recording) string
 }

@@ -92,7 +92,7 @@ func (l *Library) authenticate(ctx context.Context, r *SourceRequest) (*stored, 
 		copy(hash[:], ticket.tokenHash)
 	}
 	if subtle.ConstantTimeCompare(password[:], hash[:]) == 1 {
-		return ticket, "", l.checkTicket(ticket, r.Mount)
+		return ticket, "", l.checkTicket(ticket, r.Mount, r.RemoteAddr)
 	}
 	if known == 1 {
 		return nil, account, nil
@@ -100,12 +100,14 @@ func (l *Library) authenticate(ctx context.Context, r *SourceRequest) (*stored, 
 	return nil, "", fmt.Errorf("source on %s: %w", shown(r.Mount), ErrUnauthorized)
 }
 
-func (l *Library) checkTicket(t *stored, mount string) error {
+func (l *Library) checkTicket(t *stored, mount, remote string) error {
 	switch {
 	case t.State == StateDiscarded:
 		return fmt.Errorf("recording %s was discarded: %w", t.ID, ErrUnauthorized)
 	case t.expired(time.Now()): // also freshRecording's answer
 		return fmt.Errorf("ticket of recording %s has expired: %w", t.ID, ErrUnauthorized)
+	case !t.admits(remote):
+		return fmt.Errorf("ticket of recording %s does not allow %s: %w", t.ID, remote, ErrUnauthorized)
 	case mount != t.Name:
 		return fmt.Errorf("mount %s, ticket is for %q: %w", shown(mount), t.Name, ErrNotFound)
 	case t.State != StateWaiting:

@@ -128,6 +128,8 @@ type Event struct {
 	// Node is the id of the node where it happened, if that means something.
 	Node   string `json:"node,omitempty"`
 	Detail string `json:"detail,omitempty"`
+	// Warning is that of a recording, like WarningWriteBuffering.
+	Warning string `json:"warning,omitempty"`
 }
 
 // eventRow is an Event as it lies in the catalog: its position is in the key.
@@ -143,13 +145,14 @@ type eventRow struct {
 	DurationMS int64     `json:"d,omitempty"`
 	Node       string    `json:"nd,omitempty"`
 	Detail     string    `json:"x,omitempty"`
+	Warning    string    `json:"w,omitempty"`
 }
 
 func encodeEvent(e *Event) ([]byte, error) {
 	value, err := encodeRow(eventRow{
 		Kind: e.Kind, TimeMS: e.Time.UnixMilli(), Account: e.Account, ID: e.ID, Recording: e.RecordingID,
 		Revision: e.Revision, SHA256: e.SHA256, Size: e.Size, DurationMS: e.DurationMS, Node: e.Node,
-		Detail: e.Detail,
+		Detail: e.Detail, Warning: e.Warning,
 	})
 	if err == nil && len(value) > EventBytesMax {
 		err = fmt.Errorf("event of %d bytes: %w", len(value), blobstore.ErrTooLarge)
@@ -173,6 +176,7 @@ func decodeEvent(row blobstore.Row) (Event, error) {
 		Position: EventPosition{revision, number}, Kind: r.Kind, Time: fromMS(r.TimeMS),
 		Account: r.Account, ID: r.ID, RecordingID: r.Recording, Revision: r.Revision, SHA256: r.SHA256,
 		Size: r.Size, DurationMS: r.DurationMS, Node: r.Node, Detail: r.Detail,
+		Warning: r.Warning,
 	}, nil
 }
 

@@ -85,7 +85,7 @@ func TestEventsOfRecordings(t *testing.T) {
 		return rec
 	}
 	first := record(mp3Sound(20), EndedClean, RecordingRequest{})
-	must[Document](t)(l.StoreRecording(t.Context(), first.ID, "acme", "vm/1.mp3"))
+	must[Document](t)(l.StoreRecording(t.Context(), first.ID, StoreRequest{Account: "acme", ID: "vm/1.mp3"}))
 	second := record(nil, EndedCut, RecordingRequest{})
 	for range 2 {
 		if err := l.DiscardRecording(t.Context(), second.ID); err != nil {

@@ -81,9 +81,9 @@ type Service interface {
 	// ListRecordings returns the recordings of an account ("" for all) in the
 	// order of their ids.
 	ListRecordings(ctx context.Context, account, after string, limit int) ([]Recording, string, error)
-	// StoreRecording makes the sealed recording the item {account}/{id}
-	// without moving bytes, in one commit.
-	StoreRecording(ctx context.Context, recordingID, account, id string) (Document, error)
+	// StoreRecording makes the ended recording an item without moving bytes,
+	// in one commit.
+	StoreRecording(ctx context.Context, recordingID string, r StoreRequest) (Document, error)
 	// DiscardRecording ends and frees a recording in any state but stored.
 	DiscardRecording(ctx context.Context, recordingID string) error
 	// RecordURL is the shout:// URL for a ticket (the Token must be set).

@@ -32,6 +32,7 @@ type Recording struct {
 	// Token is the password of the ticket. It is only set in the answer to
 	// CreateRecording.
 	Token string `json:"-"`
+	TicketLimits
 	// Node is the id of the node whose source is or was live.
 	Node        string            `json:"node,omitempty"`
 	ContentType string            `json:"content_type,omitempty"`
@@ -46,12 +47,17 @@ type Recording struct {
 	// is sealed, "" for an explicit store.
 	StoreAs string `json:"store_as,omitempty"`
 	// Item is the id it was stored under, in Account or ItemAccount.
-	ItemAccount string     `json:"item_account,omitempty"`
-	Item        string     `json:"item,omitempty"`
-	Created     time.Time  `json:"created"`
-	Started     *time.Time `json:"started,omitempty"`
-	Ended       *time.Time `json:"ended,omitempty"`
-	Expires     *time.Time `json:"expires,omitempty"` // of a waiting ticket
+	ItemAccount string `json:"item_account,omitempty"`
+	Item        string `json:"item,omitempty"`
+	// EndedBy says why it ended; "" until it has.
+	EndedBy EndedBy `json:"ended_by,omitempty"`
+	// Warning is "write_buffering" for what FreeSWITCH leaves of a recording
+	// when it is not told enable_file_write_buffering=false; "" for none.
+	Warning string     `json:"warning,omitempty"`
+	Created time.Time  `json:"created"`
+	Started *time.Time `json:"started,omitempty"`
+	Ended   *time.Time `json:"ended,omitempty"`
+	Expires *time.Time `json:"expires,omitempty"` // of a waiting ticket
 }
 
 // RecordingRequest asks for a ticket.
@@ -62,7 +68,42 @@ type RecordingRequest struct {
 	Metadata map[string]string `json:"metadata"`
 	// TTLSeconds bounds the wait for the source; 0: the configured default.
 	TTLSeconds int `json:"ttl_seconds"`
+	TicketLimits
 }
+
+// TicketLimits are what a ticket asks of its source. Zero: no limit beside the
+// node's own.
+type TicketLimits struct {
+	// MaxSeconds of sound, and MaxBytes: the recording ends there, sealed as if
+	// its source had left in order, and the source is cut.
+	MaxSeconds int   `json:"max_seconds,omitempty"`
+	MaxBytes   int64 `json:"max_bytes,omitempty"`
+	// MinMS of sound: a shorter recording is discarded when it ends, as whoever
+	// sets this asked for. ended_by says so for an hour.
+	MinMS int64 `json:"min_ms,omitempty"`
+	// Allow are the addresses and networks ("10.0.0.7", "10.1.0.0/16") that the
+	// source may come from; empty: any.
+	Allow []string `json:"allow,omitempty"`
+}
+
+// EndedBy is why a recording ended.
+type EndedBy string
+
+// Why a recording ended.
+const (
+	EndedBySource     EndedBy = "source"      // the source left in order
+	EndedByCut        EndedBy = "cut"         // its connection broke, or was closed here
+	EndedByNode       EndedBy = "node_lost"   // its node died, another sealed what there was
+	EndedByMaxSeconds EndedBy = "max_seconds" // of the ticket
+	EndedByMaxBytes   EndedBy = "max_bytes"   // of the ticket
+	EndedByNodeLimit  EndedBy = "bytes_max"   // of the node: recordings.bytes_max
+	EndedByTooShort   EndedBy = "too_short"   // shorter than the ticket's min_ms: discarded
+	EndedByDiscard    EndedBy = "discarded"   // DiscardRecording
+)
+
+// WarningWriteBuffering marks a recording that holds only the silence which a
+// FreeSWITCH that buffers file writes sends of a short call.
+const WarningWriteBuffering = "write_buffering"
 
 // SourceRequest is what a SHOUT source presents.
 type SourceRequest struct {

@@ -48,7 +48,7 @@ func (l *Library) CreateRecording(ctx context.Context, r RecordingRequest) (Reco
 	s := stored{
 		Recording: Recording{
 			ID: id, Account: r.Account, Name: r.Name, State: StateWaiting, StoreAs: r.StoreAs,
-			Metadata: r.Metadata, Created: now, Expires: &expires,
+			Metadata: r.Metadata, Created: now, Expires: &expires, TicketLimits: r.TicketLimits,
 		},
 		tokenHash: hash[:],
 	}
@@ -68,7 +68,8 @@ func (l *Library) CreateRecording(ctx context.Context, r RecordingRequest) (Reco
 }
 
 func (l *Library) checkRequest(r *RecordingRequest) (time.Duration, error) {
-	err := errors.Join(CheckAccount(r.Account), checkRecordingName(r.Name), checkMetadata(r.Metadata))
+	err := errors.Join(CheckAccount(r.Account), checkRecordingName(r.Name), checkMetadata(r.Metadata),
+		l.checkLimits(&r.TicketLimits))
 	if r.StoreAs != "" {
 		err = errors.Join(err, CheckID(r.StoreAs))
 	}
@@ -196,79 +197,6 @@ func (l *Library) listed(ctx context.Context, id string, row blobstore.Row) (*st
 	return &s, err
 }
 
-// StoreRecording makes the sealed recording the item {account}/{id} without
-// moving bytes, in one commit. Again for the same item it returns the item.
-func (l *Library) StoreRecording(ctx context.Context, recordingID, account, id string) (Document, error) {
-	if err := checkItem(account, id); err != nil {
-		return Document{}, err
-	}
-	var d *Document
-	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
-		s, err := l.recordingPast(ctx, recordingID, StateWaiting, StateLive)
-		if err != nil {
-			return blobstore.Txn{}, err
-		}
-		if s.State == StateStored && s.ItemAccount == account && s.Item == id {
-			if d, err = l.itemOf(ctx, s); err == nil {
-				err = errDone
-			}
-			return blobstore.Txn{}, err
-		}
-		if s.State != StateSealed && s.State != StateTruncated {
-			return blobstore.Txn{}, fmt.Errorf("recording %s is %s: %w", s.ID, s.State, ErrState)
-		}
-		if s.Audio == nil || s.Size == 0 {
-			return blobstore.Txn{}, fmt.Errorf("recording %s holds no audio: %w", s.ID, ErrUnsupportedMedia)
-		}
-		c := l.newChange()
-		if d, err = l.storeInto(ctx, c, s, account, id); err != nil {
-			return blobstore.Txn{}, err
-		}
-		c.putRecording(s)
-		return c.done()
-	})
-	if errors.Is(err, errDone) {
-		return *d, nil
-	}
-	if err != nil {
-		return Document{}, fmt.Errorf("store recording %s: %w", recordingID, err)
-	}
-	d.Revision = revision
-	return *d, nil
-}
-
-// errDone ends a commit that finds its work done already.
-var errDone = errors.New("nothing to commit")
-
-// storeInto turns s into a stored recording and adds its item to the change.
-// The sound's reference moves from the recording to the item, so that deleting
-// the item frees it.
-func (l *Library) storeInto(
-	ctx context.Context, c *change, s *stored, account, id string,
-) (*Document, error) {
-	before, err := l.current(ctx, account, id)
-	if err != nil {
-		return nil, err
-	}
-	d := Document{
-		Account: account, ID: id, Blob: s.Blob, Size: s.Size, SHA256: s.SHA256,
-		ContentType: s.Audio.Format.ContentType(), Audio: *s.Audio, DurationMS: s.DurationMS,
-		Source: sourceRecording, Truncated: s.truncated || s.Audio.Truncated, Metadata: s.Metadata,
-	}
-	// FreeSWITCH sends RECORD_TITLE here, or this text for none.
-	if title := s.ICY["ice-name"]; title != "no name" && checkTexts(title) == nil {
-		d.Name = title
-	}
-	l.inherit(&d, before)
-	c.replaceDocument(ctx, before, &d)
-	c.remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
-	s.State, s.ItemAccount, s.Item = StateStored, account, id
-	e := recordingEvent(&s.Recording)
-	e.Account = account // where it is found now
-	c.event(EventRecordingStored, e)
-	return &d, nil
-}
-
 // DiscardRecording ends and frees a recording in any state but stored. Again
 // it is success.
 func (l *Library) DiscardRecording(ctx context.Context, recordingID string) error {
@@ -288,24 +216,29 @@ func (l *Library) DiscardRecording(ctx context.Context, recordingID string) erro
 		if err := l.releaseMount(ctx, c, s); err != nil {
 			return blobstore.Txn{}, err
 		}
-		if !s.Blob.IsZero() {
-			c.remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
-			c.remove(nameKey(s.Account, s.Name, s.ID))
-		}
+		c.letGo(s)
 		if s.Ended == nil {
 			now := time.Now().UTC().Truncate(time.Millisecond)
 			s.Ended = &now
 		}
-		s.State = StateDiscarded
+		s.State, s.EndedBy = StateDiscarded, EndedByDiscard
 		c.putRecording(s)
 		c.event(EventRecordingDiscarded, recordingEvent(&s.Recording))
-		c.put(activeKey(s.ID), encodeText("")) // the periodic pass forgets it later
 		return c.done()
 	})
 	if err != nil && !errors.Is(err, errDone) {
 		return fmt.Errorf("discard recording %s: %w", recordingID, err)
 	}
 	return nil
+}
+
+// letGo frees the sound of a recording that is being discarded.
+func (c *change) letGo(s *stored) {
+	if !s.Blob.IsZero() {
+		c.remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
+		c.remove(nameKey(s.Account, s.Name, s.ID))
+	}
+	c.put(activeKey(s.ID), encodeText("")) // the periodic pass forgets it later
 }
 
 // releaseMount frees the mount of a configured account that s is live on.

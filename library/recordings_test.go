@@ -129,20 +129,20 @@ func checkLive(t *testing.T, l *Library, r Recording) {
 	equal(t, "recording of the lookup", answer.RecordingID, r.ID)
 	equal(t, "freeswitch", answer.FreeSWITCH, "shout://127.0.0.1:8000/acme/greeting.mp3")
 	equal(t, "stream_url", answer.StreamURL, "http://127.0.0.1:8080/media/acme/greeting.mp3")
-	_, err := l.StoreRecording(ctx, r.ID, "acme", "early")
+	_, err := l.StoreRecording(ctx, r.ID, StoreRequest{Account: "acme", ID: "early"})
 	wantErr(t, "store while live", err, ErrState)
 }
 
 func checkStored(t *testing.T, l *Library, local *blobstore.Local, r Recording, sound []byte) {
 	t.Helper()
 	ctx := t.Context()
-	d := must[Document](t)(l.StoreRecording(ctx, r.ID, "acme", "vm/1.mp3"))
+	d := must[Document](t)(l.StoreRecording(ctx, r.ID, StoreRequest{Account: "acme", ID: "vm/1.mp3"}))
 	equal(t, "sha256", d.SHA256, r.SHA256)
 	equal(t, "source", d.Source, sourceRecording)
 	equal(t, "metadata", d.Metadata["call"], "7")
-	again := must[Document](t)(l.StoreRecording(ctx, r.ID, "acme", "vm/1.mp3"))
+	again := must[Document](t)(l.StoreRecording(ctx, r.ID, StoreRequest{Account: "acme", ID: "vm/1.mp3"}))
 	equal(t, "revision when stored again", again.Revision, d.Revision)
-	_, err := l.StoreRecording(ctx, r.ID, "acme", "vm/2.mp3")
+	_, err := l.StoreRecording(ctx, r.ID, StoreRequest{Account: "acme", ID: "vm/2.mp3"})
 	wantErr(t, "store elsewhere too", err, ErrState)
 	wantErr(t, "discard what is stored", l.DiscardRecording(ctx, r.ID), ErrState)
 	if !bytes.Equal(readItem(t, l, d), sound) {
@@ -338,7 +338,7 @@ func TestEndings(t *testing.T) {
 		}
 		if !c.item {
 			wantErr(t, c.name, err, ErrNotFound)
-			_, err := l.StoreRecording(t.Context(), r.ID, "acme", "y")
+			_, err := l.StoreRecording(t.Context(), r.ID, StoreRequest{Account: "acme", ID: "y"})
 			wantErr(t, c.name, err, ErrUnsupportedMedia)
 		}
 		reader, _, err := l.OpenRecording(t.Context(), r.ID, FromStart)

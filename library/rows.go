@@ -85,6 +85,12 @@ type recordingRow struct {
 	StartedMS   int64             `json:"s,omitempty"`
 	EndedMS     int64             `json:"e,omitempty"`
 	ExpiresMS   int64             `json:"ex,omitempty"`
+	MaxSeconds  int               `json:"ls,omitempty"`
+	MaxBytes    int64             `json:"lb,omitempty"`
+	MinMS       int64             `json:"lm,omitempty"`
+	Allow       []string          `json:"la,omitempty"`
+	EndedBy     EndedBy           `json:"eb,omitempty"`
+	Warning     string            `json:"wn,omitempty"`
 }
 
 // stored is a recording together with what only the library may see of it.
@@ -103,7 +109,9 @@ func encodeRecording(s *stored) ([]byte, error) {
 		Truncated: s.truncated, Metadata: s.Metadata, ICY: s.ICY, StoreAs: s.StoreAs,
 		ItemAccount: s.ItemAccount, Item: s.Item,
 		CreatedMS: s.Created.UnixMilli(), StartedMS: toMS(s.Started), EndedMS: toMS(s.Ended),
-		ExpiresMS: toMS(s.Expires),
+		ExpiresMS:  toMS(s.Expires),
+		MaxSeconds: s.MaxSeconds, MaxBytes: s.MaxBytes, MinMS: s.MinMS, Allow: s.Allow,
+		EndedBy: s.EndedBy, Warning: s.Warning,
 	}
 	if !s.Blob.IsZero() {
 		r.Blob = s.Blob.String()
@@ -122,7 +130,9 @@ func decodeRecording(id string, row blobstore.Row) (stored, error) {
 			Node: r.Node, ContentType: r.ContentType, Size: r.Size, SHA256: r.SHA256, Audio: r.Audio,
 			Metadata: r.Metadata, ICY: r.ICY, StoreAs: r.StoreAs, ItemAccount: r.ItemAccount, Item: r.Item,
 			Created: fromMS(r.CreatedMS), Started: fromMSPtr(r.StartedMS), Ended: fromMSPtr(r.EndedMS),
-			Expires: fromMSPtr(r.ExpiresMS),
+			Expires:      fromMSPtr(r.ExpiresMS),
+			TicketLimits: TicketLimits{r.MaxSeconds, r.MaxBytes, r.MinMS, r.Allow},
+			EndedBy:      r.EndedBy, Warning: r.Warning,
 		},
 		configured: r.Configured,
 		truncated:  r.Truncated,

@@ -38,6 +38,7 @@ type Session struct {
 	size   int64
 	ended  bool
 	how    Ending
+	limit  EndedBy // the limit that ended it, "" for none
 	when   time.Time
 	result error // of the ending, once settled is closed
 }
@@ -76,7 +77,8 @@ func (s *Session) Write(p []byte) (int, error) {
 	if s.ended {
 		return 0, fmt.Errorf("recording %s has ended: %w", s.id, ErrState)
 	}
-	fits := p[:min(int64(len(p)), s.lib.cfg.RecordingBytesMax-s.size)]
+	bytesMax, limit := s.lib.bytesMax(&s.rec.TicketLimits)
+	fits := p[:min(int64(len(p)), bytesMax-s.size)]
 	n, err := s.live.Write(fits)
 	_, _ = s.prober.Write(fits[:n]) // never fails
 	s.size += int64(n)
@@ -87,9 +89,22 @@ func (s *Session) Write(p []byte) (int, error) {
 	case err != nil: // sealed or removed by others
 		return n, fmt.Errorf("recording %s: %w: %w", s.id, ErrState, err)
 	case n < len(p):
+		s.limit = limit
 		return n, fmt.Errorf("recording %s at its limit of %d bytes: %w", s.id, s.size, ErrTooLarge)
+	case s.rec.MaxSeconds > 0 && s.rec.reached(s.soundLocked()):
+		s.limit = EndedByMaxSeconds
+		return n, fmt.Errorf("recording %s at its limit of %d s: %w", s.id, s.rec.MaxSeconds, ErrTooLarge)
 	}
 	return n, nil
+}
+
+// soundLocked is how much sound there is: as measured, or the time that has
+// passed if the source sends what cannot be measured.
+func (s *Session) soundLocked() time.Duration {
+	if info, err := s.prober.Result(); err == nil {
+		return info.Duration()
+	}
+	return time.Since(*s.rec.Started)
 }
 
 // Recording is the recording as it began.
@@ -237,10 +252,20 @@ func (s *Session) settleOnce(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
-	o := outcome{totals: totals, truncated: s.how != EndedClean, ended: s.when}
+	o := outcome{totals: totals, by: s.endedByLocked(), ended: s.when}
 	if info, err := s.prober.Result(); err == nil {
 		o.info = &info
 	}
 	s.mu.Unlock()
 	return s.lib.settle(ctx, s.id, s.blob, o)
+}
+
+func (s *Session) endedByLocked() EndedBy {
+	switch {
+	case s.limit != "":
+		return s.limit
+	case s.how == EndedClean:
+		return EndedBySource
+	}
+	return EndedByCut
 }

@@ -13,10 +13,18 @@ import (
 
 // outcome is what became of a live recording.
 type outcome struct {
-	totals    blobstore.Totals
-	info      *audio.Info // nil: no audio
-	truncated bool
-	ended     time.Time
+	totals blobstore.Totals
+	info   *audio.Info // nil: no audio
+	by     EndedBy
+	ended  time.Time
+	// warning is the recording's.
+	warning string
+}
+
+// truncated says whether the source had more to say. At a limit of its ticket
+// it has said what was asked of it.
+func (b EndedBy) truncated() bool {
+	return b != EndedBySource && b != EndedByMaxSeconds && b != EndedByMaxBytes
 }
 
 // settle commits the end of the live recording whose blob is sealed: its
@@ -24,6 +32,7 @@ type outcome struct {
 // was ended by others meanwhile is left as it is.
 func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o outcome) error {
 	how := ""
+	o.warning = l.bufferingWarning(ctx, blob, o.totals.Size)
 	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
 		s, err := l.recording(ctx, id)
 		if errors.Is(err, ErrNotFound) || err == nil && (s.State != StateLive || s.Blob != blob) {
@@ -38,11 +47,16 @@ func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o ou
 		}
 		how = o.apply(s)
 		o.tell(c, s)
-		c.remove(activeKey(id))
-		if s.StoreAs != "" && s.Audio != nil && s.Size > 0 {
-			if _, err := l.storeInto(ctx, c, s, s.Account, s.StoreAs); err != nil {
+		switch {
+		case s.State == StateDiscarded:
+			c.letGo(s)
+		case s.StoreAs != "" && s.checkKept() == nil:
+			c.remove(activeKey(id))
+			if _, err := l.storeInto(ctx, c, s, &StoreRequest{Account: s.Account, ID: s.StoreAs}); err != nil {
 				return blobstore.Txn{}, err
 			}
+		default:
+			c.remove(activeKey(id))
 		}
 		c.putRecording(s)
 		return c.done()
@@ -54,16 +68,20 @@ func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o ou
 		return fmt.Errorf("settle recording %s: %w", id, err)
 	}
 	l.metrics.ended(how)
+	if o.warning != "" {
+		l.log.WarnContext(ctx, "recording holds only the silence that FreeSWITCH sends of a short call: "+
+			"set enable_file_write_buffering=false there", "recording_id", id)
+	}
 	return nil
 }
 
 // apply writes the outcome into the recording and returns its state.
 func (o *outcome) apply(s *stored) string {
 	s.State = StateSealed
-	if o.truncated {
+	if o.by.truncated() {
 		s.State = StateTruncated
 	}
-	s.truncated = o.truncated
+	s.truncated, s.EndedBy, s.Warning = o.by.truncated(), o.by, o.warning
 	ended := o.ended.UTC().Truncate(time.Millisecond)
 	s.Ended = &ended
 	s.Size, s.SHA256 = o.totals.Size, o.totals.SHA256.String()
@@ -71,16 +89,28 @@ func (o *outcome) apply(s *stored) string {
 		s.Audio, s.DurationMS = o.info, o.info.Duration().Milliseconds()
 		s.ContentType = o.info.Format.ContentType()
 	}
+	if s.tooShort(time.Duration(s.DurationMS) * time.Millisecond) {
+		s.State, s.EndedBy = StateDiscarded, EndedByTooShort
+	}
 	return string(s.State)
 }
 
 // tell adds the events of a recording that has just ended.
 func (o *outcome) tell(c *change, s *stored) {
 	kind := EventRecordingSealed
-	if o.truncated {
+	switch s.State {
+	case StateTruncated:
 		kind = EventRecordingTruncated
+	case StateDiscarded:
+		kind = EventRecordingDiscarded
+	case StateSealed, StateWaiting, StateLive, StateStored:
 	}
-	c.event(kind, recordingEvent(&s.Recording))
+	ended := recordingEvent(&s.Recording)
+	ended.Warning, ended.Detail = s.Warning, "ended by "+string(s.EndedBy)
+	c.event(kind, ended)
+	if kind == EventRecordingDiscarded {
+		return
+	}
 	if s.Audio != nil && s.Size > 0 {
 		return
 	}
@@ -97,7 +127,7 @@ func (o *outcome) tell(c *change, s *stored) {
 func (l *Library) recover(ctx context.Context, s *stored) error {
 	ctx, cancel := context.WithTimeout(ctx, settleWait)
 	defer cancel()
-	o := outcome{truncated: true, ended: time.Now()}
+	o := outcome{by: EndedByNode, ended: time.Now()}
 	totals, err := blobstore.Reseal(ctx, l.writer, l.shelf, s.Blob)
 	switch {
 	case errors.Is(err, blobstore.ErrNotFound): // it ended before the first byte was durable

@@ -66,7 +66,7 @@ func TestOwnRecordings(t *testing.T) {
 	write(t, s, mp3Sound(10))
 	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
 	begin()
-	d := must[Document](t)(l.StoreRecording(ctx, r.ID, "acme", "stored"))
+	d := must[Document](t)(l.StoreRecording(ctx, r.ID, StoreRequest{Account: "acme", ID: "stored"}))
 	equal(t, "frames", d.Audio.Frames, 10)
 
 	q := SourceRequest{Mount: "m.mp3", User: "foo", Password: "bar"}

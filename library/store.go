@@ -1,0 +1,131 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"carillon/blobstore"
+)
+
+// StoreRequest says which item a recording becomes. Fields that are empty are
+// taken from the recording (metadata, the name that its source gave), then
+// from the item that is replaced.
+type StoreRequest struct {
+	Account     string            `json:"account"`
+	ID          string            `json:"id"`
+	Name        string            `json:"name"`
+	Description string            `json:"description"`
+	Language    string            `json:"language"`
+	Prompt      string            `json:"prompt_id"`
+	Metadata    map[string]string `json:"metadata"` // over the recording's own, entry by entry
+	// IfMatch and IfNoneMatch are the conditional headers' raw values, "" for none.
+	IfMatch     string `json:"-"`
+	IfNoneMatch string `json:"-"`
+}
+
+func (r *StoreRequest) check() error {
+	r.Language = strings.ToLower(r.Language)
+	return errors.Join(checkItem(r.Account, r.ID), checkTexts(r.Name, r.Description),
+		checkPrompt(r.Prompt, r.Language), checkMetadata(r.Metadata))
+}
+
+// StoreRecording makes the sealed recording the item {account}/{id} without
+// moving bytes, in one commit. Again for the same item it returns the item.
+func (l *Library) StoreRecording(ctx context.Context, recordingID string, r StoreRequest) (Document, error) {
+	if err := r.check(); err != nil {
+		return Document{}, err
+	}
+	var d *Document
+	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
+		s, err := l.recordingPast(ctx, recordingID, StateWaiting, StateLive)
+		if err != nil {
+			return blobstore.Txn{}, err
+		}
+		if s.State == StateStored && s.ItemAccount == r.Account && s.Item == r.ID {
+			if d, err = l.itemOf(ctx, s); err == nil {
+				err = errDone
+			}
+			return blobstore.Txn{}, err
+		}
+		if err := s.checkKept(); err != nil {
+			return blobstore.Txn{}, err
+		}
+		c := l.newChange()
+		if d, err = l.storeInto(ctx, c, s, &r); err != nil {
+			return blobstore.Txn{}, err
+		}
+		c.putRecording(s)
+		return c.done()
+	})
+	if errors.Is(err, errDone) {
+		return *d, nil
+	}
+	if err != nil {
+		return Document{}, fmt.Errorf("store recording %s: %w", recordingID, err)
+	}
+	d.Revision = revision
+	return *d, nil
+}
+
+// errDone ends a commit that finds its work done already.
+var errDone = errors.New("nothing to commit")
+
+// storeInto turns s into a stored recording and adds its item to the change.
+// The sound's reference moves from the recording to the item, so that deleting
+// the item frees it.
+func (l *Library) storeInto(
+	ctx context.Context, c *change, s *stored, r *StoreRequest,
+) (*Document, error) {
+	before, err := l.current(ctx, r.Account, r.ID)
+	if err == nil {
+		err = checkConditions(r.IfMatch, r.IfNoneMatch, etagOf(before))
+	}
+	if err != nil {
+		return nil, err
+	}
+	metadata := s.Metadata
+	if len(r.Metadata) > 0 {
+		metadata = maps.Clone(r.Metadata)
+		for k, v := range s.Metadata {
+			if _, over := metadata[k]; !over {
+				metadata[k] = v
+			}
+		}
+		if err := checkMetadata(metadata); err != nil {
+			return nil, err
+		}
+	}
+	d := Document{
+		Account: r.Account, ID: r.ID, Blob: s.Blob, Size: s.Size, SHA256: s.SHA256,
+		ContentType: s.Audio.Format.ContentType(), Audio: *s.Audio, DurationMS: s.DurationMS,
+		Source: sourceRecording, Truncated: s.truncated || s.Audio.Truncated, Metadata: metadata,
+		Name: r.Name, Description: r.Description, Language: r.Language, Prompt: r.Prompt,
+	}
+	// FreeSWITCH sends RECORD_TITLE here, or this text for none.
+	if title := s.ICY["ice-name"]; d.Name == "" && title != "no name" && checkTexts(title) == nil {
+		d.Name = title
+	}
+	l.inherit(&d, before)
+	c.replaceDocument(ctx, before, &d)
+	c.remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
+	s.State, s.ItemAccount, s.Item = StateStored, r.Account, r.ID
+	e := recordingEvent(&s.Recording)
+	e.Account = r.Account // where it is found now
+	c.event(EventRecordingStored, e)
+	return &d, nil
+}
+
+// checkKept returns an error unless s is a recording that has ended and holds
+// sound to keep.
+func (s *stored) checkKept() error {
+	if s.State != StateSealed && s.State != StateTruncated {
+		return fmt.Errorf("recording %s is %s: %w", s.ID, s.State, ErrState)
+	}
+	if s.Audio == nil || s.Size == 0 {
+		return fmt.Errorf("recording %s holds no audio: %w", s.ID, ErrUnsupportedMedia)
+	}
+	return nil
+}

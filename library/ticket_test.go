@@ -1,0 +1,154 @@
+package library
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+// Goal: what is not a limit is refused by name, and networks have one form.
+func TestTicketLimitsChecked(t *testing.T) {
+	t.Parallel()
+	l, _ := newLibrary(t)
+	for _, bad := range []TicketLimits{
+		{MaxSeconds: -1},
+		{MaxSeconds: ticketSecondsMax + 1},
+		{MaxBytes: -1},
+		{MaxBytes: RecordingBytesMaxDefault + 1},
+		{MinMS: -1},
+		{MinMS: ticketMinMSMax + 1},
+		{MaxSeconds: 1, MinMS: 1001},
+		{Allow: []string{"10.0.0.0/33"}},
+		{Allow: []string{"node1"}},
+		{Allow: []string{""}},
+		{Allow: make([]string, ticketAllowMax+1)},
+	} {
+		_, err := l.CreateRecording(t.Context(), RecordingRequest{Account: "acme", TicketLimits: bad})
+		wantErr(t, "limits", err, ErrBadRequest)
+	}
+	r := ticket(t, l, RecordingRequest{TicketLimits: TicketLimits{Allow: []string{"10.1.2.3/8", "::ffff:1.2.3.4"}}})
+	now := recordingNow(t, l, r.ID)
+	if len(now.Allow) != 2 || now.Allow[0] != "10.0.0.0/8" || now.Allow[1] != "1.2.3.4/32" {
+		t.Errorf("allow is %q", now.Allow)
+	}
+}
+
+// Goal: a ticket opens for the addresses that it names and no others.
+func TestTicketAllow(t *testing.T) {
+	t.Parallel()
+	l, _ := newLibrary(t)
+	r := ticket(t, l, RecordingRequest{TicketLimits: TicketLimits{Allow: []string{"10.0.0.0/8", "fd00::1"}}})
+	request := ticketRequest(l, r)
+	for _, from := range []string{"192.168.1.1:5", "[fd00::2]:5", "", "nonsense"} {
+		request.RemoteAddr = from
+		_, err := l.Claim(t.Context(), request)
+		wantErr(t, "claim from "+from, err, ErrUnauthorized)
+	}
+	request.RemoteAddr = "[::ffff:10.9.9.9]:40000"
+	s := must[*Session](t)(l.Claim(t.Context(), request))
+	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+}
+
+// Goal: at a limit of its ticket a recording is whole, at the node's it is not.
+func TestTicketLimitsEndARecording(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig()
+	cfg.RecordingBytesMax = 100 * mp3FrameBytes
+	l := openLibrary(t, cfg, testDeps(openLocal(t, t.TempDir())))
+	for _, c := range []struct {
+		limits TicketLimits
+		state  State
+		by     EndedBy
+		size   int64
+	}{
+		{TicketLimits{MaxSeconds: 3}, StateSealed, EndedByMaxSeconds, 42 * mp3FrameBytes},
+		{TicketLimits{MaxBytes: 1000}, StateSealed, EndedByMaxBytes, 1000},
+		{TicketLimits{}, StateTruncated, EndedByNodeLimit, 100 * mp3FrameBytes},
+	} {
+		r := ticket(t, l, RecordingRequest{TicketLimits: c.limits})
+		s := must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+		sound, err := mp3Sound(200), error(nil)
+		for at := 0; err == nil && at < len(sound); at += mp3FrameBytes {
+			_, err = s.Write(sound[at : at+mp3FrameBytes])
+		}
+		wantErr(t, "write at the limit", err, ErrTooLarge)
+		wantErr(t, "close", s.Close(bounded(t), EndedCut), nil)
+		now := recordingNow(t, l, r.ID)
+		equal(t, "state", now.State, c.state)
+		equal(t, "ended by", now.EndedBy, c.by)
+		equal(t, "size", now.Size, c.size)
+	}
+}
+
+// Goal: what is shorter than its ticket wants is dropped, and says so; its
+// sound is not kept by anything.
+func TestTicketMinimum(t *testing.T) {
+	t.Parallel()
+	l, local := newLibrary(t)
+	limits := TicketLimits{MinMS: 500}
+	short := ticket(t, l, RecordingRequest{StoreAs: "vm", TicketLimits: limits})
+	record(t, l, short, mp3Sound(6), EndedClean)
+	now := recordingNow(t, l, short.ID)
+	equal(t, "state", now.State, StateDiscarded)
+	equal(t, "ended by", now.EndedBy, EndedByTooShort)
+	if left := refs(t, local); len(left) != 0 {
+		t.Errorf("references are left: %q", left)
+	}
+	_, err := l.Get(t.Context(), "acme", "vm", Fresh)
+	wantErr(t, "item", err, ErrNotFound)
+	l.pass(t.Context(), time.Now().Add(2*discardedKept))
+	_, err = l.Recording(t.Context(), short.ID)
+	wantErr(t, "later", err, ErrNotFound)
+
+	long := ticket(t, l, RecordingRequest{StoreAs: "vm", TicketLimits: limits})
+	record(t, l, long, mp3Sound(7), EndedClean)
+	equal(t, "state", recordingNow(t, l, long.ID).State, StateStored)
+}
+
+// Goal: the silence of a FreeSWITCH that buffers file writes is recognised by
+// what one really sent, and nothing else is.
+func TestWriteBufferingWarning(t *testing.T) {
+	t.Parallel()
+	l, _ := newLibrary(t)
+	wire, err := os.ReadFile("testdata/write-buffering.mp3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := ticket(t, l, RecordingRequest{})
+	record(t, l, r, wire, EndedClean)
+	equal(t, "warning", recordingNow(t, l, r.ID).Warning, WarningWriteBuffering)
+
+	r = ticket(t, l, RecordingRequest{})
+	sound := mp3Sound(6) // as long, and not silent
+	for at := 0; at < len(sound); at += mp3FrameBytes {
+		sound[at+6] = 0x7f
+	}
+	record(t, l, r, sound, EndedClean)
+	equal(t, "warning", recordingNow(t, l, r.ID).Warning, "")
+}
+
+// Goal: an item takes what its store request says, and over it what stays.
+func TestStoreRecordingWithFields(t *testing.T) {
+	t.Parallel()
+	l, _ := newLibrary(t)
+	r := ticket(t, l, RecordingRequest{Metadata: map[string]string{"call": "7", "box": "100"}})
+	record(t, l, r, mp3Sound(20), EndedClean)
+	request := StoreRequest{
+		Account: "acme", ID: "g", Name: "Greeting", Description: "of box 100", Language: "EN-us",
+		Prompt: "vm-greeting", Metadata: map[string]string{"box": "200"}, IfMatch: "*",
+	}
+	_, err := l.StoreRecording(t.Context(), r.ID, request)
+	wantErr(t, "if-match on nothing", err, ErrPrecondition)
+	request.IfMatch, request.IfNoneMatch = "", "*"
+	d := must[Document](t)(l.StoreRecording(t.Context(), r.ID, request))
+	equal(t, "name", d.Name, "Greeting")
+	equal(t, "description", d.Description, "of box 100")
+	equal(t, "prompt", d.Prompt+" "+d.Language, "vm-greeting en-us")
+	equal(t, "metadata", d.Metadata["call"]+d.Metadata["box"], "7200")
+
+	again := ticket(t, l, RecordingRequest{})
+	record(t, l, again, mp3Sound(20), EndedClean)
+	_, err = l.StoreRecording(t.Context(), again.ID, request)
+	wantErr(t, "if-none-match", err, ErrPrecondition)
+	equal(t, "state", recordingNow(t, l, again.ID).State, StateSealed)
+}
