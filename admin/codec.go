@@ -27,24 +27,33 @@ const bodyBytesMax = 64 << 10
 // readJSON decodes the request's body into v. It is strict: a misspelt field
 // is an error that names it, not a setting that silently did nothing.
 func readJSON(c echo.Context, v any) error {
+	b, err := readBody(c)
+	if err != nil {
+		return err
+	}
+	return decodeJSON(b, v)
+}
+
+// readBody reads the body of a JSON request.
+func readBody(c echo.Context) ([]byte, error) {
 	r := c.Request()
 	if ct := r.Header.Get("Content-Type"); ct != "" {
 		if t, _, err := mime.ParseMediaType(ct); err != nil || t != "application/json" {
-			return fmt.Errorf("content-type must be application/json: %w", library.ErrUnsupportedMedia)
+			return nil, fmt.Errorf("content-type must be application/json: %w", library.ErrUnsupportedMedia)
 		}
 	}
 	if r.ContentLength > bodyBytesMax {
-		return fmt.Errorf("body of more than %d bytes: %w", bodyBytesMax, library.ErrTooLarge)
+		return nil, fmt.Errorf("body of more than %d bytes: %w", bodyBytesMax, library.ErrTooLarge)
 	}
 	body := web.NewBody(c.Response(), r)
 	b, err := io.ReadAll(io.LimitReader(body, bodyBytesMax+1))
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case len(b) > bodyBytesMax:
-		return fmt.Errorf("body of more than %d bytes: %w", bodyBytesMax, library.ErrTooLarge)
+		return nil, fmt.Errorf("body of more than %d bytes: %w", bodyBytesMax, library.ErrTooLarge)
 	}
-	return decodeJSON(b, v)
+	return b, nil
 }
 
 func decodeJSON(b []byte, v any) error {

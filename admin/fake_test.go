@@ -23,6 +23,7 @@ type fakeLibrary struct {
 	docs       map[string]library.Document
 	bytes      map[string][]byte
 	recordings map[string]library.Recording
+	accounts   map[string]library.AccountSettings
 	lookups    []library.LookupRequest
 	fail       error // what every call returns, if set
 }
@@ -30,7 +31,7 @@ type fakeLibrary struct {
 func newFake() *fakeLibrary {
 	return &fakeLibrary{
 		docs: map[string]library.Document{}, bytes: map[string][]byte{},
-		recordings: map[string]library.Recording{},
+		recordings: map[string]library.Recording{}, accounts: map[string]library.AccountSettings{},
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 // Library is the part of library.Service that the API needs.
 type Library interface {
+	accountLibrary
 	Put(ctx context.Context, account, id string, body io.Reader, opts library.PutOptions) (
 		library.Document, bool, error)
 	Get(ctx context.Context, account, id string, c library.Consistency) (library.Document, error)
@@ -96,6 +97,7 @@ func (s *Server) Routes(e *echo.Echo) {
 	e.GET("/v1/accounts/:account/media/*", s.guarded("get_document", s.getDocument))
 	e.PATCH("/v1/accounts/:account/media/*", s.guarded("patch_document", s.patchDocument))
 	e.DELETE("/v1/accounts/:account/media/*", s.guarded("delete_media", s.deleteMedia))
+	s.accountRoutes(e)
 	e.GET("/v1/lookup", s.guarded("lookup", s.lookup))
 
 	e.POST("/v1/recordings", s.guarded("create_recording", s.createRecording))

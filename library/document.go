@@ -23,6 +23,20 @@ const (
 	PageLimitMax     = 1000
 )
 
+// Class is what a document is kept as; retention goes by it.
+type Class string
+
+// The classes of media. A document of the account system is ClassSystem,
+// whatever else is said of it.
+const (
+	ClassSystem    Class = "system"
+	ClassUpload    Class = "upload"
+	ClassVoicemail Class = "voicemail"
+	ClassRecording Class = "recording"
+)
+
+func classes() []Class { return []Class{ClassSystem, ClassUpload, ClassVoicemail, ClassRecording} }
+
 // Document describes one media item: `{account}/{id}`. The JSON form is the
 // public one; field names are stable.
 type Document struct {

@@ -19,6 +19,7 @@ const (
 	namePrefix      = "n1/" // n1/{account}/{name} NUL {inverted recording id}: newest first
 	activePrefix    = "a1/" // a1/{recording id}: recordings that the periodic pass must look at
 	livePrefix      = "l1/" // l1/{account}/{mount}: the live source of a configured account
+	accountPrefix   = "s1/" // s1/{account}/: the settings of an account; the slash sorts them as its media are
 	signingKey      = "k1/play"
 )
 
@@ -35,6 +36,8 @@ func promptKey(d *Document) string {
 func promptIndexKey(account, prompt, language string) string {
 	return promptPrefix + account + "/" + prompt + "/" + language
 }
+
+func accountKey(account string) string { return accountPrefix + account + "/" }
 
 func recordingKey(id string) string { return recordingPrefix + id }
 

@@ -69,6 +69,16 @@ type Service interface {
 	// List returns documents in the order of their ids.
 	List(ctx context.Context, account string, q ListQuery) (Page, error)
 
+	// Account returns the settings of an account.
+	Account(ctx context.Context, account string, c Consistency) (AccountSettings, error)
+	// UpdateAccount changes an account's settings.
+	UpdateAccount(ctx context.Context, account, ifMatch string, edit func(*AccountSettings) error) (
+		AccountSettings, error)
+	// DeleteAccount forgets an account's settings; its media stay.
+	DeleteAccount(ctx context.Context, account, ifMatch string) error
+	// Accounts lists the accounts that have media or settings.
+	Accounts(ctx context.Context, after string, limit int) ([]AccountSettings, string, error)
+
 	// Lookup finds where a media name is played.
 	Lookup(ctx context.Context, r LookupRequest) (Lookup, error)
 	// OpenPlay checks a /play token against id and returns the pinned document.

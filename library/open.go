@@ -40,18 +40,19 @@ var _ Service = (*Library)(nil)
 // Library knows all media of the cluster as this node sees them. Its methods
 // may be called concurrently.
 type Library struct {
-	cfg     Config
-	deps    Deps
-	key     atomic.Pointer[[]byte]
-	writer  blobstore.Writer
-	shelf   blobstore.Shelf
-	catalog blobstore.Catalog
-	log     *slog.Logger
-	metrics *metrics
-	cache   *documentCache
-	buffers *blobstore.Buffers
-	flusher *blobstore.Flusher
-	sources []sourceHash
+	cfg      Config
+	deps     Deps
+	key      atomic.Pointer[[]byte]
+	writer   blobstore.Writer
+	shelf    blobstore.Shelf
+	catalog  blobstore.Catalog
+	log      *slog.Logger
+	metrics  *metrics
+	cache    *documentCache
+	accounts settingsCache
+	buffers  *blobstore.Buffers
+	flusher  *blobstore.Flusher
+	sources  []sourceHash
 
 	jobs    chan func(context.Context) // to dispatch
 	stop    context.CancelFunc         // ends all that runs in the background

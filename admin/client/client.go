@@ -95,7 +95,9 @@ type Error struct {
 	Code      string
 	Message   string
 	RequestID string
-	kind      error
+	// Fields say which parts of the request are at fault, if it is that.
+	Fields library.FieldErrors
+	kind   error
 }
 
 // Error returns the message, and the request id if it helps whoever reads the
@@ -140,12 +142,14 @@ func (c *Client) failure(resp *http.Response) error {
 			Code      string `json:"code"`
 			Message   string `json:"message"`
 			RequestID string `json:"request_id"`
+
+			Fields library.FieldErrors `json:"fields"`
 		} `json:"error"`
 		Reason string `json:"reason"` // of /readyz
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, answerBytesMax))
 	if err == nil && json.Unmarshal(b, &body) == nil {
-		e.Code, e.Message = body.Error.Code, body.Error.Message
+		e.Code, e.Message, e.Fields = body.Error.Code, body.Error.Message, body.Error.Fields
 	}
 	if body.Error.RequestID != "" {
 		e.RequestID = body.Error.RequestID

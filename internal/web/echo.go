@@ -60,7 +60,7 @@ func recovering(log *slog.Logger) echo.MiddlewareFunc {
 					panic(http.ErrAbortHandler)
 				}
 				fault := library.Fault{Status: http.StatusInternalServerError, Code: "internal"}
-				answer(c.Response(), c.Request(), fault, "internal server error")
+				answer(c.Response(), c.Request(), fault, "internal server error", nil)
 			}()
 			return next(c)
 		}

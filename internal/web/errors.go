@@ -93,7 +93,8 @@ func errorHandler(log *slog.Logger) echo.HTTPErrorHandler {
 		}
 		log.Log(r.Context(), level, "request failed", "request_id", RequestID(c), "method", r.Method,
 			"path", logPath(r), "status", fault.Status, "code", fault.Code, "err", err)
-		answer(c.Response(), r, fault, messageOf(err, fault))
+		fields, _ := errors.AsType[library.FieldErrors](err)
+		answer(c.Response(), r, fault, messageOf(err, fault), fields)
 		drain(c.Response(), r)
 	}
 }
@@ -116,8 +117,11 @@ func messageOf(err error, fault library.Fault) string {
 	return strings.ToValidUTF8(msg, "?")
 }
 
-// answer writes the error response.
-func answer(w http.ResponseWriter, r *http.Request, fault library.Fault, message string) {
+// answer writes the error response; fields say which parts of the request are
+// at fault, if it is that.
+func answer(
+	w http.ResponseWriter, r *http.Request, fault library.Fault, message string, fields library.FieldErrors,
+) {
 	h := w.Header()
 	h.Set("Cache-Control", noStore)
 	switch fault.Status {
@@ -133,12 +137,13 @@ func answer(w http.ResponseWriter, r *http.Request, fault library.Fault, message
 	}
 	var body struct {
 		Error struct {
-			Code      string `json:"code"`
-			Message   string `json:"message"`
-			RequestID string `json:"request_id"`
+			Code      string              `json:"code"`
+			Message   string              `json:"message"`
+			RequestID string              `json:"request_id"`
+			Fields    library.FieldErrors `json:"fields,omitempty"`
 		} `json:"error"`
 	}
-	body.Error.Code = fault.Code
+	body.Error.Code, body.Error.Fields = fault.Code, fields
 	body.Error.Message = message
 	body.Error.RequestID = h.Get(requestIDHeader)
 	b, _ := json.Marshal(body) // strings cannot fail

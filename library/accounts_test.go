@@ -1,0 +1,172 @@
+package library
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"carillon/blobstore"
+)
+
+func sampleAccount() AccountSettings {
+	return AccountSettings{
+		Account: "acme", Revision: 9, Name: "ACME", Parent: "reseller", Language: "fr-ca",
+		Fallback: "prompt://system/unavailable", GainDB: -4.5,
+		RetentionSeconds: map[Class]int64{ClassVoicemail: 93 * 24 * 3600}, Quota: Quota{Bytes: 1 << 30, Items: 1000},
+		ListenerAuth: ListenerAuth{Mode: ListenBasic, User: "moh", Password: "0102:ab"},
+		Export: ExportSettings{
+			URL: "https://s3.example/bucket", Headers: map[string]Secret{"Authorization": "Bearer x"}, OnStore: true,
+		},
+		Modified: time.UnixMilli(1_700_000_000_123).UTC(),
+	}
+}
+
+func TestAccountRow(t *testing.T) {
+	t.Parallel()
+	s := sampleAccount()
+	value := must[[]byte](t)(encodeAccount(&s))
+	golden(t, "account-1.row", value)
+	back := must[AccountSettings](t)(decodeAccount("acme", blobstore.Row{Value: value, Revision: 9}))
+	if diff := cmp.Diff(s, back); diff != "" {
+		t.Errorf("settings came back changed:\n%s", diff)
+	}
+}
+
+func setAccount(t *testing.T, l *Library, account string, edit func(*AccountSettings)) AccountSettings {
+	t.Helper()
+	return must[AccountSettings](t)(l.UpdateAccount(t.Context(), account, "", func(s *AccountSettings) error {
+		edit(s)
+		return nil
+	}))
+}
+
+func TestAccountSettings(t *testing.T) {
+	t.Parallel()
+	l, _ := newLibrary(t)
+	ctx := t.Context()
+	none := must[AccountSettings](t)(l.Account(ctx, "acme", Fresh))
+	if diff := cmp.Diff(AccountSettings{Account: "acme"}, none); diff != "" {
+		t.Errorf("settings of an account without any:\n%s", diff)
+	}
+	first := setAccount(t, l, "acme", func(s *AccountSettings) {
+		s.Language, s.Parent = "EN-us", "reseller"
+		s.ListenerAuth = ListenerAuth{Mode: ListenBasic, User: "u", Password: "secret"}
+		s.Export = ExportSettings{URL: "http://x/y", Headers: map[string]Secret{"Authorization": "tok"}}
+		s.RetentionSeconds = map[Class]int64{ClassRecording: 5, ClassUpload: 0}
+	})
+	equal(t, "language", first.Language, "en-us")
+	equal(t, "classes with retention", len(first.RetentionSeconds), 1)
+	text := string(must[[]byte](t)(json.Marshal(first)))
+	for _, secret := range []string{"secret", "tok\"", first.ListenerAuth.Password.Reveal()} {
+		if strings.Contains(text, secret) {
+			t.Errorf("JSON holds the secret: %s", text)
+		}
+	}
+	if printed := fmt.Sprintf("%v %+v %#v", first, first, first); strings.Contains(printed, "tok") {
+		t.Errorf("settings print a secret: %s", printed)
+	}
+	// What was read can be written back.
+	second := setAccount(t, l, "acme", func(s *AccountSettings) {
+		if err := json.Unmarshal([]byte(text), s); err != nil {
+			t.Fatal(err)
+		}
+	})
+	equal(t, "header", second.Export.Headers["Authorization"].Reveal(), "tok")
+	for _, c := range []struct {
+		user, password string
+		want           bool
+	}{{"u", "secret", true}, {"u", "Secret", false}, {"v", "secret", false}, {"u", "", false}} {
+		equal(t, c.user+":"+c.password, second.ListenerAuth.Check(c.user, c.password), c.want)
+	}
+	_, err := l.UpdateAccount(ctx, "acme", first.ETag(), func(*AccountSettings) error { return nil })
+	wantErr(t, "update of an old revision", err, ErrPrecondition)
+	wantErr(t, "delete", l.DeleteAccount(ctx, "acme", second.ETag()), nil)
+	wantErr(t, "delete again", l.DeleteAccount(ctx, "acme", ""), ErrNotFound)
+	equal(t, "revision", must[AccountSettings](t)(l.Account(ctx, "acme", Local)).Revision, 0)
+}
+
+// TestAccountFields: every field that is wrong is named.
+func TestAccountFields(t *testing.T) {
+	t.Parallel()
+	l, _ := newLibrary(t)
+	setAccount(t, l, "b", func(s *AccountSettings) { s.Parent = "a" })
+	_, err := l.UpdateAccount(t.Context(), "a", "", func(s *AccountSettings) error {
+		s.Parent, s.Language, s.GainDB = "b", "e n", 30
+		s.Name, s.Fallback = "\x00", strings.Repeat("x", 2000)
+		s.RetentionSeconds = map[Class]int64{"other": 1, ClassUpload: -1}
+		s.Quota = Quota{-1, -1}
+		s.ListenerAuth = ListenerAuth{Mode: ListenBasic, User: "a:b"}
+		s.Export = ExportSettings{URL: "ftp://x", Headers: map[string]Secret{"a b": "c"}}
+		return nil
+	})
+	wantErr(t, "wrong settings", err, ErrBadRequest)
+	fields, _ := errors.AsType[FieldErrors](err)
+	got := make(map[string]string)
+	for field, e := range fields {
+		got[field] = e.Code
+	}
+	want := map[string]string{
+		"parent": fieldLoop, "language": fieldInvalid, "gain_db": fieldRange, "name": fieldInvalid,
+		"fallback_sound": fieldTooLong, "retention_seconds": fieldUnknown, "retention_seconds.upload": fieldRange,
+		"quota.bytes": fieldRange, "quota.items": fieldRange, "listener_auth.user": fieldInvalid,
+		"listener_auth": fieldRequired, "export.url": fieldInvalid, "export.headers": fieldInvalid,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("fields:\n%s", diff)
+	}
+	equal(t, "revision", must[AccountSettings](t)(l.Account(t.Context(), "a", Local)).Revision, 0)
+}
+
+// TestAncestry: chains end, whatever the rows say.
+func TestAncestry(t *testing.T) {
+	t.Parallel()
+	l, local := newLibrary(t)
+	for i := range 12 {
+		s := AccountSettings{Account: fmt.Sprint("a", i), Parent: fmt.Sprint("a", i+1)}
+		if i == 2 {
+			s.Parent = "a0" // what two nodes may write at once
+		}
+		value := must[[]byte](t)(encodeAccount(&s))
+		txn := blobstore.Txn{Put: []blobstore.Row{{Key: accountKey(s.Account), Value: value}}}
+		must[uint64](t)(local.Commit(t.Context(), txn))
+	}
+	equal(t, "a circle", len(must[[]*AccountSettings](t)(l.ancestry(t.Context(), "a0"))), 3)
+	equal(t, "a long chain", len(must[[]*AccountSettings](t)(l.ancestry(t.Context(), "a3"))), ParentsMax+1)
+	_, err := l.UpdateAccount(t.Context(), "new", "", func(s *AccountSettings) error {
+		s.Parent = "a3"
+		return nil
+	})
+	wantErr(t, "a parent with too many ancestors", err, ErrBadRequest)
+}
+
+func TestAccountsList(t *testing.T) {
+	t.Parallel()
+	l, _ := newLibrary(t)
+	put(t, l, "a", "x", mp3Sound(3), PutOptions{})
+	put(t, l, "a-b", "x", mp3Sound(3), PutOptions{})
+	put(t, l, "a-b", "y", mp3Sound(3), PutOptions{})
+	setAccount(t, l, "a", func(*AccountSettings) {})
+	setAccount(t, l, "a.c", func(*AccountSettings) {})
+	setAccount(t, l, "z", func(*AccountSettings) {})
+	var names []string
+	for after, pages := "", 0; ; pages++ {
+		page, next, err := l.Accounts(t.Context(), after, 2)
+		if err != nil || pages > 5 {
+			t.Fatal(pages, err)
+		}
+		for _, s := range page {
+			names = append(names, s.Account)
+		}
+		if after = next; next == "" {
+			break
+		}
+	}
+	if diff := cmp.Diff([]string{"a-b", "a.c", "a", "z"}, names); diff != "" {
+		t.Error(diff)
+	}
+}
