@@ -74,27 +74,13 @@ var ErrTooLong = errors.New("too long for a wav file")
 func WriteWAV(w io.Writer, pcm []int16, sampleRate, channels int) error {
 	const (
 		sampleBytes = 2
-		headBytes   = 44
 		chunkBytes  = 32 << 10 // what is handed to w at once
 	)
-	if len(pcm) > (math.MaxUint32-headBytes)/sampleBytes {
+	if len(pcm) > (math.MaxUint32-wavHeadBytes)/sampleBytes {
 		return fmt.Errorf("%d samples: %w", len(pcm), ErrTooLong)
 	}
-	dataBytes := len(pcm) * sampleBytes
-	b := make([]byte, 0, chunkBytes)
 	le := binary.LittleEndian
-	b = append(b, "RIFF"...)
-	b = le.AppendUint32(b, uint32(headBytes-chunkHeadBytes+dataBytes))
-	b = append(b, "WAVEfmt "...)
-	b = le.AppendUint32(b, fmtBytesMin)
-	b = le.AppendUint16(b, wavTagPCM)
-	b = le.AppendUint16(b, uint16(channels))
-	b = le.AppendUint32(b, uint32(sampleRate))
-	b = le.AppendUint32(b, uint32(sampleRate*channels*sampleBytes))
-	b = le.AppendUint16(b, uint16(channels*sampleBytes))
-	b = le.AppendUint16(b, 8*sampleBytes)
-	b = append(b, "data"...)
-	b = le.AppendUint32(b, uint32(dataBytes))
+	b := appendWAVHead(make([]byte, 0, chunkBytes), sampleRate, channels, int64(len(pcm)*sampleBytes))
 	for _, v := range pcm {
 		if len(b)+sampleBytes > chunkBytes {
 			if _, err := w.Write(b); err != nil {
@@ -108,4 +94,31 @@ func WriteWAV(w io.Writer, pcm []int16, sampleRate, channels int) error {
 		return fmt.Errorf("write wav: %w", err)
 	}
 	return nil
+}
+
+// wavHeadBytes is the length of the head of a WAV file of 16 bit samples.
+const wavHeadBytes = 44
+
+// appendWAVHead appends the head before so many bytes of 16 bit samples. A
+// negative length, or one that the head cannot hold, is told as writers to a
+// pipe do: all ones, to the end of the file.
+func appendWAVHead(b []byte, sampleRate, channels int, dataBytes int64) []byte {
+	const sampleBytes = 2
+	riff, data := uint32(math.MaxUint32), uint32(math.MaxUint32)
+	if dataBytes >= 0 && dataBytes <= math.MaxUint32-wavHeadBytes {
+		riff, data = uint32(wavHeadBytes-chunkHeadBytes+dataBytes), uint32(dataBytes)
+	}
+	le := binary.LittleEndian
+	b = append(b, "RIFF"...)
+	b = le.AppendUint32(b, riff)
+	b = append(b, "WAVEfmt "...)
+	b = le.AppendUint32(b, fmtBytesMin)
+	b = le.AppendUint16(b, wavTagPCM)
+	b = le.AppendUint16(b, uint16(channels))
+	b = le.AppendUint32(b, uint32(sampleRate))
+	b = le.AppendUint32(b, uint32(sampleRate*channels*sampleBytes))
+	b = le.AppendUint16(b, uint16(channels*sampleBytes))
+	b = le.AppendUint16(b, 8*sampleBytes)
+	b = append(b, "data"...)
+	return le.AppendUint32(b, data)
 }

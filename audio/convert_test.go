@@ -1,0 +1,415 @@
+package audio
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// decodeAll reads all that a decoder yields, by pieces of a few sizes.
+func decodeAll(t testing.TB, r io.Reader, info Info, options ...Option) []int16 {
+	t.Helper()
+	d, err := NewDecoder(r, info, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pcm []int16
+	buf := make([]int16, 3*1152*d.Channels())
+	for i := 0; ; i++ {
+		n, err := d.Read(buf[:len(buf)/(i%3+1)])
+		pcm = append(pcm, buf[:n]...)
+		if errors.Is(err, io.EOF) {
+			return pcm
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 || n%d.Channels() != 0 {
+			t.Fatalf("read %d samples of %d channels without error", n, d.Channels())
+		}
+	}
+}
+
+func samplesOf(raw []byte) []int16 {
+	pcm := make([]int16, len(raw)/2)
+	for i := range pcm {
+		pcm[i] = int16(binary.LittleEndian.Uint16(raw[2*i:]))
+	}
+	return pcm
+}
+
+func convertAll(t testing.TB, item []byte, info Info, form Form, offset int64, options ...Option) []byte {
+	t.Helper()
+	c, err := NewConverterAt(bytes.NewReader(item), info, form, offset, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestDecodeWAVCorpus compares every coding with the samples that ffmpeg reads.
+// Those of more than 16 bits it cuts and we round.
+func TestDecodeWAVCorpus(t *testing.T) {
+	dir := t.TempDir()
+	wav := filepath.Join(dir, "tone.wav")
+	tool(t, "ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i",
+		"anoisesrc=d=0.7:c=pink:r=16000:a=0.9,aformat=sample_fmts=dbl,pan=stereo|c0=c0|c1=0.5*c0",
+		"-c:a", "pcm_f64le", wav)
+	for codec, within := range map[string]int{
+		"pcm_u8": 0, "pcm_s16le": 0, "pcm_s24le": 1, "pcm_s32le": 1, "pcm_f32le": 0, "pcm_f64le": 0,
+		"pcm_alaw": 0, "pcm_mulaw": 0,
+	} {
+		for _, extra := range [][]string{nil, {"-rf64", "always"}, {"-metadata", "title=odd"}} {
+			out := filepath.Join(dir, "out.wav")
+			args := append([]string{"-v", "error", "-y", "-i", wav, "-c:a", codec}, extra...)
+			tool(t, "ffmpeg", append(args, out)...)
+			want := samplesOf(tool(t, "ffmpeg", "-v", "error", "-i", out, "-f", "s16le", "-"))
+			b, err := os.ReadFile(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := decodeAll(t, bytes.NewReader(b), mustProbe(t, b))
+			if worst := worstDifference(got, want); worst > within {
+				t.Errorf("%s %v: differs by %d", codec, extra, worst)
+			}
+			slow := decodeAll(t, iotest.OneByteReader(bytes.NewReader(b)), mustProbe(t, b))
+			if !slices.Equal(got, slow) {
+				t.Errorf("%s: byte by byte gives other samples", codec)
+			}
+		}
+	}
+}
+
+func worstDifference(a, b []int16) int {
+	if len(a) != len(b) {
+		return math.MaxInt
+	}
+	worst := 0
+	for i := range a {
+		worst = max(worst, int(a[i])-int(b[i]), int(b[i])-int(a[i]))
+	}
+	return worst
+}
+
+// TestG711 compares what all codes stand for with ffmpeg, and the code of every
+// sample with the decision values of G.711 (tables 1a and 2a), which begin with
+// a step of two and double it with each segment.
+func TestG711(t *testing.T) {
+	var codes [256]byte
+	for i := range codes {
+		codes[i] = byte(i)
+	}
+	file := filepath.Join(t.TempDir(), "codes")
+	if err := os.WriteFile(file, codes[:], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, law := range []struct {
+		name      string
+		decode    func(byte) int16
+		encode    func(int16) byte
+		shift     int   // the samples of G.711 have 14 and 13 bits
+		decisions []int // upper ends of the first segment's steps
+		segments  int   // with steps of their own
+		invert    byte
+	}{
+		{"mulaw", mulawDecode, mulawEncode, 2, []int{1}, 8, 0x7F},
+		{"alaw", alawDecode, alawEncode, 3, nil, 7, 0x55},
+	} {
+		want := samplesOf(tool(t, "ffmpeg", "-v", "error", "-f", law.name, "-i", file, "-f", "s16le", "-"))
+		for i, v := range want {
+			if got := law.decode(byte(i)); got != v {
+				t.Errorf("%s: %#x stands for %d, want %d", law.name, i, got, v)
+			}
+		}
+		decisions := law.decisions
+		last := append([]int{0}, decisions...)[len(decisions)]
+		for segment := range law.segments {
+			steps := 16
+			if segment == 0 {
+				steps = 128 - len(decisions) - 16*(law.segments-1)
+			}
+			for range steps {
+				last += 2 << segment
+				decisions = append(decisions, last)
+			}
+		}
+		for v := range math.MaxInt16 + 1 {
+			magnitude, found := slices.BinarySearch(decisions, v>>law.shift)
+			if found {
+				magnitude++
+			}
+			code := byte(min(magnitude, 127)) ^ law.invert
+			if got := law.encode(int16(v)); got != code|0x80 {
+				t.Fatalf("%s: code of %d is %#x, want %#x", law.name, v, got, code)
+			}
+			if got := law.encode(int16(-1 - v)); got != law.encode(int16(v))^0x80 {
+				t.Fatalf("%s: code of %d is %#x", law.name, -1-v, got)
+			}
+		}
+	}
+}
+
+// TestConvertSizes: a converter yields exactly the bytes that Form.Size says,
+// and from any offset on the same ones.
+func TestConvertSizes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rates := []int{8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 96000, 192000, 44101, 7999}
+		rate, channels := rapid.SampledFrom(rates).Draw(t, "rate"), rapid.IntRange(1, 3).Draw(t, "channels")
+		level := rapid.Int16Range(1, math.MaxInt16).Draw(t, "level")
+		pcm := rapid.SliceOfN(rapid.Int16Range(-level, level), 0, 3000).Draw(t, "pcm")
+		pcm = pcm[:len(pcm)/channels*channels]
+		var wav bytes.Buffer
+		if err := WriteWAV(&wav, pcm, rate, channels); err != nil {
+			t.Fatal(err)
+		}
+		info, err := probeWhole(wav.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		form := Form{
+			Container: rapid.SampledFrom([]Container{
+				ContainerWAV, ContainerRaw, ContainerMulaw, ContainerAlaw,
+			}).Draw(t, "container"),
+			SampleRate: rapid.SampledFrom(append([]int{0}, rates[:11]...)).Draw(t, "to rate"),
+			Channels:   rapid.IntRange(0, 2).Draw(t, "to channels"),
+		}
+		from := rapid.Int64Range(0, 1000).Draw(t, "from")
+		to := rapid.Int64Range(-1, 1500).Draw(t, "to")
+		checkSizes(t, wav.Bytes(), info, form, Trim(from, to))
+	})
+}
+
+// checkSizes converts the whole, and from an offset that rapid draws.
+func checkSizes(t *rapid.T, item []byte, info Info, form Form, options ...Option) {
+	size, ok := form.Size(info, options...)
+	if !ok {
+		t.Fatalf("no size of %+v as %+v", info, form)
+	}
+	read := func(offset int64, src io.Reader) []byte {
+		c, err := NewConverterAt(src, info, form, offset, options...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	whole := read(0, bytes.NewReader(item))
+	if int64(len(whole)) != size {
+		t.Fatalf("%d bytes, want %d", len(whole), size)
+	}
+	offset := rapid.Int64Range(0, size).Draw(t, "offset")
+	if got := read(offset, bytes.NewReader(item)); !bytes.Equal(got, whole[offset:]) {
+		t.Fatalf("from %d of %d: other bytes", offset, size)
+	}
+	if got := read(offset, iotest.HalfReader(bytes.NewBuffer(item))); !bytes.Equal(got, whole[offset:]) {
+		t.Fatalf("from %d of %d, without seeking: other bytes", offset, size)
+	}
+}
+
+// TestConvertWAVReads: sox and ffmpeg read what a converter writes, and know
+// its length.
+func TestConvertWAVReads(t *testing.T) {
+	var wav bytes.Buffer
+	pcm := Melody(16000, 2*time.Second)
+	if err := WriteWAV(&wav, pcm, 16000, 1); err != nil {
+		t.Fatal(err)
+	}
+	info := mustProbe(t, wav.Bytes())
+	file := filepath.Join(t.TempDir(), "out.wav")
+	b := convertAll(t, wav.Bytes(), info, Form{Container: ContainerWAV, Channels: 2}, 0)
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	raw := samplesOf(tool(t, "sox", file, "-t", "raw", "-"))
+	if len(raw) != 2*len(pcm) {
+		t.Fatalf("sox reads %d samples, want %d", len(raw), 2*len(pcm))
+	}
+	for i, v := range pcm {
+		if raw[2*i] != v || raw[2*i+1] != v {
+			t.Fatalf("sample %d: %d, %d, want %d", i, raw[2*i], raw[2*i+1], v)
+		}
+	}
+	growing := info
+	growing.Samples = SamplesUnknown
+	live := convertAll(t, wav.Bytes(), growing, Form{Container: ContainerWAV}, 0)
+	if got := mustProbe(t, live); got.Samples != info.Samples || got.Truncated {
+		t.Errorf("without a length: %+v", got)
+	}
+}
+
+// TestResampleQuality measures what DESIGN.md says of the resampler: how flat
+// it is for what telephony uses, and how little of anything else comes out.
+func TestResampleQuality(t *testing.T) {
+	for _, pair := range [][2]int{
+		{8000, 16000}, {8000, 48000}, {8000, 44100}, {11025, 8000}, {16000, 8000}, {44100, 8000}, {48000, 8000},
+		{44100, 48000}, {48000, 44100}, {22050, 16000}, {192000, 8000}, {44101, 8000}, {8000, 44101},
+	} {
+		t.Run(fmt.Sprintf("%d to %d", pair[0], pair[1]), func(t *testing.T) {
+			low := float64(min(pair[0], pair[1]))
+			for _, part := range []float64{0.01, 0.1, 0.25, 0.35, 0.41} {
+				hz := math.Round(part*low/10) * 10 // whole cycles in what is measured
+				gain, noise := throughResampler(pair[0], pair[1], hz)
+				t.Logf("%.0f Hz: gain %.3f dB, noise %.1f dB", part*low, gain, noise)
+				if math.Abs(gain) > 0.05 || noise > -84 {
+					t.Errorf("%.0f Hz: gain %.3f dB, noise %.1f dB", part*low, gain, noise)
+				}
+			}
+			if pair[0] > pair[1] {
+				// What would fold back is gone.
+				for _, part := range []float64{0.505, 0.6, 0.75} {
+					if hz := part * low; hz < float64(pair[0])/2 {
+						if gain := leakThroughResampler(pair[0], pair[1], hz); gain > -78 {
+							t.Errorf("%.0f Hz comes through at %.1f dB", hz, gain)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// throughResampler sends a tone through and returns how its level changes and,
+// against it, the power of all else.
+func throughResampler(in, out int, hz float64) (gain, noise float64) {
+	pcm := resample(Sine(in, hz, 0.9, time.Second), in, out)
+	pcm = pcm[out/10 : out*9/10]
+	s, c, total := 0.0, 0.0, 0.0
+	for i, v := range pcm {
+		phase := 2 * math.Pi * hz * float64(i) / float64(out)
+		s += float64(v) * math.Sin(phase)
+		c += float64(v) * math.Cos(phase)
+	}
+	n := float64(len(pcm))
+	s, c = 2*s/n, 2*c/n
+	for i, v := range pcm {
+		phase := 2 * math.Pi * hz * float64(i) / float64(out)
+		e := float64(v) - s*math.Sin(phase) - c*math.Cos(phase)
+		total += e * e
+	}
+	power := (s*s + c*c) / 2
+	want := math.Pow(0.9*math.MaxInt16, 2) / 2
+	return 10 * math.Log10(power/want), 10 * math.Log10(total/n/power)
+}
+
+func leakThroughResampler(in, out int, hz float64) float64 {
+	pcm := resample(Sine(in, hz, 0.9, time.Second), in, out)
+	sum := 0.0
+	for _, v := range pcm[out/10 : out*9/10] {
+		sum += float64(v) * float64(v)
+	}
+	return 10 * math.Log10(sum/float64(out*8/10)/(math.Pow(0.9*math.MaxInt16, 2)/2)+1e-12)
+}
+
+func resample(pcm []int16, in, out int) []int16 {
+	r := newResampler(in, out, 1)
+	var all []int16
+	buf := make([]int16, 777)
+	for {
+		if n := r.read(buf); n > 0 {
+			all = append(all, buf[:n]...)
+			continue
+		}
+		n := min(len(pcm), r.room())
+		r.write(pcm[:n])
+		pcm = pcm[n:]
+		if n == 0 && !r.finish() {
+			return all
+		}
+	}
+}
+
+// TestMix: the mean of both sides, both sides of one, and five channels folded.
+func TestMix(t *testing.T) {
+	out := make([]int16, 4)
+	if n := mixDown(out, []int16{100, 301, -100, -301}, 2, 1); n != 2 || out[0] != 201 || out[1] != -201 {
+		t.Errorf("mean: %v", out)
+	}
+	loud := []int16{math.MaxInt16, math.MinInt16, math.MaxInt16, math.MaxInt16, 0, 0}
+	mixDown(out, loud, 6, 2)
+	if out[0] != 19660 || out[1] != -6554 {
+		t.Errorf("five and one: %v", out)
+	}
+	mixDown(out, []int16{10, 20, 30, 40}, 4, 2)
+	if out[0] != 20 || out[1] != 30 {
+		t.Errorf("four: %v", out)
+	}
+	copy(out, []int16{1, 2})
+	mixUp(out, 2, 2)
+	if !slices.Equal(out, []int16{1, 1, 2, 2}) {
+		t.Errorf("up: %v", out)
+	}
+}
+
+func TestConvertRefuses(t *testing.T) {
+	wav := Info{Format: FormatWAV, Codec: "pcm_s16le", SampleRate: 8000, Channels: 1, Samples: 100}
+	ogg := Info{Format: FormatOgg, Codec: "opus", SampleRate: 48000, Channels: 2, Samples: 100}
+	adpcm := Info{Format: FormatWAV, Codec: "adpcm_ms", SampleRate: 8000, Channels: 1, Samples: 100}
+	for _, tt := range []struct {
+		info Info
+		form Form
+		want error
+	}{
+		{ogg, Form{Container: ContainerWAV}, ErrUnsupportedCodec},
+		{adpcm, Form{Container: ContainerWAV}, ErrUnsupportedCodec},
+		{wav, Form{Container: "flac"}, ErrNoSuchForm},
+		{wav, Form{Container: ContainerRaw, SampleRate: 7999}, ErrNoSuchForm},
+		{wav, Form{Container: ContainerRaw, SampleRate: 192001}, ErrNoSuchForm},
+		{wav, Form{Container: ContainerRaw, Channels: 3}, ErrNoSuchForm},
+		{wav, Form{Container: ContainerRaw, Channels: -1}, ErrNoSuchForm},
+	} {
+		if _, err := NewConverter(bytes.NewReader(nil), tt.info, tt.form); !errors.Is(err, tt.want) {
+			t.Errorf("%s as %+v: %v, want %v", tt.info.Codec, tt.form, err, tt.want)
+		}
+		if n, ok := tt.form.Size(tt.info); ok {
+			t.Errorf("%s as %+v has size %d", tt.info.Codec, tt.form, n)
+		}
+	}
+	if _, err := NewConverterAt(bytes.NewReader(nil), wav, Form{Container: ContainerRaw}, 201); err == nil {
+		t.Error("an offset behind the end is taken")
+	}
+}
+
+func BenchmarkConvert(b *testing.B) {
+	for _, pair := range [][2]int{{8000, 8000}, {8000, 48000}, {16000, 8000}, {44100, 8000}, {44100, 48000}} {
+		b.Run(strconv.Itoa(pair[0])+"-"+strconv.Itoa(pair[1]), func(b *testing.B) {
+			var wav bytes.Buffer
+			if err := WriteWAV(&wav, Melody(pair[0], 10*time.Second), pair[0], 1); err != nil {
+				b.Fatal(err)
+			}
+			info, err := probeWhole(wav.Bytes())
+			if err != nil {
+				b.Fatal(err)
+			}
+			form := Form{Container: ContainerRaw, SampleRate: pair[1]}
+			for b.Loop() {
+				c, err := NewConverter(bytes.NewReader(wav.Bytes()), info, form)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.Copy(io.Discard, c); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)*info.Duration().Seconds()/b.Elapsed().Seconds(), "x_realtime")
+		})
+	}
+}
