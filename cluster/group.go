@@ -62,6 +62,7 @@ type group struct {
 	position    atomic.Uint64 // log position of the last command applied
 	applied     atomic.Int64  // bytes of commands applied since the last snapshot
 	trailing    trailing
+	turns       turns
 
 	closeOnce sync.Once
 	closed    chan struct{}
@@ -125,6 +126,7 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("group %s: %w", spec.name, err), g.transport.Close())
 	}
+	g.turns.observe(g.raft)
 	g.transport.hints.start(func() bool { return g.raft.State() == raft.Leader })
 	g.wg.Go(g.watchLeadership)
 	g.wg.Go(func() { g.snapshotLoop(spec.snapshotMax) })
@@ -251,6 +253,8 @@ func (g *group) watchLeadership() {
 			g.since.Store(time.Now().UnixNano())
 			g.established.Store(g.raft.CurrentTerm())
 			g.log.Info("leads", "term", g.raft.CurrentTerm())
+		case <-g.turns.seen:
+			g.turns.tell()
 		case <-g.closed:
 			return
 		}

@@ -62,22 +62,27 @@ func newCharter(members []string, shards, replicas int) charter {
 // with the group's name is highest (Thaler and Ravishankar, 1998). When one
 // leaves, only its own groups move.
 func rendezvous(group string, members []string, n int) []string {
-	score := func(m string) uint64 {
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(group + "\x00" + m)) // a hash never fails
-		return mix(h.Sum64())
-	}
 	out := slices.Clone(members)
-	slices.SortFunc(out, func(a, b string) int {
-		if sa, sb := score(a), score(b); sa != sb {
-			if sa > sb {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(a, b)
-	})
+	slices.SortFunc(out, func(a, b string) int { return compareScore(group, a, b) })
 	return slices.Sorted(slices.Values(out[:min(n, len(out))]))
+}
+
+// hashScore is the score of a member for a group.
+func hashScore(group, member string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(group + "\x00" + member)) // a hash never fails
+	return mix(h.Sum64())
+}
+
+// compareScore orders members for a group, the highest score first.
+func compareScore(group, a, b string) int {
+	if sa, sb := hashScore(group, a), hashScore(group, b); sa != sb {
+		if sa > sb {
+			return -1
+		}
+		return 1
+	}
+	return strings.Compare(a, b)
 }
 
 // mix spreads FNV's weak high bits (the finalizer of MurmurHash3).

@@ -47,6 +47,7 @@ type Node struct {
 
 	caughtUp  atomic.Bool
 	failed    chan error
+	lost      chan string     // nodes whose connections ended, see takeover.go
 	ctx       context.Context //nolint:containedctx // ends what outlives any call: loops and their calls
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
@@ -67,6 +68,7 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 	n := &Node{
 		id: id, cfg: cfg, log: deps.Log.With("component", "cluster", "node_id", id),
 		blobs: deps.Blobs, rows: deps.Catalog, formed: make(chan struct{}), failed: make(chan error, 1),
+		lost: make(chan string, lostQueueMax),
 	}
 	n.chatter = hlog.Quieter(n.log)
 	n.metrics = newMetrics(deps.Metrics, n)
@@ -93,6 +95,7 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 	}
 	n.wg.Go(n.membershipLoop)
 	n.wg.Go(n.sweepLoop)
+	n.wg.Go(n.takeoverLoop)
 	return n, nil
 }
 
@@ -103,7 +106,7 @@ func (n *Node) openLink(deps Deps) error {
 	}
 	cfg := peer.Config{
 		NodeID: n.id, Bind: n.cfg.PeerBind, Network: network, Log: n.log, Metrics: deps.Metrics,
-		Resolve: n.resolve,
+		Resolve: n.resolve, Lost: n.lostPeer,
 	}
 	var err error
 	if len(n.cfg.Secret) > 0 {

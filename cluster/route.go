@@ -49,7 +49,7 @@ func (n *Node) propose(ctx context.Context, name string, cmd []byte) (uint64, []
 		if err == nil || !retryable(err) {
 			return index, outcomes, err
 		}
-		if ctx.Err() != nil || !pause(ctx, retryWait(try)) {
+		if ctx.Err() != nil || !n.pauseForLeader(ctx, name, retryWait(try)) {
 			return 0, nil, fmt.Errorf("group %s: %w: %w", name, blobstore.ErrUnavailable, err)
 		}
 		n.metrics.retries.Inc()

@@ -26,6 +26,7 @@ const (
 	kindRaft     byte = 9  // group, raft message → raft's answer
 	kindAhead    byte = 10 // blob → chunks of an open upload beyond a gap
 	kindChunk    byte = 11 // blob, offset → that chunk
+	kindRefused  byte = 30 // node → whether it refuses connections, and last positions
 )
 
 const (
@@ -54,6 +55,7 @@ func (n *Node) serve() {
 	n.link.Handle(kindRaft, n.raft.serve)
 	n.link.Handle(kindAhead, n.serveAhead)
 	n.link.Handle(kindChunk, n.serveChunk)
+	n.link.Handle(kindRefused, n.serveRefused)
 }
 
 func (n *Node) serveCharter(context.Context, string, []byte) ([]byte, error) {

@@ -49,6 +49,9 @@ type Config struct {
 	Network Network // nil is TCP
 	// Resolve says where a node is now. It is asked at each dial.
 	Resolve func(nodeID string) (addr string, err error)
+	// Lost is told each time a call connection with a node ends that this side
+	// did not close. It must not block. Nil tells nobody.
+	Lost    func(nodeID string)
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil counts for nobody
 }
@@ -94,6 +97,9 @@ func Open(cfg Config) (*Link, error) {
 	}
 	if cfg.Network == nil {
 		cfg.Network = TCP{}
+	}
+	if cfg.Lost == nil {
+		cfg.Lost = func(string) {}
 	}
 	ln, err := cfg.Network.Listen(cfg.Bind)
 	if err != nil {

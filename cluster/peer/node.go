@@ -179,6 +179,9 @@ func (l *Link) adopt(c *callConn) bool {
 		defer l.mu.Unlock()
 		delete(l.open, c)
 		delete(l.calls, c)
+		if !l.closed {
+			l.cfg.Lost(c.node)
+		}
 	})
 	return true
 }

@@ -77,6 +77,11 @@ func (l *Link) serveCalls(conn net.Conn, from string) {
 	s.end()
 	cancel()
 	s.wg.Wait()
+	select {
+	case <-l.closing:
+	default:
+		l.cfg.Lost(from)
+	}
 	l.log.Debug("call connection ended", "peer", from, "error", err)
 }
 
