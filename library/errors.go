@@ -36,6 +36,8 @@ var (
 	// ErrGone is returned for a playback token whose item holds other bytes
 	// now.
 	ErrGone = errors.New("item was replaced")
+	// ErrTarget is returned for a URL that deliveries may not go to.
+	ErrTarget = errors.New("target is not allowed")
 	// ErrLimit is returned when a limit of this node is reached: sources,
 	// recordings, listeners.
 	ErrLimit = errors.New("limit reached")

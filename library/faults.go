@@ -60,6 +60,7 @@ func faultTable() []faultRow {
 		{ErrBadToken, Fault{http.StatusForbidden, "bad_token"}},
 		{ErrExpired, Fault{http.StatusGone, "expired"}},
 		{ErrGone, Fault{http.StatusGone, "gone"}},
+		{ErrTarget, Fault{http.StatusBadRequest, "bad_target"}},
 		{ErrLimit, Fault{http.StatusServiceUnavailable, "limit"}},
 		// Who cancels is the client that hung up: nobody reads this answer,
 		// but the log and the metrics do. A deadline is our own.

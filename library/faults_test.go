@@ -32,6 +32,7 @@ func TestFaults(t *testing.T) {
 		{ErrState, 409, "wrong_state"},
 		{ErrExpired, 410, "expired"},
 		{ErrGone, 410, "gone"},
+		{ErrTarget, 400, "bad_target"},
 		{ErrBadToken, 403, "bad_token"},
 		{ErrLimit, 503, "limit"},
 		{ErrUnavailable, 503, "unavailable"},

@@ -49,6 +49,9 @@ type Deps struct {
 	// Gone says whether a node has been away for so long that its live
 	// recordings are sealed by others. nil: never.
 	Gone func(nodeID string) bool
+	// Sender sends webhooks and exports. nil: none are sent, and asking for
+	// them is ErrUnavailable.
+	Sender Sender
 }
 
 // Service is what the doors see of a Library; they declare the part they use

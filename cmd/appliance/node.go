@@ -19,6 +19,7 @@ import (
 	"carillon/blobstore"
 	"carillon/cluster"
 	"carillon/internal/config"
+	"carillon/internal/outbound"
 	"carillon/internal/web"
 	"carillon/library"
 	"carillon/shoutd"
@@ -160,9 +161,15 @@ func (n *node) openLibrary(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	sender, err := outbound.Open(n.wiring.outbound())
+	if err != nil {
+		return fmt.Errorf("open outbound: %w", err)
+	}
+	n.closeLater(sender)
 	n.library, err = library.Open(ctx, cfg, library.Deps{
 		NodeID: n.cluster.ID(), Writer: n.cluster.Writer(), Shelf: n.cluster.Shelf(),
 		Catalog: n.cluster.Catalog(), Log: n.log, Metrics: n.metrics, Gone: n.cluster.Gone,
+		Sender: sender,
 	})
 	if err != nil {
 		return fmt.Errorf("open library: %w", err)

@@ -12,6 +12,7 @@ import (
 	"carillon/blobstore"
 	"carillon/cluster"
 	"carillon/internal/config"
+	"carillon/internal/outbound"
 	"carillon/internal/web"
 	"carillon/library"
 	"carillon/shoutd"
@@ -128,12 +129,24 @@ func (w wiring) tokens() *web.Tokens {
 	return web.NewTokens(tokens...)
 }
 
+func (w wiring) outbound() outbound.Config {
+	return outbound.Config{
+		Allow: prefixes(w.cfg.Outbound.Allow), Deny: prefixes(w.cfg.Outbound.Deny),
+		UserAgent: "carillon/" + version,
+	}
+}
+
+func prefixes(networks []config.Network) []netip.Prefix {
+	all := make([]netip.Prefix, len(networks))
+	for i, n := range networks {
+		all[i] = n.Prefix()
+	}
+	return all
+}
+
 // allow says which addresses may play without a token.
 func (w wiring) allow() func(netip.Addr) bool {
-	prefixes := make([]netip.Prefix, len(w.cfg.Streams.Allow))
-	for i, n := range w.cfg.Streams.Allow {
-		prefixes[i] = n.Prefix()
-	}
+	prefixes := prefixes(w.cfg.Streams.Allow)
 	return func(addr netip.Addr) bool {
 		for _, p := range prefixes {
 			if p.Contains(addr) {

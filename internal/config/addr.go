@@ -173,10 +173,26 @@ type Network struct{ prefix netip.Prefix }
 // PrivateNetworks are the loopback, private and link-local ranges of IPv4 and
 // IPv6 (RFC 1918, RFC 4193, RFC 3927, RFC 4291).
 func PrivateNetworks() []Network {
-	texts := []string{
+	return networks(
 		"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
 		"fc00::/7", "169.254.0.0/16", "fe80::/10",
-	}
+	)
+}
+
+// AllNetworks are all addresses.
+func AllNetworks() []Network { return networks("0.0.0.0/0", "::/0") }
+
+// LocalNetworks are addresses that mean something to one machine or link only,
+// or to nobody: this host, loopback, link-local, where clouds keep the
+// credentials of a machine, multicast, reserved, and IPv4 translated from IPv6.
+func LocalNetworks() []Network {
+	return networks(
+		"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
+		"::/128", "::1/128", "fe80::/10", "ff00::/8", "64:ff9b::/96",
+	)
+}
+
+func networks(texts ...string) []Network {
 	networks := make([]Network, len(texts))
 	for i, text := range texts {
 		networks[i] = Network{netip.MustParsePrefix(text)}

@@ -14,6 +14,7 @@ type Config struct {
 	Recordings Recordings `toml:"recordings"`
 	Play       Play       `toml:"play"`
 	Storage    Storage    `toml:"storage"`
+	Outbound   Outbound   `toml:"outbound"`
 }
 
 // Node is what concerns the process as a whole.
@@ -92,6 +93,13 @@ type Storage struct {
 	SweepGrace      Duration `toml:"sweep_grace"`
 }
 
+// Outbound is where requests that users of the API ask for may go: webhooks
+// and exports.
+type Outbound struct {
+	Allow []Network `toml:"allow"`
+	Deny  []Network `toml:"deny"`
+}
+
 // Default is the configuration of a node that was told nothing. It binds to
 // loopback only, because anything else needs a token and a secret.
 func Default() Config {
@@ -134,5 +142,6 @@ func Default() Config {
 			SweepInterval:   Minutes(10),
 			SweepGrace:      Duration{time.Hour},
 		},
+		Outbound: Outbound{Allow: AllNetworks(), Deny: LocalNetworks()},
 	}
 }

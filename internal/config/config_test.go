@@ -102,7 +102,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"api.tokens": secret, "api.tokens_file": "", "streams.allow": "10.0.0.1",
 		"recordings.ticket_ttl": "1m", "recordings.bytes_max": "1GiB", "play.ttl": "2h",
 		"storage.block_cache_bytes": "9MiB", "storage.index_cache_bytes": "10MiB",
-		"storage.memtable_bytes": "32MiB",
+		"storage.memtable_bytes": "32MiB", "outbound.allow": "10.0.0.0/8", "outbound.deny": "10.0.0.1",
 	}
 	for _, key := range config.Keys() {
 		value, ok := values[key.Name]

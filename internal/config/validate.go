@@ -127,6 +127,8 @@ func (v *validator) counts() {
 		{"cluster.join", len(c.Cluster.Join), 0, listMax},
 		{"api.tokens", len(c.API.Tokens), 0, listMax},
 		{"streams.allow", len(c.Streams.Allow), 0, listMax},
+		{"outbound.allow", len(c.Outbound.Allow), 0, listMax},
+		{"outbound.deny", len(c.Outbound.Deny), 0, listMax},
 	}
 	for _, n := range counts {
 		if n.value < n.min || n.value > n.max {

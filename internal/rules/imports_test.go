@@ -14,7 +14,7 @@ func arrows() map[string][]string {
 	return map[string][]string{
 		"cmd/appliance": {
 			"admin", "streamserver", "shoutd", "library", "cluster", "blobstore", "audio",
-			"internal/config", "internal/web", "internal/hlog",
+			"internal/config", "internal/web", "internal/outbound", "internal/hlog",
 		},
 		// The doors know the library, and never one another.
 		"shoutd":       {"library", "blobstore", "audio", "internal/web"},
@@ -34,7 +34,9 @@ func arrows() map[string][]string {
 		"internal/deps":   {},
 		// The one place where both HTTP doors meet: errors, tokens, the server.
 		"internal/web": {"library"},
-		"systemtest":   {"audio"},
+		// Requests that we make; the library says which and when.
+		"internal/outbound": {"library"},
+		"systemtest":        {"audio"},
 	}
 }
 
@@ -52,7 +54,8 @@ func owners() map[string][]string {
 		"github.com/pelletier/go-toml":    {"internal/config", "cmd/appliance"},
 		"github.com/hajimehoshi/go-mp3":   {"audio"},
 		"net/http": {
-			"library", "shoutd", "streamserver", "admin", "internal/web", "cmd/appliance", "systemtest",
+			"library", "shoutd", "streamserver", "admin", "internal/web", "internal/outbound", "cmd/appliance",
+			"systemtest",
 		},
 		"github.com/rogpeppe/go-internal":     {}, // tests only
 		"go.uber.org/goleak":                  {},
