@@ -85,6 +85,9 @@ type Txn struct {
 	Put    []Row
 	Delete []string
 	Append []Row
+	// Urgent is for whoever decides what a disk that is nearly full still takes:
+	// a recording needs this. It is no part of the change.
+	Urgent bool
 }
 
 // Catalog is the replicated table of small rows: documents, recordings,

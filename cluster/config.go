@@ -48,6 +48,7 @@ type Config struct {
 	ElectionWait time.Duration // follower's patience with a silent leader
 	SweepWait    time.Duration // between looks for blobs nobody refers to
 	SweepGrace   time.Duration // how long such a blob is kept
+	Disk         DiskLimits
 }
 
 // Deps are the parts a node stands on. Network and Gossip are nil but in
@@ -59,6 +60,7 @@ type Deps struct {
 	Metrics prometheus.Registerer
 	Network peer.Network
 	Gossip  memberlist.Transport
+	space   diskSpace // nil: the file system's; tests set it
 }
 
 // Validate fills in defaults and reports everything that is wrong at once.
@@ -71,6 +73,7 @@ func (c *Config) Validate() error {
 	orDefault(&c.ElectionWait, ElectionWaitDefault)
 	orDefault(&c.SweepWait, SweepWaitDefault)
 	orDefault(&c.SweepGrace, SweepGraceDefault)
+	c.Disk.withDefaults()
 	if c.Dir == "" {
 		bad("data directory is not set")
 	}

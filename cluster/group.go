@@ -91,7 +91,9 @@ type groupSpec struct {
 	fsm          machine
 	electionWait time.Duration
 	snapshotMax  int64
-	chatter      *slog.Logger // for raft and its stores
+	room         func(bytes int) error // before entries are written
+	full         func() bool           // whether space is short
+	chatter      *slog.Logger          // for raft and its stores
 }
 
 // openGroup opens the log and starts raft. A group without any state is
@@ -106,6 +108,7 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 	if g.store, err = openLogStore(filepath.Join(dir, "wal"), g.log); err != nil {
 		return nil, err
 	}
+	g.store.room = spec.room
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.store.Close())
@@ -129,7 +132,7 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 	g.turns.observe(g.raft)
 	g.transport.hints.start(func() bool { return g.raft.State() == raft.Leader })
 	g.wg.Go(g.watchLeadership)
-	g.wg.Go(func() { g.snapshotLoop(spec.snapshotMax) })
+	g.wg.Go(func() { g.snapshotLoop(spec.snapshotMax, spec.full) })
 	return g, nil
 }
 

@@ -37,6 +37,8 @@ type logStore struct {
 	*wal.WAL
 
 	meta *metadb.BoltMetaDB
+	// room is asked before entries are written; nil: there always is.
+	room func(bytes int) error
 
 	mu    sync.Mutex
 	ring  [logTailEntriesMax]*raft.Log // guarded by mu, by index modulo its length
@@ -101,6 +103,15 @@ func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{
 
 // StoreLogs stores entries in one write and one fsync.
 func (s *logStore) StoreLogs(logs []*raft.Log) error {
+	if s.room != nil {
+		bytes := 0
+		for _, l := range logs {
+			bytes += len(l.Data)
+		}
+		if err := s.room(bytes); err != nil {
+			return err
+		}
+	}
 	if err := s.WAL.StoreLogs(logs); err != nil {
 		s.forget()
 		return err //nolint:wrapcheck // raft compares this error

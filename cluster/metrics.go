@@ -14,6 +14,7 @@ type metrics struct {
 	corrupt prometheus.Counter
 	pulled  prometheus.Counter
 	swept   prometheus.Counter
+	refused prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
@@ -43,11 +44,12 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		corrupt: counter("corrupt_blocks_total", "Blocks whose checksum failed when they were read."),
 		pulled:  counter("pulled_bytes_total", "Bytes fetched from replicas to catch up by snapshot."),
 		swept:   counter("swept_blobs_total", "Blobs freed because nothing referred to them."),
+		refused: counter("refused_writes_total", "Changes refused because a disk is full."),
 	}
 	if reg == nil {
 		return m
 	}
-	reg.MustRegister(m.commits, m.writes, m.batch, m.retries, m.remote, m.corrupt, m.pulled, m.swept,
+	reg.MustRegister(m.commits, m.writes, m.batch, m.retries, m.remote, m.corrupt, m.pulled, m.swept, m.refused,
 		gauge("applied_index", "Catalog log position that this node has applied.",
 			func() float64 { return float64(n.rows.Applied()) }),
 		gauge("ready", "1 if the node is ready for traffic.", func() float64 {
@@ -56,6 +58,10 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 			}
 			return 1
 		}),
+		gauge("disk_free_bytes", "Bytes free on the disk of the data directory.",
+			func() float64 { return float64(n.disk.free.Load()) }),
+		gauge("disk_level", "How full the disk is: 0 ok, 1 low, 2 full (no uploads), 3 out (no recordings).",
+			func() float64 { return float64(n.disk.level.Load()) }),
 		gauge("groups_led", "Raft groups that this node leads.", func() float64 { return float64(n.groupsLed()) }),
 	)
 	return m

@@ -35,6 +35,7 @@ type Node struct {
 	pending pending
 	leaders leaders
 	raft    transports
+	disk    *disk
 
 	// formed is closed when charter, catalog and shards are set. The first two
 	// never change after that.
@@ -71,6 +72,7 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 		lost: make(chan string, lostQueueMax),
 	}
 	n.chatter = hlog.Quieter(n.log)
+	n.disk = newDisk(n, deps.space)
 	n.metrics = newMetrics(deps.Metrics, n)
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	defer func() {
@@ -84,6 +86,7 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 	if err = n.openGossip(deps); err != nil {
 		return nil, err
 	}
+	n.disk.look()
 	known, err := loadCharter(cfg.Dir)
 	if err != nil {
 		return nil, err
@@ -94,6 +97,7 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 		}
 	}
 	n.wg.Go(n.membershipLoop)
+	n.wg.Go(n.disk.run)
 	n.wg.Go(n.sweepLoop)
 	n.wg.Go(n.takeoverLoop)
 	return n, nil

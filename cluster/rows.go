@@ -54,6 +54,12 @@ func (c catalog) Commit(ctx context.Context, t blobstore.Txn) (uint64, error) {
 	if err := checkTxn(t); err != nil {
 		return 0, err
 	}
+	if err := c.n.waitFormed(ctx); err != nil {
+		return 0, err
+	}
+	if err := c.n.commitRoom(&t); err != nil {
+		return 0, err
+	}
 	var id txnID
 	_, _ = rand.Read(id[:]) // never fails, see crypto/rand.Read
 	begun := time.Now()

@@ -12,6 +12,11 @@ const (
 	// snapshotCheckWait is how often a group looks whether it has applied
 	// enough since its last snapshot.
 	snapshotCheckWait = 5 * time.Second
+	// A group that has been quiet for a minute gives its log back if that is
+	// worth a snapshot; a node whose disk is full needs it sooner.
+	snapshotQuietTicks    = 12
+	snapshotQuietBytesMin = 8 << 20
+	snapshotShortBytesMin = 1 << 20
 	// trailingBytesMax is how much log stays behind a snapshot, so that a
 	// follower that was away for a moment needs no snapshot. Raft can only
 	// count entries, so the number is worked out from the sizes seen.
@@ -68,25 +73,40 @@ func (g *group) countApplied(index uint64, bytes int) {
 // snapshotLoop takes a snapshot whenever more than maxBytes of commands were
 // applied since the last one. It counts bytes: with entries from 100 bytes to
 // 256 KiB, any number of entries is either too few or gigabytes.
-func (g *group) snapshotLoop(maxBytes int64) {
+func (g *group) snapshotLoop(maxBytes int64, full func() bool) {
 	tick := time.NewTicker(snapshotCheckWait)
 	defer tick.Stop()
+	var quiet int
+	var last int64
 	for {
 		select {
 		case <-g.closed:
 			return
 		case <-tick.C:
-			if g.applied.Load() >= maxBytes {
-				g.snapshot()
-			}
+		}
+		applied := g.applied.Load()
+		if quiet++; applied != last {
+			quiet, last = 0, applied
+		}
+		short := full != nil && full()
+		switch {
+		case applied >= maxBytes,
+			applied >= snapshotQuietBytesMin && quiet >= snapshotQuietTicks,
+			applied >= snapshotShortBytesMin && short:
+			g.snapshot(short)
+			quiet, last = 0, g.applied.Load()
 		}
 	}
 }
 
-func (g *group) snapshot() {
+func (g *group) snapshot(short bool) {
 	before := g.applied.Load()
+	trailing := g.trailing.entries()
+	if short {
+		trailing = trailingEntriesMin
+	}
 	if err := g.raft.ReloadConfig(raft.ReloadableConfig{
-		TrailingLogs:      g.trailing.entries(),
+		TrailingLogs:      trailing,
 		SnapshotInterval:  time.Hour,
 		SnapshotThreshold: neverEntries,
 		HeartbeatTimeout:  g.raft.ReloadableConfig().HeartbeatTimeout,

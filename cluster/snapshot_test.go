@@ -52,7 +52,7 @@ func TestLaggardCatchesUpBySnapshot(t *testing.T) {
 			g.trailing.mu.Lock()
 			g.trailing.sizes, g.trailing.next = nil, 0 // keep the least
 			g.trailing.mu.Unlock()
-			g.snapshot()
+			g.snapshot(false)
 		}
 	}
 
@@ -99,7 +99,7 @@ func TestLaggardCatchesUpBySnapshot(t *testing.T) {
 func TestInterruptedRestoreIsRepeated(t *testing.T) {
 	nodes := startCluster(t, 1, nil)
 	mustUpload(t, nodes[0], "item", noise(1, 100))
-	nodes[0].catalog.snapshot()
+	nodes[0].catalog.snapshot(false)
 	nodes[0].close(t)
 
 	lost := openCatalog(t) // an empty catalog in place of the node's
@@ -123,7 +123,7 @@ func TestPowerCutRebuildsCatalogs(t *testing.T) {
 	nodes := startCluster(t, 3, nil)
 	mustUpload(t, nodes[0], "before", noise(1, 1000))
 	for _, n := range nodes {
-		n.catalog.snapshot()
+		n.catalog.snapshot(false)
 	}
 	mustUpload(t, nodes[1], "after", noise(2, 100_000))
 	if err := errors.Join(checkItem(t.Context(), nodes[2], "after", noise(2, 100_000))); err != nil {

@@ -27,6 +27,7 @@ type NodeStatus struct {
 	Applied uint64        `json:"applied"`          // catalog log position
 	Blobs   int64         `json:"blobs"`
 	Bytes   int64         `json:"bytes"`
+	Disk    DiskStatus    `json:"disk"`
 	Groups  []GroupStatus `json:"groups"`
 }
 
@@ -104,7 +105,7 @@ func (n *Node) LocalStatus() NodeStatus {
 	s := NodeStatus{
 		ID: n.id, Version: n.cfg.Version, Zone: n.cfg.Zone, Peer: self.Peer, HTTP: n.cfg.HTTPURL,
 		Shout: n.cfg.ShoutHost, Alive: true, Ready: true, Applied: n.rows.Applied(),
-		Blobs: stats.Blobs, Bytes: stats.Bytes, Groups: []GroupStatus{},
+		Blobs: stats.Blobs, Bytes: stats.Bytes, Disk: n.disk.status(), Groups: []GroupStatus{},
 	}
 	if n.isFormed() {
 		s.Cluster = n.charter.Cluster

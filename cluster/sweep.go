@@ -24,7 +24,8 @@ type sweeper struct {
 
 func (n *Node) sweepLoop() {
 	s := sweeper{n: n, unreferenced: make(map[blobstore.ID]time.Time)}
-	tick := time.NewTicker(n.cfg.SweepWait)
+	last := time.Now()
+	tick := time.NewTicker(min(n.cfg.SweepWait, diskSweepWait))
 	defer tick.Stop()
 	for {
 		select {
@@ -32,6 +33,11 @@ func (n *Node) sweepLoop() {
 			return
 		case <-tick.C:
 		}
+		wait, _ := n.sweepTimes()
+		if time.Since(last) < wait-wait/16 { // a tick may be early
+			continue
+		}
+		last = time.Now()
 		if !n.isFormed() {
 			continue
 		}
@@ -51,6 +57,7 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 	if err := (catalog{s.n}).Fresh(ctx); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
+	_, grace := s.n.sweepTimes()
 	seen := make(map[blobstore.ID]time.Time)
 	var remove []blobstore.ID
 	for info, err := range s.n.blobs.Blobs(ctx) {
@@ -58,7 +65,7 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 			return fmt.Errorf("list blobs: %w", err)
 		}
 		g := s.n.shard(shardOf(info.ID, s.n.charter.Shards))
-		if g == nil || !g.leads() || now.Sub(info.Updated) < s.n.cfg.SweepGrace {
+		if g == nil || !g.leads() || now.Sub(info.Updated) < grace {
 			continue
 		}
 		referenced, err := s.referenced(ctx, info.ID)
@@ -73,7 +80,7 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 			since = now
 		}
 		seen[info.ID] = since
-		if now.Sub(since) >= s.n.cfg.SweepGrace && len(remove) < sweepBatchMax {
+		if now.Sub(since) >= grace && len(remove) < sweepBatchMax {
 			remove = append(remove, info.ID)
 		}
 	}

@@ -83,6 +83,12 @@ func testLog(tb testing.TB, name string) *slog.Logger {
 // startCluster opens size nodes on loopback and waits until all are ready.
 func startCluster(tb testing.TB, size int, change func(*Config)) []*testNode {
 	tb.Helper()
+	return startClusterWith(tb, size, change, nil)
+}
+
+// startClusterWith is startCluster with other parts below the nodes.
+func startClusterWith(tb testing.TB, size int, change func(*Config), parts func(*Deps)) []*testNode {
+	tb.Helper()
 	root := tb.TempDir()
 	nodes := make([]*testNode, size)
 	var seeds []string
@@ -98,7 +104,11 @@ func startCluster(tb testing.TB, size int, change func(*Config)) []*testNode {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			tb.Fatal(err)
 		}
-		nodes[i] = openNode(tb, dir, cfg, Deps{})
+		var deps Deps
+		if parts != nil {
+			parts(&deps)
+		}
+		nodes[i] = openNode(tb, dir, cfg, deps)
 		seeds = append(seeds, nodes[i].GossipAddr())
 		tb.Cleanup(func() { nodes[i].close(tb) })
 	}

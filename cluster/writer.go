@@ -126,6 +126,9 @@ func (w writer) alone(ctx context.Context, op blobstore.Op) error {
 	op.At = time.Now()
 	begun := op.At
 	shard := shardOf(op.ID, w.n.charter.Shards)
+	if err := w.n.ordinaryRoom(blobGroup(shard)); err != nil && !op.Spec.Live {
+		return err
+	}
 	index, outcomes, err := w.n.propose(ctx, blobGroup(shard), encodeBlobs([]blobstore.Op{op}))
 	if err != nil {
 		return err
@@ -144,6 +147,11 @@ func (w writer) batched(ctx context.Context, op blobstore.Op) error {
 		return err
 	}
 	op.At = time.Now()
+	if op.Kind == blobstore.OpBegin && !op.Spec.Live {
+		if err := w.n.ordinaryRoom(blobGroup(shardOf(op.ID, w.n.charter.Shards))); err != nil {
+			return err
+		}
+	}
 	return w.n.batches[shardOf(op.ID, w.n.charter.Shards)].do(ctx, op)
 }
 

@@ -133,6 +133,9 @@ type change struct {
 
 func (l *Library) newChange() *change { return &change{catalog: l.catalog} }
 
+// urgent marks a change that a recording needs, see [blobstore.Txn].
+func (c *change) urgent() { c.txn.Urgent = true }
+
 func (c *change) expect(key string, revision uint64) {
 	c.txn.If = append(c.txn.If, blobstore.Cond{Key: key, Revision: revision})
 }

@@ -179,6 +179,7 @@ func (l *Library) begin(ctx context.Context, s *stored, blob blobstore.ID, r *So
 	s.ContentType, s.ICY, s.Started = shortened(r.ContentType), boundedICY(r.ICY), &now
 
 	c := l.newChange()
+	c.urgent()
 	c.putRecording(s)
 	c.event(EventRecordingStarted, recordingEvent(&s.Recording))
 	c.put(activeKey(s.ID), encodeText(""))

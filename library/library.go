@@ -52,6 +52,9 @@ type Deps struct {
 	// Sender sends webhooks and exports. nil: none are sent, and asking for
 	// them is ErrUnavailable.
 	Sender Sender
+	// Room says whether the disks still take what a source sends:
+	// blobstore.ErrNoSpace if not. It is asked at every write. nil: always.
+	Room func() error
 }
 
 // Service is what the doors see of a Library; they declare the part they use

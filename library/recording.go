@@ -97,6 +97,7 @@ const (
 	EndedByMaxSeconds EndedBy = "max_seconds" // of the ticket
 	EndedByMaxBytes   EndedBy = "max_bytes"   // of the ticket
 	EndedByNodeLimit  EndedBy = "bytes_max"   // of the node: recordings.bytes_max
+	EndedByNoSpace    EndedBy = "no_space"    // the disks are full: what came is kept
 	EndedByTooShort   EndedBy = "too_short"   // shorter than the ticket's min_ms: discarded
 	EndedByDiscard    EndedBy = "discarded"   // DiscardRecording
 )

@@ -53,6 +53,7 @@ func (l *Library) CreateRecording(ctx context.Context, r RecordingRequest) (Reco
 		tokenHash: hash[:],
 	}
 	c := l.newChange()
+	c.urgent() // it comes before a recording
 	c.putRecording(&s)
 	c.put(ownerKey(s.Account, id), encodeText(""))
 	c.put(activeKey(id), encodeText(""))

@@ -64,8 +64,8 @@ func (s *Session) start(ctx context.Context, rec Recording) error {
 
 // Write takes bytes of the source. It copies p. Errors: ErrTooLarge at the
 // recording limit, ErrUnavailable when so much waits to become durable that
-// memory would grow beyond its bound, ErrState when it was discarded. After an
-// error the caller ends the session.
+// memory would grow beyond its bound, blobstore.ErrNoSpace when the disks are
+// full, ErrState when it was discarded. After an error the caller ends the session.
 func (s *Session) Write(p []byte) (int, error) {
 	select {
 	case <-s.done:
@@ -76,6 +76,12 @@ func (s *Session) Write(p []byte) (int, error) {
 	defer s.mu.Unlock()
 	if s.ended {
 		return 0, fmt.Errorf("recording %s has ended: %w", s.id, ErrState)
+	}
+	if room := s.lib.deps.Room; room != nil {
+		if err := room(); err != nil {
+			s.limit = EndedByNoSpace
+			return 0, fmt.Errorf("recording %s: %w", s.id, err)
+		}
 	}
 	bytesMax, limit := s.lib.bytesMax(&s.rec.TicketLimits)
 	fits := p[:min(int64(len(p)), bytesMax-s.size)]

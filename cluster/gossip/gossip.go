@@ -45,7 +45,9 @@ type Member struct {
 	Cluster string // cluster id; empty: none yet
 	Zone    string
 	Version string
-	Alive   bool
+	// Disk is how full the node's disk is, "" for roomy; see package cluster.
+	Disk  string
+	Alive bool
 }
 
 // Config is what Open needs.

@@ -53,6 +53,21 @@ func printCluster(w io.Writer, s cluster.Status) error {
 			}
 		}
 	}
+	return printDisks(w, s)
+}
+
+// printDisks names the nodes whose disk wants attention.
+func printDisks(w io.Writer, s cluster.Status) error {
+	for _, n := range s.Nodes {
+		if n.Disk.Level == "" || n.Disk.Level == "ok" {
+			continue
+		}
+		if err := printf(w, "\n%s: disk is %s: %s of %s free, writes stop below %s and resume above %s\n", n.ID,
+			n.Disk.Level, sizeText(n.Disk.Free), sizeText(n.Disk.Total), sizeText(n.Disk.Stop),
+			sizeText(n.Disk.Resume)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -170,6 +170,7 @@ func (n *node) openLibrary(ctx context.Context) error {
 		NodeID: n.cluster.ID(), Writer: n.cluster.Writer(), Shelf: n.cluster.Shelf(),
 		Catalog: n.cluster.Catalog(), Log: n.log, Metrics: n.metrics, Gone: n.cluster.Gone,
 		Sender: sender,
+		Room:   n.cluster.Room,
 	})
 	if err != nil {
 		return fmt.Errorf("open library: %w", err)

@@ -39,6 +39,8 @@ func (w wiring) blobs() blobstore.StoreConfig {
 		MemtableBytes:   s.MemtableBytes.Int64(),
 		BlockCacheBytes: s.BlockCacheBytes.Int64(),
 		IndexCacheBytes: s.IndexCacheBytes.Int64(),
+
+		ValueLogFileBytes: s.ValueLogFileBytes.Int64(),
 	}
 }
 
@@ -71,6 +73,21 @@ func (w wiring) cluster() cluster.Config {
 		ElectionWait: c.ElectionTimeout.Duration,
 		SweepWait:    w.cfg.Storage.SweepInterval.Duration,
 		SweepGrace:   w.cfg.Storage.SweepGrace.Duration,
+		Disk:         w.disk(),
+	}
+}
+
+func (w wiring) disk() cluster.DiskLimits {
+	s := w.cfg.Storage
+	reserve := s.ReserveBytes.Int64()
+	if reserve == 0 {
+		reserve = -1 // none, and not the default
+	}
+	return cluster.DiskLimits{
+		WarnBytes: s.WarnFree.Int64(), WarnPercent: s.WarnFreePercent,
+		StopBytes: s.StopFree.Int64(), StopPercent: s.StopFreePercent,
+		ResumeBytes: s.ResumeFree.Int64(), ResumePercent: s.ResumeFreePercent,
+		ReserveBytes: reserve,
 	}
 }
 

@@ -91,6 +91,15 @@ type Storage struct {
 	IndexCacheBytes ByteSize `toml:"index_cache_bytes"`
 	SweepInterval   Duration `toml:"sweep_interval"`
 	SweepGrace      Duration `toml:"sweep_grace"`
+
+	ValueLogFileBytes ByteSize `toml:"value_log_file_bytes"`
+	WarnFree          ByteSize `toml:"warn_free"`
+	WarnFreePercent   int      `toml:"warn_free_percent"`
+	StopFree          ByteSize `toml:"stop_free"`
+	StopFreePercent   int      `toml:"stop_free_percent"`
+	ResumeFree        ByteSize `toml:"resume_free"`
+	ResumeFreePercent int      `toml:"resume_free_percent"`
+	ReserveBytes      ByteSize `toml:"reserve_bytes"`
 }
 
 // Outbound is where requests that users of the API ask for may go: webhooks
@@ -141,6 +150,15 @@ func Default() Config {
 			IndexCacheBytes: MiB(16),
 			SweepInterval:   Minutes(10),
 			SweepGrace:      Duration{time.Hour},
+
+			ValueLogFileBytes: MiB(128),
+			WarnFree:          GiB(8),
+			WarnFreePercent:   10,
+			StopFree:          GiB(2),
+			StopFreePercent:   5,
+			ResumeFree:        GiB(3),
+			ResumeFreePercent: 7,
+			ReserveBytes:      MiB(192),
 		},
 		Outbound: Outbound{Allow: AllNetworks(), Deny: LocalNetworks()},
 	}

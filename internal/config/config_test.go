@@ -103,6 +103,11 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"recordings.ticket_ttl": "1m", "recordings.bytes_max": "1GiB", "play.ttl": "2h",
 		"storage.block_cache_bytes": "9MiB", "storage.index_cache_bytes": "10MiB",
 		"storage.memtable_bytes": "32MiB", "outbound.allow": "10.0.0.0/8", "outbound.deny": "10.0.0.1",
+
+		"storage.value_log_file_bytes": "64MiB", "storage.reserve_bytes": "0B",
+		"storage.warn_free": "9GiB", "storage.warn_free_percent": "11",
+		"storage.stop_free": "1GiB", "storage.stop_free_percent": "4",
+		"storage.resume_free": "4GiB", "storage.resume_free_percent": "8",
 	}
 	for _, key := range config.Keys() {
 		value, ok := values[key.Name]

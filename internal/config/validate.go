@@ -84,7 +84,7 @@ func (v *validator) bounds() {
 		{"recordings.ticket_ttl", c.Recordings.TicketTTL, time.Second, 7 * 24 * time.Hour},
 		{"play.ttl", c.Play.TTL, time.Second, 365 * 24 * time.Hour},
 		{"storage.sweep_interval", c.Storage.SweepInterval, time.Second, 24 * time.Hour},
-		{"storage.sweep_grace", c.Storage.SweepGrace, time.Minute, 30 * 24 * time.Hour},
+		{"storage.sweep_grace", c.Storage.SweepGrace, time.Second, 30 * 24 * time.Hour},
 	}
 	for _, d := range durations {
 		if d.value.Duration < d.min || d.value.Duration > d.max {
@@ -103,6 +103,11 @@ func (v *validator) bounds() {
 		{"storage.memtable_bytes", c.Storage.MemtableBytes, MiB(8), GiB(1)},
 		{"storage.block_cache_bytes", c.Storage.BlockCacheBytes, MiB(1), GiB(256)},
 		{"storage.index_cache_bytes", c.Storage.IndexCacheBytes, MiB(1), GiB(256)},
+		{"storage.value_log_file_bytes", c.Storage.ValueLogFileBytes, MiB(16), GiB(1)},
+		{"storage.warn_free", c.Storage.WarnFree, MiB(64), GiB(1 << 20)},
+		{"storage.stop_free", c.Storage.StopFree, MiB(64), GiB(1 << 20)},
+		{"storage.resume_free", c.Storage.ResumeFree, MiB(64), GiB(1 << 20)},
+		{"storage.reserve_bytes", c.Storage.ReserveBytes, Bytes(0), GiB(64)},
 	}
 	for _, s := range sizes {
 		if s.value.n < s.min.n || s.value.n > s.max.n {
@@ -121,6 +126,9 @@ func (v *validator) counts() {
 		{"shout.connections_max", c.Shout.ConnectionsMax, 1, connectionsMax},
 		{"http.connections_max", c.HTTP.ConnectionsMax, 1, connectionsMax},
 		{"cluster.expect", c.Cluster.Expect, 1, expectMax},
+		{"storage.warn_free_percent", c.Storage.WarnFreePercent, 0, 90},
+		{"storage.stop_free_percent", c.Storage.StopFreePercent, 0, 90},
+		{"storage.resume_free_percent", c.Storage.ResumeFreePercent, 0, 90},
 		{"cluster.shards", c.Cluster.Shards, 1, shardsMax},
 		{"cluster.replicas", c.Cluster.Replicas, 1, replicasMax},
 		{"shout.sources", len(c.Shout.Sources), 0, listMax},
@@ -142,6 +150,10 @@ func (v *validator) counts() {
 	if c.Shout.SourcesMax > c.Shout.ConnectionsMax {
 		v.failf("shout.sources_max", "%d sources do not fit into the %d connections of shout.connections_max",
 			c.Shout.SourcesMax, c.Shout.ConnectionsMax)
+	}
+	if s := c.Storage; s.StopFree.n > s.ResumeFree.n || s.StopFreePercent > s.ResumeFreePercent {
+		v.failf("storage.resume_free", "what stops writes at %s (%d %%) free must not resume below that, at %s (%d %%)",
+			s.StopFree, s.StopFreePercent, s.ResumeFree, s.ResumeFreePercent)
 	}
 	if c.Cluster.Expect == 2 {
 		v.failf("cluster.expect", "two nodes have no majority without each other; 1 or 3 is meant")
