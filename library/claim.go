@@ -38,9 +38,15 @@ func (l *Library) claim(ctx context.Context, r *SourceRequest) (*Session, error)
 		return nil, err
 	}
 	s := &stored{}
-	if ticket != nil {
+	switch {
+	case ticket != nil && ticket.State != StateWaiting:
+		return l.takeOver(ctx, ticket, r)
+	case ticket != nil:
 		s = ticket
-	} else if err := l.newSourceRecording(s, account, r.Mount); err != nil {
+	default:
+		err = l.newSourceRecording(s, account, r.Mount)
+	}
+	if err != nil {
 		return nil, err
 	}
 	session, err := l.enter(s.ID)
@@ -110,7 +116,7 @@ func (l *Library) checkTicket(t *stored, mount, remote string) error {
 		return fmt.Errorf("ticket of recording %s does not allow %s: %w", t.ID, remote, ErrUnauthorized)
 	case mount != t.Name:
 		return fmt.Errorf("mount %s, ticket is for %q: %w", shown(mount), t.Name, ErrNotFound)
-	case t.State != StateWaiting:
+	case t.State != StateWaiting && !l.continuable(t, time.Now()):
 		return fmt.Errorf("recording %s is %s: %w", t.ID, t.State, ErrTicketUsed)
 	}
 	return nil
@@ -175,11 +181,16 @@ func (l *Library) session(id string) *Session {
 // one ticket the second finds another revision.
 func (l *Library) begin(ctx context.Context, s *stored, blob blobstore.ID, r *SourceRequest) error {
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	s.State, s.Blob, s.Node = StateLive, blob, l.deps.NodeID
-	s.ContentType, s.ICY, s.Started = shortened(r.ContentType), boundedICY(r.ICY), &now
-
 	c := l.newChange()
 	c.urgent()
+	if !s.Blob.IsZero() && s.Blob != blob { // its sound so far was copied
+		c.remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
+	}
+	s.State, s.Blob, s.Node, s.yields = StateLive, blob, l.deps.NodeID, false
+	s.ContentType, s.ICY = shortened(r.ContentType), boundedICY(r.ICY)
+	if s.Started == nil {
+		s.Started = &now
+	}
 	c.putRecording(s)
 	c.event(EventRecordingStarted, recordingEvent(&s.Recording))
 	c.put(activeKey(s.ID), encodeText(""))

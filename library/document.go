@@ -43,22 +43,25 @@ type Document struct {
 	Account string `json:"account"`
 	ID      string `json:"id"`
 	// Revision is the log position of the commit that wrote the document.
-	Revision    uint64            `json:"revision"`
-	Blob        blobstore.ID      `json:"-"`
-	Size        int64             `json:"content_length"`
-	SHA256      string            `json:"sha256"`
-	ContentType string            `json:"content_type"`
-	Audio       audio.Info        `json:"audio"`
-	DurationMS  int64             `json:"duration_ms"`
-	Name        string            `json:"name,omitempty"`
-	Description string            `json:"description,omitempty"`
-	Language    string            `json:"language,omitempty"` // lower case, "en-us"
-	Prompt      string            `json:"prompt_id,omitempty"`
-	Source      string            `json:"media_source"` // upload, recording, tts
-	Truncated   bool              `json:"truncated,omitempty"`
-	Metadata    map[string]string `json:"metadata,omitempty"`
-	Created     time.Time         `json:"created"`
-	Modified    time.Time         `json:"modified"`
+	Revision    uint64       `json:"revision"`
+	Blob        blobstore.ID `json:"-"`
+	Size        int64        `json:"content_length"`
+	SHA256      string       `json:"sha256"`
+	ContentType string       `json:"content_type"`
+	Audio       audio.Info   `json:"audio"`
+	DurationMS  int64        `json:"duration_ms"`
+	Name        string       `json:"name,omitempty"`
+	Description string       `json:"description,omitempty"`
+	Language    string       `json:"language,omitempty"` // lower case, "en-us"
+	Prompt      string       `json:"prompt_id,omitempty"`
+	Source      string       `json:"media_source"` // upload, recording, tts
+	Truncated   bool         `json:"truncated,omitempty"`
+	// Warning and Segments are those of the recording that it was.
+	Warning  string            `json:"warning,omitempty"`
+	Segments []Segment         `json:"segments,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+	Created  time.Time         `json:"created"`
+	Modified time.Time         `json:"modified"`
 }
 
 // ETag is the strong validator of the item's bytes: its quoted SHA-256.

@@ -17,8 +17,11 @@ type Config struct {
 	UploadBytesMax    int64         // largest PUT
 	RecordingBytesMax int64         // largest recording; beyond it the source is cut and sealed
 	TicketTTL         time.Duration // how long a ticket waits for its source
-	PlayTTL           time.Duration // life of a /play token
-	DefaultLanguage   string        // of prompts, "en-us"
+	// TakeoverGrace is how long after a cut a source with the same ticket goes
+	// on with the recording; 0: never.
+	TakeoverGrace   time.Duration
+	PlayTTL         time.Duration // life of a /play token
+	DefaultLanguage string        // of prompts, "en-us"
 	// Key signs playback tokens; equal on all nodes (from cluster.secret), or
 	// empty: one is made once and kept in the catalog.
 	Key []byte

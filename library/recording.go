@@ -53,11 +53,13 @@ type Recording struct {
 	EndedBy EndedBy `json:"ended_by,omitempty"`
 	// Warning is "write_buffering" for what FreeSWITCH leaves of a recording
 	// when it is not told enable_file_write_buffering=false; "" for none.
-	Warning string     `json:"warning,omitempty"`
-	Created time.Time  `json:"created"`
-	Started *time.Time `json:"started,omitempty"`
-	Ended   *time.Time `json:"ended,omitempty"`
-	Expires *time.Time `json:"expires,omitempty"` // of a waiting ticket
+	Warning string `json:"warning,omitempty"`
+	// Segments are set when several sources made it, one after the other.
+	Segments []Segment  `json:"segments,omitempty"`
+	Created  time.Time  `json:"created"`
+	Started  *time.Time `json:"started,omitempty"`
+	Ended    *time.Time `json:"ended,omitempty"`
+	Expires  *time.Time `json:"expires,omitempty"` // of a waiting ticket
 }
 
 // RecordingRequest asks for a ticket.

@@ -32,6 +32,8 @@ type documentRow struct {
 	Metadata    map[string]string `json:"m,omitempty"`
 	CreatedMS   int64             `json:"c"`
 	ModifiedMS  int64             `json:"u"`
+	Warning     string            `json:"wn,omitempty"`
+	Segments    []segmentRow      `json:"sg,omitempty"`
 }
 
 func encodeDocument(d *Document) ([]byte, error) {
@@ -40,6 +42,7 @@ func encodeDocument(d *Document) ([]byte, error) {
 		Name: d.Name, Description: d.Description, Language: d.Language, Prompt: d.Prompt, Source: d.Source,
 		Truncated: d.Truncated, Metadata: d.Metadata,
 		CreatedMS: d.Created.UnixMilli(), ModifiedMS: d.Modified.UnixMilli(),
+		Warning: d.Warning, Segments: segmentRows(d.Segments),
 	})
 }
 
@@ -59,6 +62,7 @@ func decodeDocument(account, id string, row blobstore.Row) (Document, error) {
 		Name: r.Name, Description: r.Description, Language: r.Language, Prompt: r.Prompt,
 		Source: r.Source, Truncated: r.Truncated, Metadata: r.Metadata,
 		Created: fromMS(r.CreatedMS), Modified: fromMS(r.ModifiedMS),
+		Warning: r.Warning, Segments: fromSegmentRows(r.Segments),
 	}, nil
 }
 
@@ -91,6 +95,32 @@ type recordingRow struct {
 	Allow       []string          `json:"la,omitempty"`
 	EndedBy     EndedBy           `json:"eb,omitempty"`
 	Warning     string            `json:"wn,omitempty"`
+	Segments    []segmentRow      `json:"sg,omitempty"`
+	Yields      bool              `json:"y,omitempty"`
+}
+
+// segmentRow is a Segment as it lies in the catalog.
+type segmentRow struct {
+	Offset    int64  `json:"o"`
+	Node      string `json:"nd,omitempty"`
+	StartedMS int64  `json:"s"`
+	EndedMS   int64  `json:"e,omitempty"`
+}
+
+func segmentRows(segments []Segment) []segmentRow {
+	var rows []segmentRow
+	for _, s := range segments {
+		rows = append(rows, segmentRow{s.Offset, s.Node, s.Started.UnixMilli(), toMS(s.Ended)})
+	}
+	return rows
+}
+
+func fromSegmentRows(rows []segmentRow) []Segment {
+	var segments []Segment
+	for _, r := range rows {
+		segments = append(segments, Segment{r.Offset, r.Node, fromMS(r.StartedMS), fromMSPtr(r.EndedMS)})
+	}
+	return segments
 }
 
 // stored is a recording together with what only the library may see of it.
@@ -99,6 +129,7 @@ type stored struct {
 	tokenHash  []byte // nil: no ticket
 	configured bool
 	truncated  bool // survives the state stored
+	yields     bool // another source waits for the live one to end
 }
 
 func encodeRecording(s *stored) ([]byte, error) {
@@ -111,7 +142,7 @@ func encodeRecording(s *stored) ([]byte, error) {
 		CreatedMS: s.Created.UnixMilli(), StartedMS: toMS(s.Started), EndedMS: toMS(s.Ended),
 		ExpiresMS:  toMS(s.Expires),
 		MaxSeconds: s.MaxSeconds, MaxBytes: s.MaxBytes, MinMS: s.MinMS, Allow: s.Allow,
-		EndedBy: s.EndedBy, Warning: s.Warning,
+		EndedBy: s.EndedBy, Warning: s.Warning, Segments: segmentRows(s.Segments), Yields: s.yields,
 	}
 	if !s.Blob.IsZero() {
 		r.Blob = s.Blob.String()
@@ -132,10 +163,11 @@ func decodeRecording(id string, row blobstore.Row) (stored, error) {
 			Created: fromMS(r.CreatedMS), Started: fromMSPtr(r.StartedMS), Ended: fromMSPtr(r.EndedMS),
 			Expires:      fromMSPtr(r.ExpiresMS),
 			TicketLimits: TicketLimits{r.MaxSeconds, r.MaxBytes, r.MinMS, r.Allow},
-			EndedBy:      r.EndedBy, Warning: r.Warning,
+			EndedBy:      r.EndedBy, Warning: r.Warning, Segments: fromSegmentRows(r.Segments),
 		},
 		configured: r.Configured,
 		truncated:  r.Truncated,
+		yields:     r.Yields,
 	}
 	if r.Audio != nil {
 		s.DurationMS = r.Audio.Duration().Milliseconds()

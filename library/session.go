@@ -28,6 +28,7 @@ type Session struct {
 	blob blobstore.ID
 	live *blobstore.LiveRecorder
 	rec  Recording
+	cast sync.Once // closes done
 
 	ending  chan struct{} // closed when the source has left
 	done    chan struct{} // closed when the recording was ended from elsewhere
@@ -145,6 +146,12 @@ func (s *Session) end(how Ending) {
 	}
 }
 
+// yield ends the session because another source goes on with the recording.
+func (s *Session) yield() {
+	s.end(EndedCut)
+	s.cast.Do(func() { close(s.done) })
+}
+
 func (s *Session) hasEnded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,7 +198,7 @@ func (s *Session) watch(ctx context.Context) {
 		changed, cancel := s.lib.catalog.Watch(recordingKey(s.id))
 		if !s.stillOurs(ctx) {
 			cancel()
-			close(s.done)
+			s.cast.Do(func() { close(s.done) })
 			select {
 			case <-s.ending:
 			case <-ctx.Done():
@@ -218,6 +225,12 @@ func (s *Session) stillOurs(ctx context.Context) bool {
 	r, err := s.lib.recording(ctx, s.id)
 	if err != nil {
 		return !errors.Is(err, ErrNotFound)
+	}
+	if r.Revision < s.rec.Revision {
+		return true // older than our own beginning
+	}
+	if r.yields && r.State == StateLive && r.Blob == s.blob {
+		s.yield()
 	}
 	return r.State == StateLive && r.Blob == s.blob
 }

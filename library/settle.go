@@ -81,9 +81,13 @@ func (o *outcome) apply(s *stored) string {
 	if o.by.truncated() {
 		s.State = StateTruncated
 	}
+	s.yields = false
 	s.truncated, s.EndedBy, s.Warning = o.by.truncated(), o.by, o.warning
 	ended := o.ended.UTC().Truncate(time.Millisecond)
 	s.Ended = &ended
+	if n := len(s.Segments); n > 0 {
+		s.Segments[n-1].Ended = &ended
+	}
 	s.Size, s.SHA256 = o.totals.Size, o.totals.SHA256.String()
 	if o.info != nil {
 		s.Audio, s.DurationMS = o.info, o.info.Duration().Milliseconds()

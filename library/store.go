@@ -102,6 +102,7 @@ func (l *Library) storeInto(
 		Account: r.Account, ID: r.ID, Blob: s.Blob, Size: s.Size, SHA256: s.SHA256,
 		ContentType: s.Audio.Format.ContentType(), Audio: *s.Audio, DurationMS: s.DurationMS,
 		Source: sourceRecording, Truncated: s.truncated || s.Audio.Truncated, Metadata: metadata,
+		Warning: s.Warning, Segments: s.Segments,
 		Name: r.Name, Description: r.Description, Language: r.Language, Prompt: r.Prompt,
 	}
 	// FreeSWITCH sends RECORD_TITLE here, or this text for none.

@@ -97,6 +97,7 @@ func (w wiring) library() (library.Config, error) {
 		UploadBytesMax:    c.HTTP.UploadBytesMax.Int64(),
 		RecordingBytesMax: c.Recordings.BytesMax.Int64(),
 		TicketTTL:         c.Recordings.TicketTTL.Duration,
+		TakeoverGrace:     c.Recordings.TakeoverGrace.Duration,
 		PlayTTL:           c.Play.TTL.Duration,
 		DefaultLanguage:   c.Play.Language,
 		SourcesMax:        c.Shout.SourcesMax,

@@ -74,8 +74,9 @@ type Streams struct {
 
 // Recordings limits what sources bring.
 type Recordings struct {
-	TicketTTL Duration `toml:"ticket_ttl"`
-	BytesMax  ByteSize `toml:"bytes_max"`
+	TicketTTL     Duration `toml:"ticket_ttl"`
+	TakeoverGrace Duration `toml:"takeover_grace"`
+	BytesMax      ByteSize `toml:"bytes_max"`
 }
 
 // Play is about looked-up playback URLs and prompts.
@@ -142,7 +143,7 @@ func Default() Config {
 			ElectionTimeout: Duration{750 * time.Millisecond},
 		},
 		Streams:    Streams{Allow: PrivateNetworks()},
-		Recordings: Recordings{TicketTTL: Minutes(10), BytesMax: MiB(512)},
+		Recordings: Recordings{TicketTTL: Minutes(10), TakeoverGrace: Seconds(60), BytesMax: MiB(512)},
 		Play:       Play{TTL: Duration{time.Hour}, Language: "en-us"},
 		Storage: Storage{
 			MemtableBytes:   MiB(16),

@@ -82,6 +82,7 @@ func (v *validator) bounds() {
 		{"shout.listener_stall_max", c.Shout.ListenerStallMax, 10 * time.Second, 24 * time.Hour},
 		{"cluster.election_timeout", c.Cluster.ElectionTimeout, 100 * time.Millisecond, 30 * time.Second},
 		{"recordings.ticket_ttl", c.Recordings.TicketTTL, time.Second, 7 * 24 * time.Hour},
+		{"recordings.takeover_grace", c.Recordings.TakeoverGrace, 0, time.Hour},
 		{"play.ttl", c.Play.TTL, time.Second, 365 * 24 * time.Hour},
 		{"storage.sweep_interval", c.Storage.SweepInterval, time.Second, 24 * time.Hour},
 		{"storage.sweep_grace", c.Storage.SweepGrace, time.Second, 30 * 24 * time.Hour},

@@ -1,0 +1,164 @@
+package library
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"carillon/blobstore"
+)
+
+func takeoverConfig() Config {
+	cfg := testConfig()
+	cfg.TakeoverGrace = time.Minute
+	return cfg
+}
+
+// checkWhole checks that the recording ended in order with that sound, and
+// where its segments begin.
+func checkWhole(t *testing.T, l *Library, id string, want []byte, offsets ...int64) Recording {
+	t.Helper()
+	now := recordingNow(t, l, id)
+	reader, _, err := l.OpenRecording(t.Context(), id, FromStart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := readAll(t, reader); !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, want %d, or others", len(got), len(want))
+	}
+	if len(now.Segments) != len(offsets) {
+		t.Fatalf("segments are %+v", now.Segments)
+	}
+	for i, offset := range offsets {
+		equal(t, "offset of a segment", now.Segments[i].Offset, offset)
+		if now.Segments[i].Ended == nil || now.Segments[i].Started.IsZero() {
+			t.Errorf("segment is %+v", now.Segments[i])
+		}
+	}
+	return now
+}
+
+// TestTakeover cuts a source within a frame and comes back with the ticket:
+// the recording goes on at the last whole frame.
+func TestTakeover(t *testing.T) {
+	t.Parallel()
+	l := openLibrary(t, takeoverConfig(), testDeps(openLocal(t, t.TempDir())))
+	r := ticket(t, l, RecordingRequest{StoreAs: "vm"})
+	first, second := mp3Sound(100), mp3Sound(50)
+	record(t, l, r, first[:100*mp3FrameBytes-40], EndedCut)
+	before := recordingNow(t, l, r.ID)
+	equal(t, "state", before.State, StateStored) // what there is can be heard already
+	equal(t, "duration of the cut one", before.DurationMS, 99*mp3FrameMS)
+
+	s := must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+	live := recordingNow(t, l, r.ID)
+	equal(t, "state", live.State, StateLive)
+	equal(t, "size", live.Size, 99*mp3FrameBytes)
+	write(t, s, second)
+	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+
+	want := append(bytes.Clone(first[:99*mp3FrameBytes]), second...)
+	now := checkWhole(t, l, r.ID, want, 0, 99*mp3FrameBytes)
+	equal(t, "state", now.State, StateStored)
+	equal(t, "ended by", now.EndedBy, EndedBySource)
+	equal(t, "frames", now.Audio.Frames, 149)
+	d := must[Document](t)(l.Get(t.Context(), "acme", "vm", Fresh))
+	if d.SHA256 != now.SHA256 || len(d.Segments) != 2 || d.Truncated {
+		t.Errorf("item is %+v", d)
+	}
+	equal(t, "references", len(refs(t, l.catalog)), 1)
+
+	_, err := l.Claim(t.Context(), ticketRequest(l, r))
+	wantErr(t, "claim after an end in order", err, ErrTicketUsed)
+}
+
+// TestTakeoverOfALiveSource: the server may believe in a connection that is
+// gone; who has the ticket takes the recording from it.
+func TestTakeoverOfALiveSource(t *testing.T) {
+	t.Parallel()
+	l := openLibrary(t, takeoverConfig(), testDeps(openLocal(t, t.TempDir())))
+	r := ticket(t, l, RecordingRequest{})
+	old := must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+	first, second := mp3Sound(30), mp3Sound(20)
+	write(t, old, first)
+	s := must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+	<-old.Done()
+	_, err := old.Write(first)
+	wantErr(t, "write of the old source", err, ErrState)
+	wantErr(t, "close of the old source", old.Close(bounded(t), EndedCut), nil)
+	write(t, s, second)
+	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	now := checkWhole(t, l, r.ID, append(bytes.Clone(first), second...), 0, int64(len(first)))
+	equal(t, "state", now.State, StateSealed)
+}
+
+// TestTakeoverFromAnotherNode: the source comes back to another node while
+// the first still holds its connection, and while the first is dead.
+func TestTakeoverFromAnotherNode(t *testing.T) {
+	t.Parallel()
+	local := openLocal(t, t.TempDir())
+	one := openLibrary(t, takeoverConfig(), testDeps(local))
+	deps := testDeps(local)
+	deps.NodeID, deps.Metrics = "node-2", prometheus.NewRegistry()
+	two := openLibrary(t, takeoverConfig(), deps)
+
+	r := ticket(t, one, RecordingRequest{})
+	old := must[*Session](t)(one.Claim(t.Context(), ticketRequest(one, r)))
+	first, second := mp3Sound(30), mp3Sound(20)
+	write(t, old, first)
+	s := must[*Session](t)(two.Claim(t.Context(), ticketRequest(two, r)))
+	<-old.Done()
+	write(t, s, second)
+	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	now := checkWhole(t, two, r.ID, append(bytes.Clone(first), second...), 0, int64(len(first)))
+	equal(t, "node of the first segment", now.Segments[0].Node, "node-1")
+	equal(t, "node of the second segment", now.Segments[1].Node, "node-2")
+
+	// A node of which only its rows and its blob are left.
+	r = ticket(t, one, RecordingRequest{})
+	deps.NodeID, deps.Metrics = "node-3", prometheus.NewRegistry()
+	three := openLibrary(t, takeoverConfig(), deps)
+	row := must[*stored](t)(three.recording(t.Context(), r.ID))
+	blob, request := blobstore.NewID(), ticketRequest(one, r)
+	wantErr(t, "begin", local.Begin(t.Context(), blob, blobstore.Spec{Live: true}), nil)
+	wantErr(t, "append", local.Append(t.Context(), blob, 0, first), nil)
+	wantErr(t, "go live", three.begin(t.Context(), row, blob, &request), nil)
+	s = must[*Session](t)(two.Claim(t.Context(), request))
+	write(t, s, second)
+	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	checkWhole(t, two, r.ID, append(bytes.Clone(first), second...), 0, int64(len(first)))
+}
+
+// Goal: what may not be continued is not.
+func TestNoTakeover(t *testing.T) {
+	t.Parallel()
+	l := openLibrary(t, takeoverConfig(), testDeps(openLocal(t, t.TempDir())))
+	claim := func(r Recording) error {
+		s, err := l.Claim(t.Context(), ticketRequest(l, r))
+		if err == nil {
+			_ = s.Close(bounded(t), EndedCut)
+		}
+		return err
+	}
+	r := ticket(t, l, RecordingRequest{Name: "x.wav"})
+	record(t, l, r, wavSound(4000), EndedCut)
+	wantErr(t, "a file with a head", claim(r), ErrTicketUsed)
+
+	r = ticket(t, l, RecordingRequest{})
+	record(t, l, r, mp3Sound(20), EndedCut)
+	must[Document](t)(l.StoreRecording(t.Context(), r.ID, StoreRequest{Account: "acme", ID: "kept"}))
+	wantErr(t, "stored by hand", claim(r), ErrTicketUsed)
+
+	r = ticket(t, l, RecordingRequest{})
+	record(t, l, r, nil, EndedCut)
+	wantErr(t, "cut before the first byte", claim(r), nil)
+	l.cfg.TakeoverGrace = time.Nanosecond
+	wantErr(t, "after the grace", claim(r), ErrTicketUsed)
+	l.cfg.TakeoverGrace = time.Minute
+	for range segmentsMax - 2 {
+		wantErr(t, "again", claim(r), nil)
+	}
+	wantErr(t, "once too often", claim(r), ErrTicketUsed)
+}
