@@ -182,6 +182,7 @@ type disk struct {
 	worst atomic.Int32 // the highest of all live nodes
 	free  atomic.Int64 // as last seen, less what was written since
 	floor atomic.Int64
+	stop  atomic.Int64
 
 	mu       sync.Mutex
 	total    int64     // guarded by mu
@@ -223,17 +224,16 @@ func (d *disk) look() {
 	now := lines.level(before, free)
 	d.free.Store(free)
 	d.floor.Store(lines.floor)
+	d.stop.Store(lines.stop)
 	d.level.Store(int32(now))
 	d.mu.Lock()
 	d.total, d.lines = total, lines
-	untold := d.told != now
+	told := d.told
 	d.told = now
 	d.mu.Unlock()
 	d.keepReserve(free, lines)
-	if now != before {
-		d.report(before, now, free, lines)
-	}
-	if untold {
+	if told != now {
+		d.report(told, now, free, lines)
 		word := now.String()
 		if now == diskRoomy {
 			word = ""
@@ -328,7 +328,14 @@ func (d *disk) take(bytes int) error {
 	if bytes <= diskSmallBytes {
 		floor /= 4
 	}
-	if left := d.free.Add(-int64(bytes) * diskWriteFactor); left < floor {
+	left := d.free.Add(-int64(bytes) * diskWriteFactor)
+	if left < d.stop.Load() && !d.full() { // sooner than the next look
+		d.level.CompareAndSwap(int32(diskRoomy), int32(diskFull))
+		d.level.CompareAndSwap(int32(diskLow), int32(diskFull))
+		d.worst.CompareAndSwap(int32(diskRoomy), int32(diskFull))
+		d.worst.CompareAndSwap(int32(diskLow), int32(diskFull))
+	}
+	if left < floor {
 		d.free.Add(int64(bytes) * diskWriteFactor)
 		return fmt.Errorf("log entry of %d bytes, %d free: %w", bytes, left, blobstore.ErrNoSpace)
 	}

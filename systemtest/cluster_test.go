@@ -28,7 +28,8 @@ const (
 	requestWait = 15 * time.Second
 )
 
-// settings change the configuration of all nodes: a TOML value by key.
+// settings change the configuration of all nodes: a TOML value by key. {node}
+// in a value is the node's number.
 type settings map[string]string
 
 // Cluster is some appliance processes on loopback that know one another.
@@ -117,7 +118,7 @@ func (n *Node) configure(ports []int, join []string, changes settings) {
 	maps.Copy(values, changes)
 	var text strings.Builder
 	for key, value := range values {
-		fmt.Fprintf(&text, "%s = %s\n", key, value)
+		fmt.Fprintf(&text, "%s = %s\n", key, strings.ReplaceAll(value, "{node}", strconv.Itoa(n.index+1)))
 	}
 	if err := os.WriteFile(n.configFile(), []byte(text.String()), 0o600); err != nil {
 		n.cluster.tb.Fatal(err)
