@@ -110,6 +110,10 @@ type Catalog interface {
 	Fresh(ctx context.Context) error
 	// Applied is the log position this node has applied.
 	Applied() uint64
+	// Tally is what the rows of a class come to on this node, without reading
+	// them. A class is a key's part up to its first slash ("m1/"), or, of rows
+	// that have a weight only, up to its second ("m1/acme/"); "": all rows.
+	Tally(ctx context.Context, class string) (Tally, error)
 	// Watch returns a channel that is closed when the row changes (also by
 	// deletion) after the call, and, for the prefix of a sequence, when a row
 	// is appended to it. Cancel frees it.

@@ -407,6 +407,8 @@ func TestCatalogReplicasAgree(t *testing.T) {
 		if n != len(model) {
 			t.Fatalf("%d rows, want %d", n, len(model))
 		}
+		checkTallies(t, a, model)
+		checkTallies(t, b, model)
 		closeCatalog(t, a)
 		closeCatalog(t, b)
 	})

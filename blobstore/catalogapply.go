@@ -30,6 +30,7 @@ func (c *CatalogStore) Apply(entries []TxnEntry) ([]error, error) {
 	}
 	defer gen.gate.leave()
 	b := &catalogBatch{c: c, gen: gen, prog: c.progress}
+	b.book.total, _ = c.Set()
 	b.reset()
 	defer func() { b.txn.Discard() }()
 	results := make([]error, len(entries))
@@ -54,6 +55,7 @@ func (c *CatalogStore) Noop(index uint64) {
 	}
 	c.progress.applied = index
 	c.applied.Store(index)
+	c.history.add(nil, index)
 	c.watches.fire(nil)
 }
 
@@ -74,6 +76,9 @@ type catalogBatch struct {
 	txn  *badger.Txn
 	prog progress // as this batch leaves it
 
+	book tallyBook
+	sets []setAt // what all rows came to after each entry of this transaction
+
 	rows, size int64
 	outcomes   []outcome // made in this transaction, in order
 	ids        map[[16]byte]outcome
@@ -84,6 +89,7 @@ func (b *catalogBatch) reset() {
 	b.txn = b.gen.db.NewTransactionAt(newest, true)
 	b.rows, b.size = 0, 0
 	b.outcomes, b.changed, b.ids = nil, nil, make(map[[16]byte]outcome)
+	b.sets, b.book.classes = nil, make(map[string]Tally)
 }
 
 // lookup finds a transaction that was applied before, in this batch too.
@@ -132,12 +138,15 @@ func (b *catalogBatch) try(e *TxnEntry) (r result, res, err error) {
 	if res, err = b.evaluate(&e.Txn); res != nil || err != nil {
 		return resultConflict, res, err
 	}
-	return resultOK, nil, b.write(e)
+	err = b.write(e)
+	b.sets = append(b.sets, setAt{e.Index, b.book.total})
+	return resultOK, nil, err
 }
 
 // makeRoom commits the earlier entries when t might not fit any more.
 func (b *catalogBatch) makeRoom(t *Txn) error {
-	rows := int64(len(t.Put)+len(t.Delete)+len(t.Append)) + 2
+	// Each row may change two tallies as well.
+	rows := 3*int64(len(t.Put)+len(t.Delete)+len(t.Append)) + 2
 	size := (rows + 2) * (catalogRowOverhead + KeyBytesMax)
 	for i := range t.Put {
 		size += int64(len(t.Put[i].Value) + rowHeadBytes)
@@ -177,28 +186,63 @@ func (b *catalogBatch) evaluate(t *Txn) (conflict, err error) {
 
 func (b *catalogBatch) write(e *TxnEntry) error {
 	for i := range e.Txn.Put {
-		row := &e.Txn.Put[i]
-		if err := b.set(rowKey(row.Key), encodeRow(e.Index, row.Weight, row.Value)); err != nil {
+		row := e.Txn.Put[i]
+		row.Revision = e.Index
+		old, err := b.before(row.Key)
+		if err != nil {
+			return err
+		}
+		if err := b.put(row.Key, old, row); err != nil {
+			return err
+		}
+	}
+	for i := range e.Txn.Append {
+		row := e.Txn.Append[i]
+		row.Revision = e.Index
+		if err := b.put(AppendedKey(row.Key, e.Index, i), nil, row); err != nil {
 			return err
 		}
 		b.changed = append(b.changed, row.Key)
 	}
-	for i := range e.Txn.Append {
-		row := &e.Txn.Append[i]
-		key := AppendedKey(row.Key, e.Index, i)
-		if err := b.set(rowKey(key), encodeRow(e.Index, row.Weight, row.Value)); err != nil {
+	for _, key := range e.Txn.Delete {
+		old, err := b.before(key)
+		if err != nil {
 			return err
 		}
-		b.changed = append(b.changed, key, row.Key)
-	}
-	for _, key := range e.Txn.Delete {
+		b.changed = append(b.changed, key)
+		if old == nil {
+			continue
+		}
 		b.count(len(key), 0)
 		if err := b.txn.Delete(rowKey(key)); err != nil {
 			return fmt.Errorf("write catalog: %w", err)
 		}
-		b.changed = append(b.changed, key)
+		if err := b.tallied(key, old, nil); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// before is the row as it is in this batch, nil if there is none.
+func (b *catalogBatch) before(key string) (*Row, error) {
+	var row Row
+	err := readRow(b.txn, rowKey(key), func(raw []byte) error { return row.fill(raw) })
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil //nolint:nilnil // no row is an answer here
+	}
+	if err != nil {
+		return nil, fmt.Errorf("catalog key %q: %w", key, err)
+	}
+	return &row, nil
+}
+
+func (b *catalogBatch) put(key string, old *Row, row Row) error {
+	if err := b.set(rowKey(key), encodeRow(row.Revision, row.Weight, row.Value)); err != nil {
+		return err
+	}
+	b.changed = append(b.changed, key)
+	return b.tallied(key, old, &row)
 }
 
 func (b *catalogBatch) count(key, value int) {
@@ -221,6 +265,9 @@ func (b *catalogBatch) commit() error {
 		return nil // everything was skipped
 	}
 	if b.rows > 0 {
+		if err := b.writeTallies(); err != nil {
+			return err
+		}
 		if err := b.set(appliedKey(), b.prog.encode()); err != nil {
 			return err
 		}
@@ -239,6 +286,7 @@ func (b *catalogBatch) commit() error {
 		c.slots[at], c.known[o.id] = o.id, o
 	}
 	c.progress = b.prog
+	c.history.add(b.sets, b.prog.applied)
 	c.applied.Store(b.prog.applied)
 	c.watches.fire(b.changed)
 	return nil

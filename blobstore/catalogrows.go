@@ -9,7 +9,8 @@ import (
 const (
 	kindApplied = 'a' //              -> applied index, number of transactions
 	kindOutcome = 'o' // slot (u16)   -> an applied transaction: id, index, result
-	kindRow     = 'r' // key          -> revision, value
+	kindRow     = 'r' // key          -> revision, weight, value
+	kindTally   = 't' // class        -> what the rows of that class come to
 
 	// outcomesMax is how many transactions are remembered by id, so that a
 	// commit that was forwarded twice is applied once. At 1,000 commits/s it

@@ -204,7 +204,13 @@ func (c *CatalogStore) build(name string, r io.Reader) error {
 		ts := max(prog.applied, 1)
 		wb := gen.db.NewWriteBatchAt(ts)
 		defer wb.Cancel()
-		if err := rows(func(key, value []byte) error { return wb.Set(key, value) }); err != nil {
+		counted, written := tallies{}, tallies{}
+		if err := rows(func(key, value []byte) error {
+			return errors.Join(collect(key, value, counted, written), wb.Set(key, value))
+		}); err != nil {
+			return err
+		}
+		if err := counted.compare(written); err != nil {
 			return err
 		}
 		if err := wb.Set(appliedKey(), prog.encode()); err != nil {
@@ -265,6 +271,9 @@ func checkSnapshotRow(key, value []byte) error {
 		switch key[1] {
 		case kindRow:
 			_, err := decodeRow(value)
+			return err
+		case kindTally:
+			_, err := decodeTally(value)
 			return err
 		case kindOutcome:
 			_, err := decodeOutcome(value)

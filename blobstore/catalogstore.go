@@ -77,6 +77,7 @@ type CatalogStore struct {
 	closing atomic.Bool
 	retired sync.WaitGroup // generations that still have readers
 	applied atomic.Uint64
+	history setHistory
 	watches watches
 }
 
@@ -261,10 +262,38 @@ func (c *CatalogStore) adopt(gen *generation) error {
 			return fmt.Errorf("open catalog: %w", err)
 		}
 	}
+	total, err := totalOf(txn)
+	if err != nil {
+		return fmt.Errorf("open catalog: %w", err)
+	}
 	c.progress, c.known, c.slots = prog, known, slots
+	c.history.reset(setAt{prog.applied, total})
 	c.current.Store(gen)
 	c.applied.Store(prog.applied)
 	return nil
+}
+
+// totalOf adds up the tallies of the classes.
+func totalOf(txn *badger.Txn) (Tally, error) {
+	var total Tally
+	it := txn.NewIterator(badger.IteratorOptions{
+		Prefix: kindKey(kindTally, kindBytes), PrefetchValues: true, PrefetchSize: 64,
+	})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		class := string(it.Item().Key()[kindBytes:])
+		err := it.Item().Value(func(raw []byte) error {
+			t, err := decodeTally(raw)
+			if err == nil && class == classOf(class) {
+				total.merge(t)
+			}
+			return err
+		})
+		if err != nil {
+			return Tally{}, fmt.Errorf("tally of %q: %w", class, err)
+		}
+	}
+	return total, nil
 }
 
 // enter returns the current generation; leave its gate afterwards.

@@ -68,6 +68,7 @@ func FuzzDecodeRows(f *testing.F) {
 		open.encode(), sealed.encode(),
 		appendChunk(nil, randomBytes(1, BlockBytes+9)), appendPiece(nil, []byte("piece")),
 		outcome{txnID(1), 7, resultConflict}.encode(), progress{1, 2}.encode(), encodeRow(3, 4, []byte("v")),
+		Tally{1, 2, 3, SetSum{4, 5, 6, 7}}.encode(),
 	} {
 		f.Add(row)
 	}
@@ -90,6 +91,9 @@ func FuzzDecodeRows(f *testing.F) {
 		}
 		if p, err := decodeProgress(row); err == nil && !bytes.Equal(p.encode(), row) {
 			t.Error("progress encodes to other bytes")
+		}
+		if v, err := decodeTally(row); err == nil && !bytes.Equal(v.encode(), row) {
+			t.Error("tally encodes to other bytes")
 		}
 		if r, err := decodeRow(row); err == nil && !bytes.Equal(encodeRow(r.Revision, r.Weight, r.Value), row) {
 			t.Error("row encodes to other bytes")

@@ -145,5 +145,10 @@ func (l *Local) Fresh(ctx context.Context) error { return ctx.Err() }
 // Applied implements Catalog.
 func (l *Local) Applied() uint64 { return l.Rows.Applied() }
 
+// Tally implements Catalog.
+func (l *Local) Tally(ctx context.Context, class string) (Tally, error) {
+	return l.Rows.Tally(ctx, class)
+}
+
 // Watch implements Catalog.
 func (l *Local) Watch(key string) (<-chan struct{}, func()) { return l.Rows.Watch(key) }

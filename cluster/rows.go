@@ -40,6 +40,14 @@ func (c catalog) Scan(ctx context.Context, prefix, after string) iter.Seq2[blobs
 	return c.n.rows.Scan(ctx, prefix, after)
 }
 
+// Tally is what a class of rows comes to here.
+func (c catalog) Tally(ctx context.Context, class string) (blobstore.Tally, error) {
+	if err := c.n.pending.waitAll(ctx, c.n.rows); err != nil {
+		return blobstore.Tally{}, err
+	}
+	return c.n.rows.Tally(ctx, class) //nolint:wrapcheck // already in the words of blobstore
+}
+
 // Watch tells of changes of a row.
 func (c catalog) Watch(key string) (<-chan struct{}, func()) { return c.n.rows.Watch(key) }
 

@@ -102,3 +102,41 @@ func (s *suite) follow(t *testing.T, prefix string, after *string) (n int) {
 	}
 	return n
 }
+
+// testTally: rows are counted and weighed by class, whatever happens to them.
+func testTally(s *suite) {
+	t := s.t
+	class := blobstore.NewID().String() + "/"
+	want := func(class string, rows, items, weight uint64) {
+		t.Helper()
+		got, err := s.Tally(s.ctx(), class)
+		if err != nil || got.Rows != rows || got.Items != items || got.Bytes != weight {
+			t.Errorf("tally of %q is %+v, %v; want %d rows, %d items of %d bytes", class, got, err, rows, items, weight)
+		}
+	}
+	weighed := func(key string, weight uint64) blobstore.Row {
+		return blobstore.Row{Key: key, Value: []byte("v"), Weight: weight}
+	}
+	want(class, 0, 0, 0)
+	s.put(t, weighed(class+"a/1", 10), weighed(class+"a/2", 0), weighed(class+"b/1", 5), row(class+"c", ""))
+	want(class, 4, 2, 15)
+	want(class+"a/", 1, 1, 10)
+	want(class+"b/", 1, 1, 5)
+	before, err := s.Tally(s.ctx(), class)
+	must(t, "tally", err)
+	s.put(t, weighed(class+"a/1", 7), weighed(class+"a/2", 1))
+	want(class, 4, 3, 13)
+	want(class+"a/", 2, 2, 8)
+	if after, err := s.Tally(s.ctx(), class); err != nil || after.Sum == before.Sum {
+		t.Errorf("other rows have the same sum %v, %v", after.Sum, err)
+	}
+	_, err = s.Commit(s.ctx(), blobstore.Txn{Delete: []string{class + "a/1", class + "a/2", class + "b/1", class + "x"}})
+	must(t, "delete", err)
+	want(class, 1, 0, 0)
+	want(class+"a/", 0, 0, 0)
+	all, err := s.Tally(s.ctx(), "")
+	must(t, "tally", err)
+	if all.Rows == 0 {
+		t.Error("there are no rows at all")
+	}
+}

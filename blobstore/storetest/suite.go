@@ -57,6 +57,7 @@ func Run(t *testing.T, open Open) {
 		{"CatalogWatch", testWatch},
 		{"CatalogAppend", testAppendRows},
 		{"CatalogAppendsConcurrently", testConcurrentAppends},
+		{"CatalogTally", testTally},
 		{"CatalogCountsConcurrently", testConcurrentCommits},
 	} {
 		t.Run(c.name, func(t *testing.T) {
