@@ -44,9 +44,9 @@ func NewDecoder(r io.Reader, info Info, options ...Option) (*Decoder, error) {
 	}
 	o := newOptions(options)
 	d := &Decoder{
-		src:  newWAVSource(r, info),
+		src:  newSource(r, info),
 		rate: info.SampleRate, channels: info.Channels,
-		from: o.from, left: o.samples(info),
+		from: o.from + info.EncoderDelay, left: o.samples(info),
 	}
 	if d.left < 0 && o.to >= 0 {
 		d.left = max(o.to-o.from, 0)
@@ -60,7 +60,21 @@ func decodable(info Info) bool {
 		info.Channels < 1 || info.Channels > wavChannelsMax {
 		return false
 	}
-	return info.Format == FormatWAV && wavSampleDecoder(info.Codec) != nil
+	switch info.Format {
+	case FormatWAV:
+		return wavSampleDecoder(info.Codec) != nil
+	case FormatMP3:
+		return info.Channels <= 2
+	case FormatOgg:
+	}
+	return false
+}
+
+func newSource(r io.Reader, info Info) source {
+	if info.Format == FormatMP3 {
+		return newMP3Source(r, info)
+	}
+	return newWAVSource(r, info)
 }
 
 // SampleRate is the rate of the samples in Hz.

@@ -141,7 +141,7 @@ func (i Info) PlayedSamples() int64 {
 	if i.Samples < 0 {
 		return SamplesUnknown
 	}
-	return max(i.Samples, 0)
+	return max(i.Samples-i.EncoderDelay-i.EncoderPadding, 0)
 }
 
 // Option changes what a Decoder or Converter yields.

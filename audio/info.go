@@ -46,6 +46,11 @@ type Info struct {
 	BitRate int `json:"bit_rate"`
 	// Samples per channel; of an MP3 frames × samples a frame.
 	Samples int64 `json:"samples"`
+	// EncoderDelay and EncoderPadding are how many of the samples are not of
+	// the sound: an MP3 encoder put them before and behind it, and said so.
+	// A Decoder leaves them out.
+	EncoderDelay   int64 `json:"encoder_delay,omitempty"`
+	EncoderPadding int64 `json:"encoder_padding,omitempty"`
 	// Frames of an MP3, without a Xing, Info or VBRI header frame.
 	Frames int64 `json:"frames,omitempty"`
 	VBR    bool  `json:"vbr,omitempty"`
@@ -56,10 +61,10 @@ type Info struct {
 	GarbageBytes int64 `json:"garbage_bytes,omitempty"`
 }
 
-// Duration is Samples at SampleRate.
+// Duration is PlayedSamples at SampleRate, or 0 when nobody knows.
 func (i Info) Duration() time.Duration {
 	if i.SampleRate <= 0 {
 		return 0
 	}
-	return time.Duration(float64(i.Samples) / float64(i.SampleRate) * float64(time.Second))
+	return time.Duration(float64(max(i.PlayedSamples(), 0)) / float64(i.SampleRate) * float64(time.Second))
 }

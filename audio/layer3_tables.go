@@ -32,7 +32,7 @@ func newLayer3Tables() *layer3Tables {
 			t.long[k][i] = window * math.Cos(math.Pi/72*float64((2*i+1+18)*(2*k+1)))
 		}
 	}
-	for i, c := range [8]float64{-0.6, -0.535, -0.33, -0.185, -0.095, -0.041, -0.0142, -0.0037} {
+	for i, c := range aliasCoefficients() {
 		t.aliasS[i] = 1 / math.Sqrt(1+c*c)
 		t.aliasA[i] = c / math.Sqrt(1+c*c)
 	}
@@ -47,6 +47,11 @@ func newLayer3Tables() *layer3Tables {
 		}
 	}
 	return t
+}
+
+// aliasCoefficients are those of ISO 11172-3 table B.9.
+func aliasCoefficients() [8]float64 {
+	return [8]float64{-0.6, -0.535, -0.33, -0.185, -0.095, -0.041, -0.0142, -0.0037}
 }
 
 // bandEdges are the first lines of the scale factor bands of a long block, and

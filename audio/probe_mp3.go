@@ -26,6 +26,7 @@ type mp3Probe struct {
 	vbr        bool
 	garbage    int64
 	padding    int64
+	gapless    gapless
 }
 
 type mp3Unit uint8
@@ -65,6 +66,7 @@ func (m *mp3Probe) step(b []byte, eof bool) int64 {
 	m.unit = unitFrame
 	if !m.synced && isInfoFrame(&h, b) {
 		m.unit = unitInfoFrame
+		m.gapless.read(&h, b)
 	}
 	m.frame, m.synced = h, true
 	return int64(h.FrameBytes)
@@ -201,23 +203,6 @@ func apeBytes(b []byte) int64 {
 	return apeHeadBytes + int64(binary.LittleEndian.Uint32(b[12:]))
 }
 
-// isInfoFrame recognises the first frame of many files, which holds a Xing,
-// Info or VBRI header in place of sound. Decoders play nothing for it.
-func isInfoFrame(h *FrameHeader, b []byte) bool {
-	const vbriOffset = FrameHeaderBytes + 32
-	xing := FrameHeaderBytes + h.sideBytes()
-	at := func(off int, tag string) bool {
-		return off+len(tag) <= h.FrameBytes && string(b[off:off+len(tag)]) == tag
-	}
-	// Writers disagree on whether the checksum moves the header.
-	for _, off := range [2]int{xing, xing + 2} {
-		if at(off, "Xing") || at(off, "Info") {
-			return true
-		}
-	}
-	return at(vbriOffset, "VBRI")
-}
-
 // complete counts the unit that has passed whole. Garbage and padding were
 // counted when they were met, since a write may cut a run of them in two.
 func (m *mp3Probe) complete() {
@@ -271,6 +256,9 @@ func (m *mp3Probe) result(left []byte, cut int64) (Info, error) {
 		return Info{}, ErrUnknownFormat
 	}
 	info.Codec = layer3Codec(main)
+	if most == info.Frames {
+		m.gapless.apply(&info)
+	}
 	if info.VBR || most != info.Frames {
 		info.BitRate = meanBitRate(m.frameBytes, info.Samples, info.SampleRate)
 	}
