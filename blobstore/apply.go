@@ -120,7 +120,7 @@ func (b *batch) begin(op *Op, m *meta) error {
 	if m == nil {
 		m = &meta{live: op.Spec.Live, created: millis(op.Spec.Created)}
 		b.touch(op, m)
-		b.s.blobs.Add(1)
+		b.s.counted(op.ID, 1, 0)
 		return b.setMeta(op.ID, m)
 	}
 	if m.live != op.Spec.Live {
@@ -266,11 +266,11 @@ func (b *batch) put(op *Op, m *meta) error {
 		}
 	}
 	if m == nil {
-		b.s.blobs.Add(1)
+		b.s.counted(op.ID, 1, 0)
 	}
 	made.sealed, made.totals = true, op.Totals
 	b.touch(op, made)
-	b.s.bytes.Add(sum.size)
+	b.s.counted(op.ID, 0, sum.size)
 	return b.setMeta(op.ID, made)
 }
 
@@ -302,8 +302,7 @@ func (b *batch) remove(op *Op, m *meta) error {
 		return nil // it began anew after this
 	}
 	if m != nil {
-		b.s.blobs.Add(-1)
-		b.s.bytes.Add(-m.sum.size)
+		b.s.counted(op.ID, -1, -m.sum.size)
 		b.s.garbage.Add(m.sum.size)
 	}
 	return b.deleteBlob(op.ID, m)

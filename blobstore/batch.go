@@ -168,7 +168,7 @@ func (b *batch) writeMeta(id ID, m *meta) error {
 
 // grow is setMeta for a live blob, with the bytes that it grew by.
 func (b *batch) grow(id ID, m *meta, offset int64, p []byte) error {
-	b.s.bytes.Add(int64(len(p)))
+	b.s.counted(id, 0, int64(len(p)))
 	b.changes = append(b.changes, change{info: m.info(id), offset: offset, data: p})
 	first, end := chunkOf(offset), chunkOf(offset+int64(len(p)))
 	for c := first; c < end; c++ {
@@ -197,7 +197,7 @@ func (b *batch) row(p []byte, sum *RootSum) []byte {
 
 func (b *batch) putChunk(id ID, chunk uint32, p []byte, sum *RootSum) error {
 	if sum != nil {
-		b.s.bytes.Add(int64(len(p)))
+		b.s.counted(id, 0, int64(len(p)))
 	}
 	row := b.row(p, sum)
 	return b.setMarked(chunkKey(id, chunk), row, chunkMark(row))
@@ -234,7 +234,7 @@ func (b *batch) closeGap(id ID, m *meta) error {
 		if err != nil {
 			return brokenRow(err)
 		}
-		b.s.bytes.Add(int64(a.bytes))
+		b.s.counted(id, 0, int64(a.bytes))
 		m.ahead = m.ahead[1:]
 	}
 	return nil

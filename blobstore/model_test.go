@@ -179,4 +179,5 @@ func (m model) check(t *rapid.T, s *Store) {
 	if st := s.Stats(); st.Blobs != int64(n) {
 		t.Fatalf("stats count %d blobs of %d", st.Blobs, n)
 	}
+	checkCounts(t, s)
 }

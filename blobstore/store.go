@@ -55,6 +55,7 @@ type StoreConfig struct {
 	BlockCacheBytes   int64 // StoreBlockCacheBytes
 	IndexCacheBytes   int64 // StoreIndexCacheBytes
 	ValueLogFileBytes int64 // StoreValueLogFileBytes
+	Shards            int   // that Count knows from the start; 0: one
 }
 
 func (c StoreConfig) withDefaults() StoreConfig {
@@ -119,6 +120,7 @@ type Store struct {
 	follows map[ID]*follow
 
 	blobs, bytes atomic.Int64
+	bins         atomic.Pointer[bins]
 	// garbage is what was removed since the last collection, about.
 	garbage atomic.Int64
 	readers readers
@@ -150,6 +152,8 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 		ts:      db.MaxVersion(),
 	}
 	s.readers.visible = s.ts
+	counts := make(bins, max(cfg.Shards, 1))
+	s.bins.Store(&counts)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.merger = newMerger(s)
@@ -187,8 +191,7 @@ func (s *Store) recover(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.blobs.Add(1)
-		s.bytes.Add(info.Size)
+		s.counted(info.ID, 1, info.Size)
 	}
 	return s.merger.recover()
 }

@@ -32,6 +32,9 @@ func (n *Node) form(c charter) error {
 	if err := writeJSON(filepath.Join(n.cfg.Dir, charterFile), c); err != nil {
 		return err
 	}
+	if err := n.blobs.CountBy(n.ctx, c.Shards); err != nil {
+		return fmt.Errorf("count blobs: %w", err)
+	}
 	if err := n.openGroups(c); err != nil {
 		return err
 	}

@@ -151,6 +151,15 @@ func loadCharter(dir string) (*charter, error) {
 	return &c, c.validate()
 }
 
+// ShardsOf is the number of shards of the cluster that the data directory
+// belongs to; configured, if it belongs to none yet or cannot be read.
+func ShardsOf(dir string, configured int) int {
+	if c, err := loadCharter(dir); err == nil && c != nil {
+		return c.Shards
+	}
+	return configured
+}
+
 // knownPeers are the gossip addresses of the others when this node last ran.
 // They are only a help: a file that cannot be read is as good as none.
 func knownPeers(dir string) []string {

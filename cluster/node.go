@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,17 +24,18 @@ type Node struct {
 	// chatter is for raft, of all groups.
 	chatter *slog.Logger
 
-	blobs   *blobstore.Store
-	rows    *blobstore.CatalogStore
-	link    *peer.Link
-	gossip  *gossip.Gossip
-	metrics *metrics
-	batches []*batcher
-	ahead   []ahead // by shard
-	pending pending
-	leaders leaders
-	raft    transports
-	disk    *disk
+	blobs    *blobstore.Store
+	rows     *blobstore.CatalogStore
+	link     *peer.Link
+	gossip   *gossip.Gossip
+	metrics  *metrics
+	batches  []*batcher
+	ahead    []ahead // by shard
+	pending  pending
+	setCheck setCheck
+	leaders  leaders
+	raft     transports
+	disk     *disk
 
 	// formed is closed when charter, catalog and shards are set. The first two
 	// never change after that.
@@ -99,6 +99,7 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 	n.wg.Go(n.membershipLoop)
 	n.wg.Go(n.disk.run)
 	n.wg.Go(n.sweepLoop)
+	n.wg.Go(n.setCheckLoop)
 	n.wg.Go(n.takeoverLoop)
 	return n, nil
 }
@@ -178,10 +179,8 @@ func (n *Node) resolve(id string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// shardOf is the shard of a blob. Ids are random, so their first bytes are.
-func shardOf(id blobstore.ID, shards int) int {
-	return int(binary.BigEndian.Uint64(id[:8]) % uint64(shards))
-}
+// shardOf is the shard of a blob.
+func shardOf(id blobstore.ID, shards int) int { return blobstore.ShardOf(id, shards) }
 
 // ID is the node's id.
 func (n *Node) ID() string { return n.id }

@@ -26,6 +26,7 @@ const (
 	kindRaft     byte = 9  // group, raft message → raft's answer
 	kindAhead    byte = 10 // blob → chunks of an open upload beyond a gap
 	kindChunk    byte = 11 // blob, offset → that chunk
+	kindSet      byte = 40 // position → SetStatus as JSON
 	kindRefused  byte = 30 // node → whether it refuses connections, and last positions
 )
 
@@ -55,6 +56,7 @@ func (n *Node) serve() {
 	n.link.Handle(kindRaft, n.raft.serve)
 	n.link.Handle(kindAhead, n.serveAhead)
 	n.link.Handle(kindChunk, n.serveChunk)
+	n.link.Handle(kindSet, n.serveSet)
 	n.link.Handle(kindRefused, n.serveRefused)
 }
 
