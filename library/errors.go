@@ -36,6 +36,12 @@ var (
 	// ErrGone is returned for a playback token whose item holds other bytes
 	// now.
 	ErrGone = errors.New("item was replaced")
+	// ErrNoForm is returned when a sound cannot be had in the form that was
+	// asked for.
+	ErrNoForm = errors.New("no such form of this item")
+	// ErrLiveForm is returned when a recording in progress is asked for in a
+	// form that only a finite sound has.
+	ErrLiveForm = errors.New("not while it is being recorded")
 	// ErrTarget is returned for a URL that deliveries may not go to.
 	ErrTarget = errors.New("target is not allowed")
 	// ErrLimit is returned when a limit of this node is reached: sources,

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"carillon/blobstore"
+	"carillon/library/forms"
 )
 
 // Fault is what an error means to a client: one HTTP status and one stable
@@ -60,6 +61,9 @@ func faultTable() []faultRow {
 		{ErrBadToken, Fault{http.StatusForbidden, "bad_token"}},
 		{ErrExpired, Fault{http.StatusGone, "expired"}},
 		{ErrGone, Fault{http.StatusGone, "gone"}},
+		{ErrNoForm, Fault{http.StatusNotAcceptable, "no_such_form"}},
+		{ErrLiveForm, Fault{http.StatusConflict, "recording_live"}},
+		{forms.ErrBusy, Fault{http.StatusServiceUnavailable, "busy"}},
 		{ErrTarget, Fault{http.StatusBadRequest, "bad_target"}},
 		{ErrLimit, Fault{http.StatusServiceUnavailable, "limit"}},
 		// Who cancels is the client that hung up: nobody reads this answer,

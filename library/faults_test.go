@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"carillon/blobstore"
+	"carillon/library/forms"
 )
 
 // TestFaults: every sentinel has its status, alone, wrapped, and together with
@@ -32,6 +33,9 @@ func TestFaults(t *testing.T) {
 		{ErrState, 409, "wrong_state"},
 		{ErrExpired, 410, "expired"},
 		{ErrGone, 410, "gone"},
+		{ErrNoForm, 406, "no_such_form"},
+		{ErrLiveForm, 409, "recording_live"},
+		{forms.ErrBusy, 503, "busy"},
 		{ErrTarget, 400, "bad_target"},
 		{ErrBadToken, 403, "bad_token"},
 		{ErrLimit, 503, "limit"},

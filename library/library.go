@@ -32,6 +32,10 @@ type Config struct {
 	Sources   []SourceAccount
 	// SourcesMax bounds the live sources of this node.
 	SourcesMax int
+	// FormsDir is where converted forms are kept, at most FormsBytesMax of them
+	// (0: forms.BytesMaxDefault); "": each is made for whoever asks.
+	FormsDir      string
+	FormsBytesMax int64
 }
 
 // SourceAccount is a configured source login, for sources without a ticket.
@@ -90,6 +94,16 @@ type Service interface {
 
 	// Lookup finds where a media name is played.
 	Lookup(ctx context.Context, r LookupRequest) (Lookup, error)
+	// Playing finds what the path of a door plays, and the extension that asks
+	// for another form of it.
+	Playing(ctx context.Context, account, id string) (m Mount, ext string, err error)
+	// Render says what a document, or an ended recording, is in a form, and
+	// OpenRendition opens its bytes.
+	Render(ctx context.Context, d *Document, f Form) (Rendition, error)
+	RenderRecording(ctx context.Context, r *Recording, f Form) (Rendition, error)
+	OpenRendition(ctx context.Context, r Rendition) (*blobstore.Reader, error)
+	// ListenURL is where a recording is heard while it grows.
+	ListenURL(r Recording) string
 	// OpenPlay checks a /play token against id and returns the pinned document.
 	OpenPlay(ctx context.Context, token string) (Document, error)
 

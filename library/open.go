@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/forms"
 )
 
 // Defaults of Config.
@@ -50,6 +52,7 @@ type Library struct {
 	metrics  *metrics
 	cache    *documentCache
 	accounts settingsCache
+	forms    *forms.Cache
 	buffers  *blobstore.Buffers
 	flusher  *blobstore.Flusher
 	sources  []sourceHash
@@ -99,6 +102,12 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 	var err error
 	if l.metrics, err = newMetrics(deps.Metrics); err != nil {
 		return nil, err
+	}
+	l.forms, err = forms.Open(forms.Config{Dir: cfg.FormsDir, BytesMax: cfg.FormsBytesMax},
+		forms.Deps{Log: deps.Log, Metrics: deps.Metrics, Room: deps.Room})
+	if err != nil {
+		l.metrics.unregister(deps.Metrics)
+		return nil, fmt.Errorf("open forms: %w", err)
 	}
 	l.flusher = blobstore.OpenFlusher(0)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -162,7 +171,7 @@ func (l *Library) Close() error {
 		}
 		l.stop()
 		l.running.Wait()
-		err = l.flusher.Close()
+		err = errors.Join(l.flusher.Close(), l.forms.Close())
 		l.metrics.unregister(l.deps.Metrics)
 	})
 	return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -386,10 +387,12 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(families) != len(MetricDefinitions()) {
-		t.Errorf("%d metrics are exported, %d defined", len(families), len(MetricDefinitions()))
-	}
+	exported := 0
 	for _, family := range families {
+		if strings.HasPrefix(family.GetName(), "carillon_forms_") {
+			continue // tested where they are defined
+		}
+		exported++
 		for _, m := range family.GetMetric() {
 			name := family.GetName()
 			if labels := m.GetLabel(); len(labels) == 1 {
@@ -400,6 +403,9 @@ func TestMetrics(t *testing.T) {
 			}
 			delete(want, name)
 		}
+	}
+	if exported != len(MetricDefinitions()) {
+		t.Errorf("%d metrics are exported, %d defined", exported, len(MetricDefinitions()))
 	}
 	if len(want) > 0 {
 		t.Errorf("not exported: %v", want)

@@ -73,27 +73,42 @@ func (f *fakeLibrary) Claim(ctx context.Context, r library.SourceRequest) (Sessi
 	return s, nil
 }
 
-func (f *fakeLibrary) Mount(_ context.Context, account, id string) (library.Mount, error) {
+func (f *fakeLibrary) Playing(_ context.Context, account, id string) (library.Mount, string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if it, ok := f.items[account+"/"+id]; ok {
-		return library.Mount{Doc: &it.doc}, nil
+		return library.Mount{Doc: &it.doc}, "", nil
 	}
 	if s, ok := f.live["r-"+account+"/"+id]; ok {
 		rec := s.Recording()
-		return library.Mount{Recording: &rec}, nil
+		return library.Mount{Recording: &rec}, "", nil
 	}
-	return library.Mount{}, fmt.Errorf("mount %s/%s: %w", account, id, library.ErrNotFound)
+	return library.Mount{}, "", fmt.Errorf("mount %s/%s: %w", account, id, library.ErrNotFound)
 }
 
-func (f *fakeLibrary) OpenItem(_ context.Context, doc library.Document) (Blob, error) {
+// Render knows MP3, and nothing that is made of other sound.
+func (f *fakeLibrary) Render(_ context.Context, d *library.Document, form library.Form) (library.Rendition, error) {
+	if !form.AsStored(&d.Audio) {
+		return library.Rendition{}, library.ErrNoForm
+	}
+	return library.Rendition{Size: d.Size, SHA256: d.SHA256, ContentType: d.ContentType}, nil
+}
+
+func (f *fakeLibrary) RenderRecording(
+	context.Context, *library.Recording, library.Form,
+) (library.Rendition, error) {
+	return library.Rendition{}, library.ErrNoForm
+}
+
+func (f *fakeLibrary) OpenRendition(_ context.Context, r library.Rendition) (Blob, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	it, ok := f.items[doc.Account+"/"+doc.ID]
-	if !ok {
-		return nil, library.ErrNotFound
+	for _, it := range f.items {
+		if it.doc.SHA256 == r.SHA256 {
+			return stillBlob{bytes.NewReader(it.body)}, nil
+		}
 	}
-	return stillBlob{bytes.NewReader(it.body)}, nil
+	return nil, library.ErrNotFound
 }
 
 func (f *fakeLibrary) OpenRecording(

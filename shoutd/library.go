@@ -13,10 +13,13 @@ import (
 type Library interface {
 	// Claim checks a source and begins its recording, see library.Service.
 	Claim(ctx context.Context, r library.SourceRequest) (Session, error)
-	// Mount finds what {account}/{id} plays.
-	Mount(ctx context.Context, account, id string) (library.Mount, error)
-	// OpenItem opens the bytes of a stored item.
-	OpenItem(ctx context.Context, doc library.Document) (Blob, error)
+	// Playing finds what {account}/{id} plays.
+	Playing(ctx context.Context, account, id string) (m library.Mount, ext string, err error)
+	// Render and RenderRecording say what an item or an ended recording is in a
+	// form, and OpenRendition opens its bytes.
+	Render(ctx context.Context, d *library.Document, f library.Form) (library.Rendition, error)
+	RenderRecording(ctx context.Context, r *library.Recording, f library.Form) (library.Rendition, error)
+	OpenRendition(ctx context.Context, r library.Rendition) (Blob, error)
 	// OpenRecording opens the bytes of a recording. A live one is followed to
 	// its end, or until ctx ends.
 	OpenRecording(ctx context.Context, id string, from library.From) (Blob, library.Recording, error)
@@ -43,8 +46,10 @@ type Session interface {
 // Service is what [Over] needs of library.Service.
 type Service interface {
 	Claim(ctx context.Context, r library.SourceRequest) (*library.Session, error)
-	Mount(ctx context.Context, account, id string) (library.Mount, error)
-	OpenItem(ctx context.Context, doc library.Document) (*blobstore.Reader, error)
+	Playing(ctx context.Context, account, id string) (m library.Mount, ext string, err error)
+	Render(ctx context.Context, d *library.Document, f library.Form) (library.Rendition, error)
+	RenderRecording(ctx context.Context, r *library.Recording, f library.Form) (library.Rendition, error)
+	OpenRendition(ctx context.Context, r library.Rendition) (*blobstore.Reader, error)
 	OpenRecording(
 		ctx context.Context, id string, from library.From,
 	) (*blobstore.Reader, library.Recording, error)
@@ -62,22 +67,18 @@ func Over(s Service) Library { return overlay{s} }
 
 // overlay turns concrete results into this package's interfaces, and a nil
 // pointer beside an error into a nil interface.
-type overlay struct{ service Service }
+type overlay struct{ Service }
 
 func (o overlay) Claim(ctx context.Context, r library.SourceRequest) (Session, error) {
-	s, err := o.service.Claim(ctx, r)
+	s, err := o.Service.Claim(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-func (o overlay) Mount(ctx context.Context, account, id string) (library.Mount, error) {
-	return o.service.Mount(ctx, account, id)
-}
-
-func (o overlay) OpenItem(ctx context.Context, doc library.Document) (Blob, error) {
-	r, err := o.service.OpenItem(ctx, doc)
+func (o overlay) OpenRendition(ctx context.Context, rd library.Rendition) (Blob, error) {
+	r, err := o.Service.OpenRendition(ctx, rd)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +88,7 @@ func (o overlay) OpenItem(ctx context.Context, doc library.Document) (Blob, erro
 func (o overlay) OpenRecording(
 	ctx context.Context, id string, from library.From,
 ) (Blob, library.Recording, error) {
-	r, rec, err := o.service.OpenRecording(ctx, id, from)
+	r, rec, err := o.Service.OpenRecording(ctx, id, from)
 	if err != nil {
 		return nil, rec, err
 	}

@@ -30,8 +30,8 @@ const (
 // stream is what a listener gets.
 type stream struct {
 	account, title string
-	doc            *library.Document  // stored, or
-	recording      *library.Recording // live or ended
+	stored         *library.Rendition // an item or an ended recording, or
+	recording      *library.Recording // a live one
 	etag           string
 	size           int64 // -1 for a live recording
 }
@@ -57,7 +57,7 @@ func (c *conn) get(ctx context.Context, r *request) {
 		c.refuse(r, http.StatusForbidden)
 		return
 	}
-	s, err := c.find(ctx, target)
+	s, err := c.find(ctx, target, query)
 	if err != nil {
 		c.server.log.Debug("nothing to play", "remote", c.remote(), "target", shown(r.target), "error", err)
 		c.refuse(r, statusOf(err))
@@ -67,56 +67,73 @@ func (c *conn) get(ctx context.Context, r *request) {
 }
 
 // find looks an id up as it stands, then without its extension.
-func (c *conn) find(ctx context.Context, target string) (*stream, error) {
+func (c *conn) find(ctx context.Context, target string, query url.Values) (*stream, error) {
 	account, id, _ := strings.Cut(target, "/")
 	if account == "" || id == "" {
 		return nil, library.ErrNotFound
 	}
+	form, err := library.ParseForm(audio.FormatMP3.Ext(), query.Get)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, lookupWait)
 	defer cancel()
-	m, err := c.server.library.Mount(ctx, account, id)
+	m, _, err := c.server.library.Playing(ctx, account, id)
 	if ext := path.Ext(id); missing(err) && ext != "" && len(ext) < len(path.Base(id)) {
-		m, err = c.server.library.Mount(ctx, account, strings.TrimSuffix(id, ext))
+		m, _, err = c.server.library.Playing(ctx, account, strings.TrimSuffix(id, ext))
 	}
 	if err != nil {
 		return nil, err
 	}
-	return streamOf(m, account, id)
+	switch {
+	case m.Doc != nil:
+		return c.itemStream(ctx, m.Doc, form)
+	case m.Recording != nil:
+		return c.recordingStream(ctx, m.Recording, form)
+	}
+	return nil, library.ErrNotFound
 }
 
 func missing(err error) bool {
 	return errors.Is(err, library.ErrNotFound) || errors.Is(err, blobstore.ErrNotFound)
 }
 
-func streamOf(m library.Mount, account, id string) (*stream, error) {
-	switch {
-	case m.Doc != nil:
-		if !isMP3(m.Doc.ContentType, &m.Doc.Audio) {
-			return nil, library.ErrUnsupportedMedia
-		}
-		title := m.Doc.Name
-		if title == "" {
-			title = id
-		}
-		return &stream{
-			account: account, title: title, doc: m.Doc, etag: m.Doc.ETag(), size: m.Doc.Size,
-		}, nil
-	case m.Recording != nil:
-		rec := m.Recording
-		if !isMP3(rec.ContentType, rec.Audio) {
-			return nil, library.ErrUnsupportedMedia
-		}
-		title := rec.ICY["ice-name"]
-		if title == "" || title == "no name" { // libshout's default
-			title = rec.Name
-		}
-		size := rec.Size
-		if rec.State == library.StateLive {
-			size = -1
-		}
-		return &stream{account: account, title: title, recording: rec, size: size}, nil
+// itemStream is an item as MP3, whatever it is stored as: mod_shout decodes
+// what comes as MP3.
+func (c *conn) itemStream(ctx context.Context, d *library.Document, form library.Form) (*stream, error) {
+	r, err := c.server.library.Render(ctx, d, form)
+	if err != nil {
+		return nil, err
 	}
-	return nil, library.ErrNotFound
+	title := d.Name
+	if title == "" {
+		title = d.ID
+	}
+	return &stream{account: d.Account, title: title, stored: &r, etag: r.ETag(), size: r.Size}, nil
+}
+
+func (c *conn) recordingStream(
+	ctx context.Context, rec *library.Recording, form library.Form,
+) (*stream, error) {
+	s := &stream{account: rec.Account, title: rec.ICY["ice-name"], recording: rec, size: rec.Size}
+	if s.title == "" || s.title == "no name" { // libshout's default
+		s.title = rec.Name
+	}
+	switch {
+	case rec.State == library.StateLive:
+		s.size = -1
+	case rec.SHA256 != "" && rec.Audio != nil && rec.Audio.Format != "":
+		r, err := c.server.library.RenderRecording(ctx, rec, form)
+		if err != nil {
+			return nil, err
+		}
+		s.stored, s.etag, s.size = &r, r.ETag(), r.Size
+		return s, nil
+	}
+	if !isMP3(rec.ContentType, rec.Audio) {
+		return nil, library.ErrUnsupportedMedia
+	}
+	return s, nil
 }
 
 // isMP3 trusts what was measured over what a source declared. A source that
@@ -170,8 +187,8 @@ func (c *conn) play(ctx context.Context, r *request, s *stream, query url.Values
 }
 
 func (c *conn) open(ctx context.Context, s *stream, from string) (Blob, error) {
-	if s.doc != nil {
-		return c.server.library.OpenItem(ctx, *s.doc)
+	if s.stored != nil {
+		return c.server.library.OpenRendition(ctx, *s.stored)
 	}
 	start := library.FromStart
 	if from == string(library.FromNow) && s.live() {

@@ -103,8 +103,8 @@ func TestPlayRefusals(t *testing.T) {
 		"/acme/none.mp3":        statusFor(library.ErrNotFound),
 		"/acme/.mp3":            statusFor(library.ErrNotFound),
 		"/admin/stats":          statusFor(library.ErrNotFound),
-		"/acme/menu.wav":        statusFor(library.ErrUnsupportedMedia),
-		"/acme/menu.wav.mp3":    statusFor(library.ErrUnsupportedMedia),
+		"/acme/menu.wav":        statusFor(library.ErrNoForm),
+		"/acme/menu.wav.mp3":    statusFor(library.ErrNoForm),
 		"/acme/%":               http.StatusBadRequest,
 		"/" + noiseName(10<<10): http.StatusRequestURITooLong,
 	} {

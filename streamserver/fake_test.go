@@ -192,14 +192,38 @@ func (f *fakeLibrary) Get(_ context.Context, account, id string, c library.Consi
 	return doc, nil
 }
 
-func (f *fakeLibrary) OpenItem(ctx context.Context, doc library.Document) (*blobstore.Reader, error) {
+// Render knows items as they are stored, and nothing that is made of them.
+func (f *fakeLibrary) Render(_ context.Context, d *library.Document, form library.Form) (library.Rendition, error) {
+	if !form.AsStored(&d.Audio) {
+		return library.Rendition{}, library.ErrNoForm
+	}
+	return library.Rendition{Size: d.Size, SHA256: d.SHA256, ContentType: d.ContentType}, nil
+}
+
+func (f *fakeLibrary) RenderRecording(
+	_ context.Context, r *library.Recording, _ library.Form,
+) (library.Rendition, error) {
+	return library.Rendition{Size: r.Size, SHA256: r.SHA256, ContentType: r.ContentType}, nil
+}
+
+func (f *fakeLibrary) ListenURL(r library.Recording) string {
+	return "shout://127.0.0.1:8000/" + r.Account + "/" + r.Name
+}
+
+func (f *fakeLibrary) OpenRendition(ctx context.Context, r library.Rendition) (*blobstore.Reader, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	b, ok := f.blobs[doc.Blob]
-	if !ok {
-		return nil, blobstore.ErrNotFound
+	for _, d := range f.docs {
+		if b, ok := f.blobs[d.Blob]; ok && d.SHA256 == r.SHA256 {
+			return b.reader(ctx), nil
+		}
 	}
-	return b.reader(ctx), nil
+	for _, rec := range f.recordings {
+		if rec.SHA256 == r.SHA256 {
+			return f.blobs[rec.Blob].reader(ctx), nil
+		}
+	}
+	return nil, blobstore.ErrNotFound
 }
 
 func (f *fakeLibrary) OpenPlay(_ context.Context, token string) (library.Document, error) {
@@ -218,13 +242,20 @@ func (f *fakeLibrary) OpenPlay(_ context.Context, token string) (library.Documen
 	return doc, nil
 }
 
-func (f *fakeLibrary) Mount(_ context.Context, account, id string) (library.Mount, error) {
+func (f *fakeLibrary) Playing(_ context.Context, account, id string) (library.Mount, string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	stem, ext := library.CutFormExt(id)
 	if rec, ok := f.recordings[account+"/"+id]; ok {
-		return library.Mount{Recording: &rec}, nil
+		return library.Mount{Recording: &rec}, "", nil
 	}
-	return library.Mount{}, library.ErrNotFound
+	if rec, ok := f.recordings[account+"/"+stem]; ok {
+		return library.Mount{Recording: &rec}, ext, nil
+	}
+	if doc, ok := f.docs[account+"/"+stem]; ok && ext != "" {
+		return library.Mount{Doc: &doc}, ext, nil
+	}
+	return library.Mount{}, "", library.ErrNotFound
 }
 
 func (f *fakeLibrary) OpenRecording(ctx context.Context, id string, from library.From) (

@@ -1,12 +1,12 @@
 package streamserver
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/url"
 	"time"
 
+	"carillon/audio"
 	"carillon/blobstore"
 	"carillon/internal/web"
 	"carillon/library"
@@ -14,7 +14,11 @@ import (
 
 // recording plays a recording under its media name: followed while a source
 // sends, finite after that.
-func (p *player) recording(rec library.Recording, query url.Values) error {
+func (p *player) recording(rec library.Recording, ext string, query url.Values) error {
+	form, err := library.ParseForm(ext, query.Get)
+	if err != nil {
+		return err
+	}
 	from := library.FromStart
 	switch v := library.From(query.Get("from")); v {
 	case "", library.FromStart:
@@ -26,19 +30,38 @@ func (p *player) recording(rec library.Recording, query url.Values) error {
 			Message: "from is start or now",
 		}
 	}
+	if rec.State == library.StateLive && !plays(rec, form) {
+		p.w.Header().Set("Link", "<"+p.server.library.ListenURL(rec)+`>; rel="alternate"; type="audio/mpeg"`)
+		return library.ErrLiveForm
+	}
 	if rec.State == library.StateLive && p.r.Method == http.MethodHead {
 		p.liveHead(rec)
 		return nil
 	}
 	if ended(rec) && from == library.FromStart && rec.SHA256 != "" {
-		return p.ended(rec)
+		return p.ended(rec, form)
 	}
-	rd, rec, err := p.server.library.OpenRecording(p.r.Context(), rec.ID, from)
+	rd, followed, err := p.server.library.OpenRecording(p.r.Context(), rec.ID, from)
 	if err != nil {
 		return err
 	}
-	err = p.follow(rd, rec)
+	err = p.follow(rd, followed)
 	return errors.Join(err, rd.Close())
+}
+
+// plays says whether a recording in progress can be heard in a form: only as it
+// comes. mod_shell_stream and mod_http_cache, which ask for other forms, play
+// nothing before the end of what they fetch, and while they wait the call cannot
+// be hung up (freeswitch-wire.md 4 and 6).
+func plays(rec library.Recording, form library.Form) bool {
+	var info audio.Info
+	if rec.Audio != nil {
+		info = *rec.Audio
+	}
+	if info.Format == "" && (rec.ContentType == "" || rec.ContentType == audio.FormatMP3.ContentType()) {
+		info.Format = audio.FormatMP3 // not measured yet
+	}
+	return form.AsStored(&info)
 }
 
 func ended(rec library.Recording) bool {
@@ -46,15 +69,16 @@ func ended(rec library.Recording) bool {
 }
 
 // ended plays a recording that nobody has stored yet.
-func (p *player) ended(rec library.Recording) error {
+func (p *player) ended(rec library.Recording, form library.Form) error {
 	modified := rec.Created
 	if rec.Ended != nil {
 		modified = *rec.Ended
 	}
-	return p.item(&item{
-		size: rec.Size, sha256: rec.SHA256, contentType: rec.ContentType, modified: modified, cache: cacheEnded,
-		open: p.opener(rec.ID),
-	})
+	r, err := p.server.library.RenderRecording(p.r.Context(), &rec, form)
+	if err != nil {
+		return err
+	}
+	return p.rendition(&r, modified, cacheEnded)
 }
 
 func (p *player) liveHead(rec library.Recording) {
@@ -95,12 +119,4 @@ func (o *liveWriter) Write(p []byte) (int, error) {
 		o.server.metrics.first.Observe(time.Since(o.start).Seconds())
 	}
 	return n, err
-}
-
-// opener opens a recording from its start.
-func (p *player) opener(id string) func(context.Context) (*blobstore.Reader, error) {
-	return func(ctx context.Context) (*blobstore.Reader, error) {
-		rd, _, err := p.server.library.OpenRecording(ctx, id, library.FromStart)
-		return rd, err
-	}
 }

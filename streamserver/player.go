@@ -6,11 +6,11 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
+	"carillon/audio"
 	"carillon/blobstore"
 	"carillon/internal/web"
 	"carillon/library"
@@ -48,7 +48,10 @@ type item struct {
 	contentType string
 	modified    time.Time
 	cache       string
-	open        func(ctx context.Context) (*blobstore.Reader, error)
+	// rate, of headerless sound only: a range from that byte on is none, see
+	// [player.wanted].
+	rate int
+	open func(ctx context.Context) (*blobstore.Reader, error)
 }
 
 // media answers /media/{account}/{id}.
@@ -67,38 +70,26 @@ func (s *Server) media(p *player) error {
 	doc, err := s.library.Get(p.r.Context(), account, id, consistency)
 	switch {
 	case err == nil:
-		return p.document(doc, cacheMedia)
+		return p.document(&doc, "", query, cacheMedia)
 	case errors.Is(err, library.ErrNotFound):
-		return s.other(p, account, id, query)
+		return p.other(account, id, query)
 	}
 	return err
 }
 
 // other plays what is no item under its own id: a recording under its media
-// name, or an item under its id with an extension added.
-func (s *Server) other(p *player, account, id string, query url.Values) error {
-	ctx := p.r.Context()
-	mount, err := s.library.Mount(ctx, account, id)
+// name, or either in the form that the extension asks for.
+func (p *player) other(account, id string, query url.Values) error {
+	m, ext, err := p.server.library.Playing(p.r.Context(), account, id)
 	switch {
-	case err == nil && mount.Recording != nil:
-		return p.recording(*mount.Recording, query)
-	case err == nil && mount.Doc != nil:
-		return p.document(*mount.Doc, cacheMedia)
-	case err != nil && !errors.Is(err, library.ErrNotFound):
+	case err != nil:
 		return err
+	case m.Recording != nil:
+		return p.recording(*m.Recording, ext, query)
+	case m.Doc != nil:
+		return p.document(m.Doc, ext, query, cacheMedia)
 	}
-	base, ext := splitForm(id)
-	if ext == "" {
-		return library.ErrNotFound
-	}
-	doc, err := s.library.Get(ctx, account, base, library.Local) // Mount has caught up already
-	if err != nil {
-		return err
-	}
-	if doc.Audio.Format.Ext() != ext {
-		return errOtherForm
-	}
-	return p.document(doc, cacheMedia)
+	return library.ErrNotFound
 }
 
 // play answers /play/{token}/{id}.{ext}. The token is all the permission
@@ -108,21 +99,30 @@ func (s *Server) play(p *player) error {
 	if err != nil {
 		return err
 	}
+	query, _, err := p.query()
+	if err != nil {
+		return err
+	}
 	doc, err := s.library.OpenPlay(p.r.Context(), token)
 	if err != nil {
 		return err
 	}
+	ext := ""
 	if id != doc.ID {
-		base, ext := splitForm(id)
+		var stem string
+		stem, ext = library.CutFormExt(id)
 		switch {
-		case ext == "" || base != doc.ID:
+		case stem == doc.ID && ext != "", id == doc.ID+doc.Audio.Format.Ext():
+		case ext != "" && stem == shortName: // the id is too long for a URL
+		default:
 			return library.ErrNotFound
-		case ext != doc.Audio.Format.Ext():
-			return errOtherForm
 		}
 	}
-	return p.document(doc, cachePinned)
+	return p.document(&doc, ext, query, cachePinned)
 }
+
+// shortName stands for an id in URLs that would grow too long with it.
+const shortName = "audio"
 
 // params are the two decoded parts of a path.
 func params(c echo.Context, name string) (first, rest string, err error) {
@@ -131,25 +131,6 @@ func params(c echo.Context, name string) (first, rest string, err error) {
 	}
 	rest, err = web.Param(c, "*")
 	return first, rest, err
-}
-
-// errOtherForm is returned when an item is asked for in a form it is not
-// stored in: converting is not made yet.
-var errOtherForm error = &web.Error{
-	Status: http.StatusNotAcceptable, Code: "not_acceptable", Message: "the item is not stored in this form",
-}
-
-// splitForm cuts the extension of a form that an item can be asked for in.
-func splitForm(id string) (base, ext string) {
-	dot := strings.LastIndexByte(id, '.')
-	if dot <= 0 || strings.IndexByte(id[dot:], '/') >= 0 {
-		return id, ""
-	}
-	switch id[dot:] {
-	case ".wav", ".mp3", ".ogg", ".raw", ".r8", ".r16":
-		return id[:dot], id[dot:]
-	}
-	return id, ""
 }
 
 // query is nil for the usual request without one. Unknown parameters are not
@@ -171,10 +152,32 @@ func (p *player) query() (url.Values, library.Consistency, error) {
 	}
 }
 
-func (p *player) document(doc library.Document, cache string) error {
+// document plays an item in the form that extension and query ask for.
+func (p *player) document(doc *library.Document, ext string, query url.Values, cache string) error {
+	form, err := library.ParseForm(ext, query.Get)
+	if err != nil {
+		return err
+	}
+	r, err := p.server.library.Render(p.r.Context(), doc, form)
+	if err != nil {
+		return err
+	}
+	return p.rendition(&r, doc.Modified, cache)
+}
+
+func (p *player) rendition(r *library.Rendition, modified time.Time, cache string) error {
+	rate := 0
+	switch r.Form.Container {
+	case audio.ContainerRaw, audio.ContainerMulaw, audio.ContainerAlaw:
+		rate = r.Form.SampleRate
+	case audio.ContainerWAV, audio.ContainerMP3:
+	}
 	return p.item(&item{
-		size: doc.Size, sha256: doc.SHA256, contentType: doc.ContentType, modified: doc.Modified, cache: cache,
-		open: func(ctx context.Context) (*blobstore.Reader, error) { return p.server.library.OpenItem(ctx, doc) },
+		rate: rate,
+		size: r.Size, sha256: r.SHA256, contentType: r.ContentType, modified: modified, cache: cache,
+		open: func(ctx context.Context) (*blobstore.Reader, error) {
+			return p.server.library.OpenRendition(ctx, *r)
+		},
 	})
 }
 
@@ -190,10 +193,7 @@ func (p *player) item(it *item) error {
 	case http.StatusPreconditionFailed:
 		return library.ErrPrecondition
 	}
-	part, kind := span{0, it.size}, rangeWhole
-	if header := first(p.r.Header, "Range"); header != "" && rangeApplies(p.r.Header, etag, modified) {
-		part, kind = parseRange(header, it.size)
-	}
+	part, kind := p.wanted(it, etag, modified)
 	switch kind {
 	case rangeUnsatisfiable:
 		p.w.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(it.size, 10))
@@ -206,6 +206,19 @@ func (p *player) item(it *item) error {
 	case rangeWhole:
 	}
 	return p.send(it, etag, modified, part, http.StatusOK)
+}
+
+// wanted is the part of an item that is asked for. mod_shell_stream adds
+// ` -r RATE -c 1` to its command, and if that is curl, it takes the rate for a
+// range and asks for all from byte RATE on: the caller would miss the first half
+// second. So that range of headerless sound is none.
+func (p *player) wanted(it *item, etag string, modified time.Time) (span, rangeKind) {
+	header := first(p.r.Header, "Range")
+	if header == "" || !rangeApplies(p.r.Header, etag, modified) ||
+		it.rate > 0 && header == "bytes="+strconv.Itoa(it.rate)+"-" {
+		return span{0, it.size}, rangeWhole
+	}
+	return parseRange(header, it.size)
 }
 
 // send sends a part of an item. The status goes out with the first bytes, not

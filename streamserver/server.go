@@ -19,9 +19,12 @@ import (
 // Library is the part of library.Service that playing needs.
 type Library interface {
 	Get(ctx context.Context, account, id string, c library.Consistency) (library.Document, error)
-	OpenItem(ctx context.Context, doc library.Document) (*blobstore.Reader, error)
 	OpenPlay(ctx context.Context, token string) (library.Document, error)
-	Mount(ctx context.Context, account, id string) (library.Mount, error)
+	Playing(ctx context.Context, account, id string) (m library.Mount, ext string, err error)
+	Render(ctx context.Context, d *library.Document, f library.Form) (library.Rendition, error)
+	RenderRecording(ctx context.Context, r *library.Recording, f library.Form) (library.Rendition, error)
+	OpenRendition(ctx context.Context, r library.Rendition) (*blobstore.Reader, error)
+	ListenURL(r library.Recording) string
 	OpenRecording(ctx context.Context, recordingID string, from library.From) (
 		*blobstore.Reader, library.Recording, error)
 }

@@ -103,6 +103,10 @@ func (w wiring) library() (library.Config, error) {
 		SourcesMax:        c.Shout.SourcesMax,
 		HTTPURL:           w.httpURL(),
 		ShoutHost:         w.shoutHost(),
+		FormsBytesMax:     c.Play.FormsBytesMax.Int64(),
+	}
+	if cfg.FormsBytesMax > 0 {
+		cfg.FormsDir = filepath.Join(c.Node.DataDir, "forms")
 	}
 	for _, s := range c.Shout.Sources {
 		cfg.Sources = append(cfg.Sources, library.SourceAccount{

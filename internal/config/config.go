@@ -83,6 +83,8 @@ type Recordings struct {
 type Play struct {
 	TTL      Duration `toml:"ttl"`
 	Language string   `toml:"language"`
+
+	FormsBytesMax ByteSize `toml:"forms_bytes_max"`
 }
 
 // Storage is the memory and disk that the shelf may use.
@@ -144,7 +146,7 @@ func Default() Config {
 		},
 		Streams:    Streams{Allow: PrivateNetworks()},
 		Recordings: Recordings{TicketTTL: Minutes(10), TakeoverGrace: Seconds(60), BytesMax: MiB(512)},
-		Play:       Play{TTL: Duration{time.Hour}, Language: "en-us"},
+		Play:       Play{TTL: Duration{time.Hour}, Language: "en-us", FormsBytesMax: GiB(1)},
 		Storage: Storage{
 			MemtableBytes:   MiB(16),
 			BlockCacheBytes: MiB(16),

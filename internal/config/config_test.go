@@ -101,6 +101,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"cluster.shards": "4", "cluster.replicas": "5", "cluster.election_timeout": "2s",
 		"api.tokens": secret, "api.tokens_file": "", "streams.allow": "10.0.0.1",
 		"recordings.ticket_ttl": "1m", "recordings.takeover_grace": "2m", "recordings.bytes_max": "1GiB", "play.ttl": "2h",
+		"play.forms_bytes_max": "2GiB",
 		"storage.block_cache_bytes": "9MiB", "storage.index_cache_bytes": "10MiB",
 		"storage.memtable_bytes": "32MiB", "outbound.allow": "10.0.0.0/8", "outbound.deny": "10.0.0.1",
 

@@ -103,6 +103,7 @@ func (v *validator) bounds() {
 		// of the log may have a megabyte.
 		{"storage.memtable_bytes", c.Storage.MemtableBytes, MiB(8), GiB(1)},
 		{"storage.block_cache_bytes", c.Storage.BlockCacheBytes, MiB(1), GiB(256)},
+		{"play.forms_bytes_max", c.Play.FormsBytesMax, ByteSize{}, GiB(16 << 10)},
 		{"storage.index_cache_bytes", c.Storage.IndexCacheBytes, MiB(1), GiB(256)},
 		{"storage.value_log_file_bytes", c.Storage.ValueLogFileBytes, MiB(16), GiB(1)},
 		{"storage.warn_free", c.Storage.WarnFree, MiB(64), GiB(1 << 20)},

@@ -20,6 +20,8 @@ const (
 	messageBytesMax = 300
 	// noStore keeps http_cache and proxies from remembering a failure.
 	noStore = "no-store"
+	// codeHeader carries the code of an error whose answer has no body.
+	codeHeader = "X-Carillon-Error"
 	// drainWait is what net/http waits itself where it does (rstAvoidanceDelay).
 	drainWait = 500 * time.Millisecond
 	// retryAfter: an election takes about a second.
@@ -131,6 +133,7 @@ func answer(
 		h.Set("Retry-After", retryAfter)
 	}
 	if IsPlayback(r) {
+		h.Set(codeHeader, fault.Code) // there is no body to say why
 		h.Set("Content-Length", "0") // for HEAD, too: net/http only knows it of GET
 		w.WriteHeader(fault.Status)
 		return

@@ -79,6 +79,8 @@ type Deps struct {
 	Metrics prometheus.Registerer // nil: counted and never shown
 	// Free says how many bytes the disk has left; nil asks the file system.
 	Free func() (int64, error)
+	// Room returns an error when the disk is to take nothing more. nil: never.
+	Room func() error
 }
 
 // Cache of converted forms. Its methods may be called concurrently.
@@ -87,6 +89,7 @@ type Cache struct {
 	log     *slog.Logger
 	metrics *metrics
 	free    func() (int64, error)
+	room    func() error
 	blocks  sync.Pool // of *[]byte of BlockBytes
 	makers  chan struct{}
 	direct  chan struct{}
@@ -111,7 +114,7 @@ func Open(cfg Config, deps Deps) (*Cache, error) {
 		return nil, err
 	}
 	c := &Cache{
-		cfg: cfg, log: deps.Log.With("component", "forms"), metrics: m, free: deps.Free,
+		cfg: cfg, log: deps.Log.With("component", "forms"), metrics: m, free: deps.Free, room: deps.Room,
 		makers: make(chan struct{}, makersPerCPU*runtime.GOMAXPROCS(0)),
 		direct: make(chan struct{}, directMax),
 		files:  make(map[Key]*file), used: list.New(),
@@ -203,7 +206,7 @@ func (c *Cache) acquire(r Recipe) (*file, error) {
 // not used for longest, and says whether there is room.
 func (c *Cache) roomLocked(size int64) bool {
 	// One form may not push out all others.
-	if c.cfg.Dir == "" || size > c.cfg.BytesMax/2 {
+	if c.cfg.Dir == "" || size > c.cfg.BytesMax/2 || c.room != nil && c.room() != nil {
 		return false
 	}
 	enough := func() bool {
