@@ -104,15 +104,28 @@ func (s *Server) getRecording(c echo.Context) error {
 	return sendJSON(c, http.StatusOK, s.view(rec))
 }
 
-// storeRecording makes a recording an item and answers with its document.
+// storeRecording makes a recording an item and answers with its document, or
+// sends it to a URL, or both.
 func (s *Server) storeRecording(c echo.Context) error {
 	recID, err := web.Param(c, "id")
 	if err != nil {
 		return err
 	}
-	var req library.StoreRequest
+	var req struct {
+		library.StoreRequest
+		library.ExportTarget
+	}
 	if err := readJSON(c, &req); err != nil {
 		return err
+	}
+	header := c.Request().Header
+	req.IfMatch = strings.Join(header.Values("If-Match"), ", ")
+	req.IfNoneMatch = strings.Join(header.Values("If-None-Match"), ", ")
+	switch item := req.Account != "" || req.ID != ""; {
+	case req.URL != "" && item:
+		return s.exportRecording(c, recID, req.ExportTarget, &req.StoreRequest)
+	case req.URL != "":
+		return s.exportRecording(c, recID, req.ExportTarget, nil)
 	}
 	if err := library.CheckAccount(req.Account); err != nil {
 		return err
@@ -120,10 +133,7 @@ func (s *Server) storeRecording(c echo.Context) error {
 	if err := library.CheckID(req.ID); err != nil {
 		return err
 	}
-	header := c.Request().Header
-	req.IfMatch = strings.Join(header.Values("If-Match"), ", ")
-	req.IfNoneMatch = strings.Join(header.Values("If-None-Match"), ", ")
-	doc, err := s.deps.Library.StoreRecording(c.Request().Context(), recID, req)
+	doc, err := s.deps.Library.StoreRecording(c.Request().Context(), recID, req.StoreRequest)
 	if err != nil {
 		return err
 	}

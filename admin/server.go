@@ -20,6 +20,7 @@ import (
 // Library is the part of library.Service that the API needs.
 type Library interface {
 	accountLibrary
+	exportLibrary
 	Put(ctx context.Context, account, id string, body io.Reader, opts library.PutOptions) (
 		library.Document, bool, error)
 	Get(ctx context.Context, account, id string, c library.Consistency) (library.Document, error)
@@ -98,6 +99,7 @@ func (s *Server) Routes(e *echo.Echo) {
 	e.PATCH("/v1/accounts/:account/media/*", s.guarded("patch_document", s.patchDocument))
 	e.DELETE("/v1/accounts/:account/media/*", s.guarded("delete_media", s.deleteMedia))
 	s.accountRoutes(e)
+	s.exportRoutes(e)
 	e.GET("/v1/lookup", s.guarded("lookup", s.lookup))
 
 	e.POST("/v1/recordings", s.guarded("create_recording", s.createRecording))

@@ -191,6 +191,9 @@ func (l *Library) begin(ctx context.Context, s *stored, blob blobstore.ID, r *So
 	if s.Started == nil {
 		s.Started = &now
 	}
+	if s.dropped != nil {
+		c.removeExport(s.dropped)
+	}
 	c.putRecording(s)
 	c.event(EventRecordingStarted, recordingEvent(&s.Recording))
 	c.put(activeKey(s.ID), encodeText(""))

@@ -12,15 +12,18 @@ import (
 // after it ends it, and no name holds a NUL, so a NUL ends a name. Thus keys
 // sort as their ids do, and no two names can make one key.
 const (
-	mediaPrefix     = "m1/" // m1/{account}/{id}: a document
-	promptPrefix    = "p1/" // p1/{account}/{prompt}/{language}: id of the newest document that is it
-	recordingPrefix = "r1/" // r1/{recording id}: a recording
-	ownerPrefix     = "o1/" // o1/{account}/{recording id}: recordings of an account
-	namePrefix      = "n1/" // n1/{account}/{name} NUL {inverted recording id}: newest first
-	activePrefix    = "a1/" // a1/{recording id}: recordings that the periodic pass must look at
-	livePrefix      = "l1/" // l1/{account}/{mount}: the live source of a configured account
-	accountPrefix   = "s1/" // s1/{account}/: the settings of an account; the slash sorts them as its media are
-	signingKey      = "k1/play"
+	mediaPrefix      = "m1/"  // m1/{account}/{id}: a document
+	promptPrefix     = "p1/"  // p1/{account}/{prompt}/{language}: id of the newest document that is it
+	recordingPrefix  = "r1/"  // r1/{recording id}: a recording
+	ownerPrefix      = "o1/"  // o1/{account}/{recording id}: recordings of an account
+	namePrefix       = "n1/"  // n1/{account}/{name} NUL {inverted recording id}: newest first
+	activePrefix     = "a1/"  // a1/{recording id}: recordings that the periodic pass must look at
+	livePrefix       = "l1/"  // l1/{account}/{mount}: the live source of a configured account
+	accountPrefix    = "s1/"  // s1/{account}/: the settings of an account; the slash sorts them as its media are
+	exportPrefix     = "x1/"  // x1/{export id}: an export
+	exportOpenPrefix = "xo1/" // xo1/{export id}: exports that are not done
+	exportDonePrefix = "xd1/" // xd1/{export id}: exports that are
+	signingKey       = "k1/play"
 )
 
 func mediaKey(account, id string) string { return mediaPrefix + account + "/" + id }
@@ -55,6 +58,12 @@ func nameKey(account, name, id string) string {
 	return nameKeyPrefix(account, name) + invertID(id)
 }
 
+func exportKey(id string) string { return exportPrefix + id }
+
+func exportOpenKey(id string) string { return exportOpenPrefix + id }
+
+func exportDoneKey(id string) string { return exportDonePrefix + id }
+
 // Recording ids are 48 bits of milliseconds and 80 random bits in 26 base-32
 // digits: they sort by their time, cannot be guessed, and every digit passes
 // libshout unescaped.
@@ -88,6 +97,19 @@ func isRecordingID(s string) bool {
 		}
 	}
 	return true
+}
+
+// madeAt is when the id was made; the zero time for what is none.
+func madeAt(id string) time.Time {
+	const timeDigits = 10 // 50 bits, of which the first two are 0
+	if !isRecordingID(id) {
+		return time.Time{}
+	}
+	var ms int64
+	for i := range timeDigits {
+		ms = ms<<5 | int64(strings.IndexByte(idAlphabet, id[i]))
+	}
+	return time.UnixMilli(ms)
 }
 
 // invertID maps ids so that later ones sort first. It is its own inverse.

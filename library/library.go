@@ -117,6 +117,17 @@ type Service interface {
 	// StoreRecording makes the ended recording an item without moving bytes,
 	// in one commit.
 	StoreRecording(ctx context.Context, recordingID string, r StoreRequest) (Document, error)
+	// ExportRecording orders the sound of an ended recording to be sent to a
+	// URL, and, with store, makes it an item in the same step.
+	ExportRecording(ctx context.Context, recordingID string, t ExportTarget, store *StoreRequest) (Export, error)
+	// Exports lists exports in the order in which they were made.
+	Exports(ctx context.Context, q ExportQuery) ([]Export, string, error)
+	// Export returns an export.
+	Export(ctx context.Context, id string) (Export, error)
+	// RetryExport tries an export again at once.
+	RetryExport(ctx context.Context, id string) (Export, error)
+	// RemoveExport takes an export back.
+	RemoveExport(ctx context.Context, id string) error
 	// DiscardRecording ends and frees a recording in any state but stored.
 	DiscardRecording(ctx context.Context, recordingID string) error
 	// RecordURL is the shout:// URL for a ticket (the Token must be set).

@@ -3,6 +3,7 @@ package library
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -16,6 +17,9 @@ const (
 	metricLive           = "carillon_library_recordings_live"
 	metricEnded          = "carillon_library_recordings_ended_total"
 	metricRecordingBytes = "carillon_library_recording_bytes_total"
+	metricExportsOpen    = "carillon_library_exports_open"
+	metricExportsOldest  = "carillon_library_exports_oldest_seconds"
+	metricExportAttempts = "carillon_library_export_attempts_total"
 )
 
 // MetricDefinition is the name, the labels and the meaning of one metric.
@@ -24,8 +28,13 @@ type MetricDefinition struct {
 	Labels     []string
 }
 
-// MetricDefinitions lists every metric of the package. All but the gauge of
-// live recordings are counters.
+// isGauge says whether the metric of that name goes up and down; the others are
+// counters.
+func isGauge(name string) bool {
+	return name == metricLive || name == metricExportsOpen || name == metricExportsOldest
+}
+
+// MetricDefinitions lists every metric of the package.
 func MetricDefinitions() []MetricDefinition {
 	return []MetricDefinition{
 		{metricPuts, "Uploads by result: ok or the code of the fault.", []string{"result"}},
@@ -41,26 +50,39 @@ func MetricDefinitions() []MetricDefinition {
 			[]string{"how"},
 		},
 		{metricRecordingBytes, "Bytes that sources sent to this node.", nil},
+		{
+			metricExportsOpen, "Exports of the cluster that are not done, by state: queued, running, failed.",
+			[]string{"state"},
+		},
+		{metricExportsOldest, "Age of the oldest export that is queued or running; 0 for none.", nil},
+		{
+			metricExportAttempts, "Tries of this node to export, by what they left: done, queued, failed.",
+			[]string{"state"},
+		},
 	}
 }
 
 type metrics struct {
 	counters map[string]*prometheus.CounterVec
+	gauges   map[string]*prometheus.GaugeVec
 	live     prometheus.Gauge
 	// The two below are taken from counters once: they are on hot paths.
 	recordingBytes, lookupItems prometheus.Counter
 }
 
 func newMetrics(to prometheus.Registerer) (*metrics, error) {
-	m := &metrics{counters: make(map[string]*prometheus.CounterVec)}
+	m := &metrics{
+		counters: make(map[string]*prometheus.CounterVec), gauges: make(map[string]*prometheus.GaugeVec),
+	}
 	if to == nil {
 		to = prometheus.NewRegistry() // counted, and never shown
 	}
 	var err error
 	for _, d := range MetricDefinitions() {
-		if d.Name == metricLive {
-			m.live = prometheus.NewGauge(prometheus.GaugeOpts{Name: d.Name, Help: d.Help})
-			err = errors.Join(err, to.Register(m.live))
+		if isGauge(d.Name) {
+			g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: d.Name, Help: d.Help}, d.Labels)
+			m.gauges[d.Name] = g
+			err = errors.Join(err, to.Register(g))
 			continue
 		}
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help}, d.Labels)
@@ -70,6 +92,9 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metrics of the library: %w", err)
 	}
+	m.exports(nil, 0)
+	m.counters[metricExportAttempts].WithLabelValues(string(ExportDone))
+	m.live = m.gauges[metricLive].WithLabelValues()
 	m.recordingBytes = m.counters[metricRecordingBytes].WithLabelValues()
 	m.lookupItems = m.counters[metricLookups].WithLabelValues("item")
 	return m, nil
@@ -81,7 +106,9 @@ func (m *metrics) unregister(from prometheus.Registerer) {
 	if from == nil {
 		return
 	}
-	from.Unregister(m.live)
+	for _, g := range m.gauges {
+		from.Unregister(g)
+	}
 	for _, c := range m.counters {
 		from.Unregister(c)
 	}
@@ -114,6 +141,19 @@ func (m *metrics) claim(err error) {
 
 func (m *metrics) ended(how string) {
 	m.counters[metricEnded].WithLabelValues(how).Inc()
+}
+
+// exports shows how many exports are open, and how old the oldest is that is
+// being worked at.
+func (m *metrics) exports(counts map[ExportState]int, oldest time.Duration) {
+	for _, state := range []ExportState{ExportQueued, ExportRunning, ExportFailed} {
+		m.gauges[metricExportsOpen].WithLabelValues(string(state)).Set(float64(counts[state]))
+	}
+	m.gauges[metricExportsOldest].WithLabelValues().Set(oldest.Seconds())
+}
+
+func (m *metrics) exported(left ExportState) {
+	m.counters[metricExportAttempts].WithLabelValues(string(left)).Inc()
 }
 
 // resultOf is a label: the codes of faults are a small closed set.

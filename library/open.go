@@ -54,6 +54,7 @@ type Library struct {
 	accounts settingsCache
 	forms    *forms.Cache
 	buffers  *blobstore.Buffers
+	exporter *exporter
 	flusher  *blobstore.Flusher
 	sources  []sourceHash
 
@@ -84,6 +85,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 		log:      deps.Log.With("component", "library"),
 		cache:    newDocumentCache(),
 		buffers:  blobstore.NewBuffers(),
+		exporter: newExporter(),
 		jobs:     make(chan func(context.Context)),
 		sessions: make(map[string]*Session),
 	}
@@ -114,6 +116,9 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 	l.stop = stop
 	l.running.Go(func() { l.dispatch(work) })
 	l.running.Go(func() { l.tend(work) })
+	if deps.Sender != nil {
+		l.running.Go(func() { l.runExports(work) })
+	}
 	return l, nil
 }
 

@@ -46,6 +46,10 @@ type Recording struct {
 	// StoreAs is the item id that the recording is stored under as soon as it
 	// is sealed, "" for an explicit store.
 	StoreAs string `json:"store_as,omitempty"`
+	// StoreURL is where it is sent as soon as it is sealed, without what may be
+	// secret in it; ExportID is the last export of it.
+	StoreURL string `json:"store_url,omitempty"`
+	ExportID string `json:"export_id,omitempty"`
 	// Item is the id it was stored under, in Account or ItemAccount.
 	ItemAccount string `json:"item_account,omitempty"`
 	Item        string `json:"item,omitempty"`
@@ -71,6 +75,12 @@ type RecordingRequest struct {
 	// TTLSeconds bounds the wait for the source; 0: the configured default.
 	TTLSeconds int `json:"ttl_seconds"`
 	TicketLimits
+	// StoreURL is sent the sound as soon as it is sealed, as ExportTarget says;
+	// "" for an explicit store.
+	StoreURL     string            `json:"store_url"`
+	StoreMethod  string            `json:"store_method"`
+	StoreHeaders map[string]string `json:"store_headers"`
+	DeleteAfter  bool              `json:"delete_after"`
 }
 
 // TicketLimits are what a ticket asks of its source. Zero: no limit beside the
@@ -101,6 +111,7 @@ const (
 	EndedByNodeLimit  EndedBy = "bytes_max"   // of the node: recordings.bytes_max
 	EndedByNoSpace    EndedBy = "no_space"    // the disks are full: what came is kept
 	EndedByTooShort   EndedBy = "too_short"   // shorter than the ticket's min_ms: discarded
+	EndedByExport     EndedBy = "exported"    // delete_after: its target has it
 	EndedByDiscard    EndedBy = "discarded"   // DiscardRecording
 )
 

@@ -52,6 +52,10 @@ func (l *Library) CreateRecording(ctx context.Context, r RecordingRequest) (Reco
 		},
 		tokenHash: hash[:],
 	}
+	if r.StoreURL != "" {
+		s.target = &ExportTarget{r.StoreURL, r.StoreMethod, r.StoreHeaders, r.DeleteAfter}
+		s.StoreURL = shownURL(r.StoreURL)
+	}
 	c := l.newChange()
 	c.urgent() // it comes before a recording
 	c.putRecording(&s)
@@ -74,6 +78,9 @@ func (l *Library) checkRequest(r *RecordingRequest) (time.Duration, error) {
 	if r.StoreAs != "" {
 		err = errors.Join(err, CheckID(r.StoreAs))
 	}
+	if r.StoreURL != "" {
+		err = errors.Join(err, l.checkStoreURL(r))
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -85,6 +92,16 @@ func (l *Library) checkRequest(r *RecordingRequest) (time.Duration, error) {
 		return l.cfg.TicketTTL, nil
 	}
 	return time.Duration(r.TTLSeconds) * time.Second, nil
+}
+
+func (l *Library) checkStoreURL(r *RecordingRequest) error {
+	t := ExportTarget{URL: r.StoreURL, Method: r.StoreMethod, Headers: r.StoreHeaders}
+	err := l.checkTarget(&t)
+	r.StoreMethod = t.Method
+	if r.DeleteAfter && r.StoreAs != "" {
+		err = errors.Join(err, fmt.Errorf("delete_after of a recording that becomes an item: %w", ErrBadRequest))
+	}
+	return err
 }
 
 // RecordURL is the shout:// URL for a ticket (the Token must be set). It holds

@@ -97,6 +97,16 @@ type recordingRow struct {
 	Warning     string            `json:"wn,omitempty"`
 	Segments    []segmentRow      `json:"sg,omitempty"`
 	Yields      bool              `json:"y,omitempty"`
+	ExportID    string            `json:"xi,omitempty"`
+	Target      *targetRow        `json:"xt,omitempty"`
+}
+
+// targetRow is an ExportTarget as it lies in the catalog.
+type targetRow struct {
+	URL         string            `json:"url"`
+	Method      string            `json:"me"`
+	Headers     map[string]string `json:"hd,omitempty"`
+	DeleteAfter bool              `json:"da,omitempty"`
 }
 
 // segmentRow is a Segment as it lies in the catalog.
@@ -128,8 +138,10 @@ type stored struct {
 	Recording
 	tokenHash  []byte // nil: no ticket
 	configured bool
-	truncated  bool // survives the state stored
-	yields     bool // another source waits for the live one to end
+	truncated  bool          // survives the state stored
+	yields     bool          // another source waits for the live one to end
+	target     *ExportTarget // nil: it is not sent anywhere by itself
+	dropped    *export       // an export that its next change takes back
 }
 
 func encodeRecording(s *stored) ([]byte, error) {
@@ -143,6 +155,10 @@ func encodeRecording(s *stored) ([]byte, error) {
 		ExpiresMS:  toMS(s.Expires),
 		MaxSeconds: s.MaxSeconds, MaxBytes: s.MaxBytes, MinMS: s.MinMS, Allow: s.Allow,
 		EndedBy: s.EndedBy, Warning: s.Warning, Segments: segmentRows(s.Segments), Yields: s.yields,
+		ExportID: s.ExportID,
+	}
+	if t := s.target; t != nil {
+		r.Target = &targetRow{t.URL, t.Method, t.Headers, t.DeleteAfter}
 	}
 	if !s.Blob.IsZero() {
 		r.Blob = s.Blob.String()
@@ -164,10 +180,15 @@ func decodeRecording(id string, row blobstore.Row) (stored, error) {
 			Expires:      fromMSPtr(r.ExpiresMS),
 			TicketLimits: TicketLimits{r.MaxSeconds, r.MaxBytes, r.MinMS, r.Allow},
 			EndedBy:      r.EndedBy, Warning: r.Warning, Segments: fromSegmentRows(r.Segments),
+			ExportID: r.ExportID,
 		},
 		configured: r.Configured,
 		truncated:  r.Truncated,
 		yields:     r.Yields,
+	}
+	if t := r.Target; t != nil {
+		s.target = &ExportTarget{URL: t.URL, Method: t.Method, Headers: t.Headers, DeleteAfter: t.DeleteAfter}
+		s.StoreURL = shownURL(t.URL)
 	}
 	if r.Audio != nil {
 		s.DurationMS = r.Audio.Duration().Milliseconds()

@@ -188,6 +188,16 @@ func FuzzDecodeRows(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
+		if e, err := decodeExport("a", row); err == nil {
+			if _, err := encodeExport(e); err != nil && !errors.Is(err, blobstore.ErrTooLarge) {
+				t.Fatal(err)
+			}
+		}
+		if state, due, err := decodeOpen(value); err == nil {
+			if again, at, err := decodeOpen(encodeOpen(state, due)); err != nil || again != state || !at.Equal(due) {
+				t.Fatal(again, at, err)
+			}
+		}
 		row.Key = blobstore.AppendedKey(eventPrefix, 1, 0)
 		if e, err := decodeEvent(row); err == nil {
 			if _, err := encodeEvent(&e); err != nil && !errors.Is(err, blobstore.ErrTooLarge) {

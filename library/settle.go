@@ -50,13 +50,11 @@ func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o ou
 		switch {
 		case s.State == StateDiscarded:
 			c.letGo(s)
-		case s.StoreAs != "" && s.checkKept() == nil:
-			c.remove(activeKey(id))
-			if _, err := l.storeInto(ctx, c, s, &StoreRequest{Account: s.Account, ID: s.StoreAs}); err != nil {
-				return blobstore.Txn{}, err
-			}
 		default:
 			c.remove(activeKey(id))
+			if err := l.passOn(ctx, c, s); err != nil {
+				return blobstore.Txn{}, err
+			}
 		}
 		c.putRecording(s)
 		return c.done()
@@ -68,11 +66,30 @@ func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o ou
 		return fmt.Errorf("settle recording %s: %w", id, err)
 	}
 	l.metrics.ended(how)
+	l.pokeExports()
 	if o.warning != "" {
 		l.log.WarnContext(ctx, "recording holds only the silence that FreeSWITCH sends of a short call: "+
 			"set enable_file_write_buffering=false there", "recording_id", id)
 	}
 	return nil
+}
+
+// passOn stores and sends what has just ended as its ticket says. One that may
+// be taken over is sent when that is over.
+func (l *Library) passOn(ctx context.Context, c *change, s *stored) error {
+	if s.checkKept() != nil {
+		return nil
+	}
+	if s.target != nil {
+		e := newExport(s, s.target, l.exportFrom(s))
+		s.ExportID = e.ID
+		c.putExport(e)
+	}
+	if s.StoreAs == "" {
+		return nil
+	}
+	_, err := l.storeInto(ctx, c, s, &StoreRequest{Account: s.Account, ID: s.StoreAs})
+	return err
 }
 
 // apply writes the outcome into the recording and returns its state.

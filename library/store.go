@@ -116,7 +116,7 @@ func (l *Library) storeInto(
 	e := recordingEvent(&s.Recording)
 	e.Account = r.Account // where it is found now
 	c.event(EventRecordingStored, e)
-	return &d, nil
+	return &d, l.exportStored(ctx, c, s, &d)
 }
 
 // checkKept returns an error unless s is a recording that has ended and holds

@@ -79,6 +79,9 @@ func (l *Library) takeOver(ctx context.Context, s *stored, r *SourceRequest) (*S
 	}
 	size, err := l.refill(ctx, session, s)
 	if err == nil {
+		err = l.takeBackExport(ctx, s)
+	}
+	if err == nil {
 		s.addSegment(size, l.deps.NodeID)
 		err = l.begin(ctx, s, session.blob, r)
 	}
@@ -92,6 +95,22 @@ func (l *Library) takeOver(ctx context.Context, s *stored, r *SourceRequest) (*S
 	l.log.InfoContext(ctx, "recording is taken over", "recording_id", s.ID, "segment", len(s.Segments),
 		"offset", size, "remote", r.RemoteAddr)
 	return session, nil
+}
+
+// takeBackExport lets the next change of s take back the export that its last
+// end queued: there will be another. One that runs, or is done, stays.
+func (l *Library) takeBackExport(ctx context.Context, s *stored) error {
+	if s.ExportID == "" {
+		return nil
+	}
+	e, err := l.export(ctx, s.ExportID)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err == nil && (e.State == ExportQueued || e.State == ExportFailed) {
+		s.dropped, s.ExportID = e, ""
+	}
+	return err
 }
 
 // addSegment notes that a new source begins at offset.

@@ -20,6 +20,7 @@ type program struct {
 	Demo        demoCmd        `cmd:"" help:"Run three nodes in one process and show what they do."`
 	Config      configCmd      `cmd:"" help:"Work with configuration files."`
 	Media       mediaCmd       `cmd:"" help:"Store, fetch and list media."`
+	Exports     exportsCmd     `cmd:"" help:"Look after recordings that are sent to other places."`
 	Cluster     clusterCmd     `cmd:"" help:"Look at the cluster."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with 0 if the node is ready, with 4 if not."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`

@@ -1,0 +1,59 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"carillon/library"
+)
+
+// StoreRequest says what becomes of a recording: the item Account/ID, a copy at
+// URL, or both.
+type StoreRequest struct {
+	library.StoreRequest
+	library.ExportTarget
+}
+
+// Export orders a recording to be sent to a URL; if r names an item, it becomes
+// that too, in the same step.
+func (c *Client) Export(ctx context.Context, recordingID string, r StoreRequest) (library.Export, error) {
+	var e library.Export
+	err := c.call(ctx, http.MethodPost, recordingPath(recordingID)+"/store", nil, r, &e)
+	return e, err
+}
+
+// Exports returns a page of the exports that q selects and the after of the
+// next page, "" at the end.
+func (c *Client) Exports(ctx context.Context, q library.ExportQuery) ([]library.Export, string, error) {
+	v := url.Values{}
+	for name, value := range map[string]string{"account": q.Account, "state": string(q.State), "after": q.After} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	if q.Limit > 0 {
+		v.Set("limit", strconv.Itoa(q.Limit))
+	}
+	var answer struct {
+		Items []library.Export `json:"items"`
+		Next  string           `json:"next"`
+	}
+	err := c.call(ctx, http.MethodGet, "/v1/exports", v, nil, &answer)
+	return answer.Items, answer.Next, err
+}
+
+// RetryExport tries an export again at once.
+func (c *Client) RetryExport(ctx context.Context, id string) (library.Export, error) {
+	var e library.Export
+	err := c.call(ctx, http.MethodPost, exportPath(id)+"/retry", nil, nil, &e)
+	return e, err
+}
+
+// RemoveExport takes an export back.
+func (c *Client) RemoveExport(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, exportPath(id), nil, nil, nil)
+}
+
+func exportPath(id string) string { return "/v1/exports/" + url.PathEscape(id) }

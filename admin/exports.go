@@ -1,0 +1,94 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/labstack/echo/v4"
+
+	"carillon/internal/web"
+	"carillon/library"
+)
+
+// exportLibrary is the part of the library that sends recordings elsewhere.
+type exportLibrary interface {
+	ExportRecording(ctx context.Context, recordingID string, t library.ExportTarget, store *library.StoreRequest) (
+		library.Export, error)
+	Exports(ctx context.Context, q library.ExportQuery) ([]library.Export, string, error)
+	Export(ctx context.Context, id string) (library.Export, error)
+	RetryExport(ctx context.Context, id string) (library.Export, error)
+	RemoveExport(ctx context.Context, id string) error
+}
+
+func (s *Server) exportRoutes(e *echo.Echo) {
+	e.GET("/v1/exports", s.guarded("list_exports", s.listExports))
+	e.GET("/v1/exports/:id", s.guarded("get_export", s.getExport))
+	e.POST("/v1/exports/:id/retry", s.guarded("retry_export", s.retryExport))
+	e.DELETE("/v1/exports/:id", s.guarded("remove_export", s.removeExport))
+}
+
+// exportRecording answers a store request that names a URL: 202, the order is
+// durable, and where to ask what became of it.
+func (s *Server) exportRecording(
+	c echo.Context, recordingID string, t library.ExportTarget, store *library.StoreRequest,
+) error {
+	export, err := s.deps.Library.ExportRecording(c.Request().Context(), recordingID, t, store)
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set("Location", "/v1/exports/"+url.PathEscape(export.ID))
+	return sendJSON(c, http.StatusAccepted, export)
+}
+
+func (s *Server) listExports(c echo.Context) error {
+	q, err := newQuery(c.Request(), "account", "state", "after", "limit")
+	if err != nil {
+		return err
+	}
+	limit, err := q.limit()
+	if err != nil {
+		return err
+	}
+	items, next, err := s.deps.Library.Exports(c.Request().Context(), library.ExportQuery{
+		Account: q.get("account"), State: library.ExportState(q.get("state")), After: q.get("after"), Limit: limit,
+	})
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, struct {
+		Items []library.Export `json:"items"`
+		Next  string           `json:"next,omitempty"`
+	}{items, next})
+}
+
+func (s *Server) getExport(c echo.Context) error { return s.exportAnswer(c, s.deps.Library.Export) }
+
+func (s *Server) retryExport(c echo.Context) error {
+	return s.exportAnswer(c, s.deps.Library.RetryExport)
+}
+
+func (s *Server) exportAnswer(
+	c echo.Context, of func(ctx context.Context, id string) (library.Export, error),
+) error {
+	id, err := web.Param(c, "id")
+	if err != nil {
+		return err
+	}
+	export, err := of(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, export)
+}
+
+func (s *Server) removeExport(c echo.Context) error {
+	id, err := web.Param(c, "id")
+	if err != nil {
+		return err
+	}
+	if err := s.deps.Library.RemoveExport(c.Request().Context(), id); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}

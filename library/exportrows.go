@@ -1,0 +1,105 @@
+package library
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"carillon/blobstore"
+)
+
+// exportRow is an export as it lies in the catalog. Its URL and headers are
+// there as they are sent, credentials included: who reads the catalog's disk
+// reads the sound as well.
+type exportRow struct {
+	Account     string            `json:"ac"`
+	Recording   string            `json:"r"`
+	Blob        string            `json:"b"`
+	URL         string            `json:"url"`
+	Method      string            `json:"me"`
+	Headers     map[string]string `json:"hd,omitempty"`
+	DeleteAfter bool              `json:"da,omitempty"`
+	State       ExportState       `json:"st"`
+	ContentType string            `json:"t"`
+	Size        int64             `json:"n"`
+	SHA256      string            `json:"h"`
+	Attempts    int               `json:"at,omitempty"`
+	Error       string            `json:"er,omitempty"`
+	Node        string            `json:"nd,omitempty"`
+	CreatedMS   int64             `json:"c"`
+	SinceMS     int64             `json:"s"`
+	DueMS       int64             `json:"du,omitempty"`
+	EndedMS     int64             `json:"e,omitempty"`
+}
+
+func encodeExport(e *export) ([]byte, error) {
+	return encodeRow(exportRow{
+		Account: e.Account, Recording: e.RecordingID, Blob: e.blob.String(), URL: e.url, Method: e.Method,
+		Headers: e.headers, DeleteAfter: e.DeleteAfter, State: e.State, ContentType: e.ContentType, Size: e.Size,
+		SHA256: e.SHA256, Attempts: e.Attempts, Error: e.Error, Node: e.Node, CreatedMS: e.Created.UnixMilli(),
+		SinceMS: e.since.UnixMilli(), DueMS: e.due.UnixMilli(), EndedMS: toMS(e.Ended),
+	})
+}
+
+func decodeExport(id string, row blobstore.Row) (*export, error) {
+	var r exportRow
+	if err := decodeRow(row.Value, &r); err != nil {
+		return nil, fmt.Errorf("export %s: %w", id, err)
+	}
+	blob, err := blobstore.ParseID(r.Blob)
+	if err != nil {
+		return nil, fmt.Errorf("export %s: %w", id, err)
+	}
+	e := &export{
+		Export: Export{
+			ID: id, Account: r.Account, RecordingID: r.Recording, Target: shownURL(r.URL), Method: r.Method,
+			Headers: headerNames(r.Headers), DeleteAfter: r.DeleteAfter, State: r.State, Revision: row.Revision,
+			ContentType: r.ContentType, Size: r.Size, SHA256: r.SHA256, Attempts: r.Attempts, Error: r.Error,
+			Node: r.Node, Created: fromMS(r.CreatedMS), Ended: fromMSPtr(r.EndedMS),
+		},
+		blob: blob, url: r.URL, headers: r.Headers, due: fromMS(r.DueMS), since: fromMS(r.SinceMS),
+	}
+	if e.State == ExportQueued {
+		due := e.due
+		e.NextTry = &due
+	}
+	return e, nil
+}
+
+// export returns the export as this node knows it, or ErrNotFound.
+func (l *Library) export(ctx context.Context, id string) (*export, error) {
+	if !isRecordingID(id) {
+		return nil, fmt.Errorf("export %s: %w", shown(id), ErrNotFound)
+	}
+	row, err := l.catalog.Get(ctx, exportKey(id))
+	if err != nil {
+		return nil, notFound(err, "export", id)
+	}
+	return decodeExport(id, row)
+}
+
+// encodeOpen is the value of a row in the index of open exports: its state's
+// first letter, and when somebody must look at it, so that a look at all of
+// them decodes none.
+func encodeOpen(state ExportState, due time.Time) []byte {
+	return encodeText(string(state[:1]) + strconv.FormatInt(due.UnixMilli(), 10))
+}
+
+func decodeOpen(value []byte) (state ExportState, due time.Time, err error) {
+	text, err := decodeText(value)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	for _, s := range []ExportState{ExportQueued, ExportRunning, ExportFailed} {
+		if len(text) < 2 || text[:1] != string(s[:1]) {
+			continue
+		}
+		ms, err := strconv.ParseInt(text[1:], 10, 64)
+		if err != nil {
+			break
+		}
+		return s, fromMS(ms), nil
+	}
+	return "", time.Time{}, fmt.Errorf("open export %s: %w", shown(text), blobstore.ErrCorrupt)
+}
