@@ -6,6 +6,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Limits of the catalog.
@@ -80,6 +81,8 @@ type Cond struct {
 // Append adds rows to sequences: the Key of such a row is a prefix, to which
 // the store appends the position, see [AppendedKey]. What is appended needs no
 // condition, meets no other writer, and lies in the order of the log.
+//
+// Sound, if set, is stored before the rows show, see [Catalog].Commit.
 type Txn struct {
 	If     []Cond
 	Put    []Row
@@ -88,6 +91,41 @@ type Txn struct {
 	// Urgent is for whoever decides what a disk that is nearly full still takes:
 	// a recording needs this. It is no part of the change.
 	Urgent bool
+	Sound  *Sound
+}
+
+// Sound is a whole blob of at most ChunkBytesMax that travels with the rows
+// that refer to it. Data is not kept after Commit has returned.
+type Sound struct {
+	ID     ID
+	Spec   Spec
+	Data   []byte
+	Totals Totals
+}
+
+// Check returns ErrTooLarge or ErrCorrupt for what no store would take: size
+// and checksum are those that the replicas compare (the digest is the
+// Recorder's word).
+func (s *Sound) Check() error {
+	if s.ID.IsZero() {
+		return fmt.Errorf("sound without an id: %w", ErrBadID)
+	}
+	if len(s.Data) > ChunkBytesMax {
+		return fmt.Errorf("sound of %d bytes: %w", len(s.Data), ErrTooLarge)
+	}
+	var sum RootSum
+	_, _ = sum.Write(s.Data) // never fails
+	if sum.Size() != s.Totals.Size || sum.Sum32() != s.Totals.Root {
+		return fmt.Errorf("sound of %d bytes, root %08x; sealed as %d, %08x: %w",
+			sum.Size(), sum.Sum32(), s.Totals.Size, s.Totals.Root, ErrCorrupt)
+	}
+	return nil
+}
+
+// Op is the operation that stores the sound. It has no log position: nothing
+// else ever happens to such a blob but its removal.
+func (s *Sound) Op(at time.Time) Op {
+	return Op{Kind: OpPut, ID: s.ID, Spec: s.Spec, Data: s.Data, Totals: s.Totals, At: at}
 }
 
 // Catalog is the replicated table of small rows: documents, recordings,
@@ -104,6 +142,10 @@ type Catalog interface {
 	// When it returns, a Get on this node sees it. ErrConflict: a condition
 	// did not hold and nothing was written. ErrUnavailable or ctx.Err(): it
 	// may have happened or not. A commit is never applied twice.
+	//
+	// A Txn's Sound is on the shelf, on a majority and durably, when its rows
+	// can be seen, whether that took one step or two. When the commit fails the
+	// blob may be there without a reference, and is swept like any other.
 	Commit(ctx context.Context, txn Txn) (revision uint64, err error)
 	// Fresh returns once this node has applied everything that was committed
 	// before the call (promise 4: play your own write), or ErrUnavailable.

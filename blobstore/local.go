@@ -126,6 +126,11 @@ func (l *Local) Commit(ctx context.Context, txn Txn) (uint64, error) {
 	if err := txn.Check(); err != nil {
 		return 0, err
 	}
+	if s := txn.Sound; s != nil {
+		if err := l.Put(ctx, s.ID, s.Spec, s.Data, s.Totals); err != nil {
+			return 0, err
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	index := l.Rows.Applied() + 1

@@ -215,6 +215,35 @@ func (r *Recorder) failure() error {
 	return r.err
 }
 
+// Whole returns the body as a Sound for a Txn, if it fits into one chunk, and
+// stores nothing. The Sound's data is valid until Release. False: it does not
+// fit, and Seal is due. After an error Abort is.
+func (r *Recorder) Whole() (Sound, bool, error) {
+	if r.done {
+		return Sound{}, false, ErrClosed
+	}
+	if err := r.failure(); err != nil || r.begun {
+		return Sound{}, false, err
+	}
+	var p []byte
+	if r.buf != nil {
+		p = (*r.buf)[:r.fill]
+	}
+	return Sound{ID: r.cfg.ID, Spec: r.spec, Data: p, Totals: r.totals()}, true, nil
+}
+
+// Release frees what the Recorder holds after Whole. It may be called at any
+// time, and again; what is stored already stays.
+func (r *Recorder) Release() {
+	if !r.done {
+		r.finish()
+	}
+}
+
+func (r *Recorder) totals() Totals {
+	return Totals{Size: r.sum.size, SHA256: Digest(r.sha.Sum(nil)), Root: r.sum.Sum32()}
+}
+
 // Seal stores what is left, waits for the chunks in flight and seals the
 // blob. After an error Abort is still due.
 func (r *Recorder) Seal(ctx context.Context) (ID, Totals, error) {
@@ -224,7 +253,7 @@ func (r *Recorder) Seal(ctx context.Context) (ID, Totals, error) {
 	if err := r.failure(); err != nil {
 		return ID{}, Totals{}, err
 	}
-	totals := Totals{Size: r.sum.size, SHA256: Digest(r.sha.Sum(nil)), Root: r.sum.Sum32()}
+	totals := r.totals()
 	var err error
 	if !r.begun {
 		err = r.put(ctx, totals)

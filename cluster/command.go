@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"time"
 
 	"carillon/blobstore"
 )
@@ -16,6 +17,7 @@ const (
 
 	opBlobs byte = 1 // a list of blob operations, for a blob group
 	opTxn   byte = 2 // one catalog transaction, for the catalog group
+	opCarry byte = 3 // one that brings the sound it refers to
 )
 
 // opsMax bounds the operations of one command: a tick of 1,000 live sources on
@@ -67,26 +69,74 @@ func appendText(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// encodeTxn makes the command for a catalog transaction.
+// encodeTxn makes the command for a catalog transaction without its Sound.
 func encodeTxn(id txnID, t blobstore.Txn) []byte {
 	b := append(make([]byte, 0, 128+txnBytes(t)), commandVersion, opTxn)
 	return blobstore.AppendTxn(append(b, id[:]...), t)
 }
 
-// decodeTxn reads what encodeTxn wrote. Row values point into cmd.
-func decodeTxn(cmd []byte) (txnID, blobstore.Txn, error) {
-	var id txnID
+// encodeCarry makes the command for a catalog transaction with its Sound.
+func encodeCarry(id txnID, t blobstore.Txn, at time.Time) []byte {
+	op := t.Sound.Op(at)
+	b := make([]byte, 0, 128+opHeadBytesMax+len(op.Data)+txnBytes(t))
+	b = append(append(b, commandVersion, opCarry), id[:]...)
+	// The operation is as long as it is; four bytes in front of it say so.
+	start := len(b) + 4
+	b = blobstore.AppendOps(append(b, 0, 0, 0, 0), []blobstore.Op{op})
+	binary.BigEndian.PutUint32(b[start-4:], uint32(len(b)-start))
+	return blobstore.AppendTxn(b, t)
+}
+
+// catalogCommand is one command of the catalog group.
+type catalogCommand struct {
+	id    txnID
+	txn   blobstore.Txn
+	sound []blobstore.Op // one, or none
+}
+
+// decodeCatalog reads what encodeTxn or encodeCarry wrote. Values point into
+// cmd.
+func decodeCatalog(cmd []byte) (c catalogCommand, err error) {
 	d := decoder{b: cmd}
-	d.head(opTxn)
-	copy(id[:], d.take(len(id)))
+	carry := len(cmd) > 1 && cmd[1] == opCarry
+	if carry {
+		d.head(opCarry)
+	} else {
+		d.head(opTxn)
+	}
+	copy(c.id[:], d.take(len(c.id)))
+	if carry {
+		if c.sound, err = d.sound(); err != nil {
+			return c, err
+		}
+	}
 	if d.err != nil {
-		return id, blobstore.Txn{}, d.err
+		return c, d.err
 	}
-	t, err := blobstore.DecodeTxn(d.b)
+	if c.txn, err = blobstore.DecodeTxn(d.b); err != nil {
+		return c, fmt.Errorf("%w: %w", errBadCommand, err)
+	}
+	return c, nil
+}
+
+// sound reads the one operation that an entry carries.
+func (d *decoder) sound() ([]blobstore.Op, error) {
+	size := binary.BigEndian.Uint32(d.take(4))
+	if size > uint32(blobstore.OpBytesMax+binary.MaxVarintLen64) {
+		d.fail("sound")
+	}
+	b := d.take(int(size))
+	if d.err != nil {
+		return nil, d.err
+	}
+	ops, err := blobstore.DecodeOps(b)
 	if err != nil {
-		return id, blobstore.Txn{}, fmt.Errorf("%w: %w", errBadCommand, err)
+		return nil, fmt.Errorf("%w: %w", errBadCommand, err)
 	}
-	return id, t, nil
+	if len(ops) != 1 || ops[0].Kind != blobstore.OpPut {
+		return nil, fmt.Errorf("entry carries %d operations: %w", len(ops), errBadCommand)
+	}
+	return ops, nil
 }
 
 // checkTxn refuses what no node could apply, before it is proposed.

@@ -17,7 +17,7 @@ import (
 
 // sampleOps is one of each operation with every field set.
 func sampleOps() []blobstore.Op {
-	at := time.UnixMilli(1_764_000_000_123).UTC()
+	at := sampleTime()
 	spec := blobstore.Spec{Live: true, Created: at}
 	totals := blobstore.Totals{Size: 300, SHA256: blobstore.Digest{1, 2, 3}, Root: 0xdeadbeef}
 	id := func(b byte) blobstore.ID { return blobstore.ID{b, 0xff} }
@@ -32,6 +32,8 @@ func sampleOps() []blobstore.Op {
 		{Kind: blobstore.OpRemove, ID: id(5), At: at},
 	}
 }
+
+func sampleTime() time.Time { return time.UnixMilli(1_764_000_000_123).UTC() }
 
 func sampleTxn() blobstore.Txn {
 	return blobstore.Txn{
@@ -49,6 +51,16 @@ func plainTxn() blobstore.Txn {
 	return t
 }
 
+// carryTxn is a transaction that brings its sound.
+func carryTxn() blobstore.Txn {
+	t := sampleTxn()
+	t.Sound = &blobstore.Sound{
+		ID: blobstore.ID{4, 0xff}, Spec: blobstore.Spec{Created: sampleTime()}, Data: []byte("whole"),
+		Totals: blobstore.Totals{Size: 300, SHA256: blobstore.Digest{1, 2, 3}, Root: 0xdeadbeef},
+	}
+	return t
+}
+
 // TestCommandFormat compares today's encoding with the files written when the
 // format was made, and reads those files: an old log must stay readable.
 // Run with CARILLON_WRITE_GOLDEN=1 only when an operation is added, never when one changes.
@@ -56,6 +68,7 @@ func TestCommandFormat(t *testing.T) {
 	for name, now := range map[string][]byte{
 		"blobs-v1.bin": encodeBlobs(sampleOps()),
 		"txn-v2.bin":   encodeTxn(txnID{9, 8, 7}, sampleTxn()),
+		"carry-v1.bin": encodeCarry(txnID{9, 8, 7}, carryTxn(), sampleTime()),
 	} {
 		path := filepath.Join("testdata", name)
 		if os.Getenv("CARILLON_WRITE_GOLDEN") != "" {
@@ -87,11 +100,11 @@ func TestCommandFormat(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id, txn, err := decodeTxn(golden)
-		if err != nil || id != (txnID{9, 8, 7}) {
-			t.Fatal(name, id, err)
+		c, err := decodeCatalog(golden)
+		if err != nil || c.id != (txnID{9, 8, 7}) || len(c.sound) != 0 {
+			t.Fatal(name, c.id, err)
 		}
-		if d := cmp.Diff(want, txn, cmpopts.EquateEmpty()); d != "" {
+		if d := cmp.Diff(want, c.txn, cmpopts.EquateEmpty()); d != "" {
 			t.Errorf("%s: %s", name, d)
 		}
 	}
@@ -104,19 +117,21 @@ func TestCommandVersion(t *testing.T) {
 	if _, err := decodeBlobs(b); !errors.Is(err, blobstore.ErrFormat) {
 		t.Errorf("newer version: %v, want ErrFormat", err)
 	}
-	if _, _, err := decodeTxn(encodeBlobs(nil)); !errors.Is(err, errBadCommand) {
+	if _, err := decodeCatalog(encodeBlobs(nil)); !errors.Is(err, errBadCommand) {
 		t.Errorf("blobs read as a transaction: %v, want errBadCommand", err)
 	}
 }
 
 // TestCommandCut expects that no prefix of a command is a command.
 func TestCommandCut(t *testing.T) {
-	for _, whole := range [][]byte{encodeBlobs(sampleOps()), encodeTxn(txnID{}, sampleTxn())} {
+	for _, whole := range [][]byte{
+		encodeBlobs(sampleOps()), encodeTxn(txnID{}, sampleTxn()), encodeCarry(txnID{}, carryTxn(), sampleTime()),
+	} {
 		for n := range whole {
 			if ops, err := decodeBlobs(whole[:n]); err == nil && len(ops) == len(sampleOps()) {
 				t.Fatalf("%d of %d bytes are accepted as blobs", n, len(whole))
 			}
-			if _, _, err := decodeTxn(whole[:n]); err == nil {
+			if _, err := decodeCatalog(whole[:n]); err == nil {
 				t.Fatalf("%d of %d bytes are accepted as a transaction", n, len(whole))
 			}
 		}
@@ -152,6 +167,7 @@ func TestCommandRoundTrip(t *testing.T) {
 func FuzzCommand(f *testing.F) {
 	f.Add(encodeBlobs(sampleOps()))
 	f.Add(encodeTxn(txnID{1}, sampleTxn()))
+	f.Add(encodeCarry(txnID{1}, carryTxn(), sampleTime()))
 	f.Add([]byte{1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if ops, err := decodeBlobs(b); err == nil {
@@ -160,11 +176,40 @@ func FuzzCommand(f *testing.F) {
 				t.Fatalf("%v: %s", err, cmp.Diff(ops, again))
 			}
 		}
-		if id, txn, err := decodeTxn(b); err == nil {
-			id2, again, err := decodeTxn(encodeTxn(id, txn))
-			if err != nil || id != id2 || !cmp.Equal(txn, again, cmpopts.EquateEmpty()) {
-				t.Fatalf("%v: %s", err, cmp.Diff(txn, again))
-			}
+		c, err := decodeCatalog(b)
+		if err != nil {
+			return
+		}
+		again, err := decodeCatalog(encodeAgain(c))
+		if err != nil || c.id != again.id || !cmp.Equal(c.txn, again.txn, cmpopts.EquateEmpty()) ||
+			!cmp.Equal(c.sound, again.sound, cmpopts.EquateEmpty()) {
+			t.Fatalf("%v: %s%s", err, cmp.Diff(c.txn, again.txn), cmp.Diff(c.sound, again.sound))
 		}
 	})
+}
+
+// encodeAgain makes the command that was decoded to c.
+func encodeAgain(c catalogCommand) []byte {
+	if len(c.sound) == 0 {
+		return encodeTxn(c.id, c.txn)
+	}
+	op := c.sound[0]
+	c.txn.Sound = &blobstore.Sound{ID: op.ID, Spec: op.Spec, Data: op.Data, Totals: op.Totals}
+	return encodeCarry(c.id, c.txn, op.At)
+}
+
+// TestCommandCarries expects a sound to come out as it went in.
+func TestCommandCarries(t *testing.T) {
+	want := carryTxn()
+	c, err := decodeCatalog(encodeCarry(txnID{7}, want, sampleTime()))
+	if err != nil || c.id != (txnID{7}) {
+		t.Fatal(c.id, err)
+	}
+	if d := cmp.Diff([]blobstore.Op{want.Sound.Op(sampleTime())}, c.sound, cmpopts.EquateEmpty()); d != "" {
+		t.Error(d)
+	}
+	want.Sound = nil
+	if d := cmp.Diff(want, c.txn, cmpopts.EquateEmpty()); d != "" {
+		t.Error(d)
+	}
 }

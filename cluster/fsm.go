@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -52,16 +53,20 @@ func same(err error, n int) []any {
 	return out
 }
 
-// catalogMachine applies transactions to the node's catalog.
+// catalogMachine applies transactions to the node's catalog, and the sound that
+// some of them carry to its shelf.
 type catalogMachine struct {
 	breaker
 	store *blobstore.CatalogStore
+	blobs *blobstore.Store
+	// fetch brings here what entries carried that a snapshot stands for.
+	fetch func() error
 }
 
 var _ machine = (*catalogMachine)(nil)
 
 func (m *catalogMachine) check(cmd []byte) error {
-	_, _, err := decodeTxn(cmd)
+	_, err := decodeCatalog(cmd)
 	return err
 }
 
@@ -75,15 +80,22 @@ func (m *catalogMachine) ApplyBatch(logs []*raft.Log) []any {
 		return same(*m.broken.Load(), len(logs))
 	}
 	entries := make([]blobstore.TxnEntry, 0, len(logs))
+	var sounds []blobstore.Op
 	for _, l := range logs {
 		if l.Type != raft.LogCommand {
 			continue
 		}
-		id, txn, err := decodeTxn(l.Data)
+		c, err := decodeCatalog(l.Data)
 		if err != nil {
 			return m.stop(fmt.Errorf("catalog entry %d: %w", l.Index, err), len(logs))
 		}
-		entries = append(entries, blobstore.TxnEntry{Index: l.Index, ID: id, Txn: txn})
+		if len(c.sound) > 0 && m.wants(l.Index, c.sound[0].ID) {
+			sounds = append(sounds, c.sound...)
+		}
+		entries = append(entries, blobstore.TxnEntry{Index: l.Index, ID: c.id, Txn: c.txn})
+	}
+	if err := m.shelve(sounds); err != nil {
+		return m.stop(err, len(logs))
 	}
 	results, err := m.store.Apply(entries)
 	if err != nil {
@@ -104,24 +116,59 @@ func (m *catalogMachine) ApplyBatch(logs []*raft.Log) []any {
 	return out
 }
 
+// wants says whether the sound of an entry is to be stored. At a replay the
+// catalog is ahead of the entry: what it refers to no more was freed since.
+func (m *catalogMachine) wants(index uint64, id blobstore.ID) bool {
+	if index > m.store.Applied() {
+		return true
+	}
+	for row, err := range m.store.Scan(context.Background(), blobstore.RefKey(id, ""), "") {
+		return err != nil || row.Key != ""
+	}
+	return false
+}
+
+// shelve stores what entries carry, before their rows can be seen. A refusal is
+// no outcome of a transaction: it was checked before it was proposed, and the
+// name is new, so it means that this shelf holds something else.
+func (m *catalogMachine) shelve(sounds []blobstore.Op) error {
+	if len(sounds) == 0 {
+		return nil
+	}
+	for i, err := range m.blobs.Apply(sounds) {
+		if err != nil {
+			return fmt.Errorf("apply sound %s to shelf: %w", sounds[i].ID, err)
+		}
+	}
+	return nil
+}
+
 // Snapshot pins an exact view of the catalog.
 func (m *catalogMachine) Snapshot() (raft.FSMSnapshot, error) {
 	s, err := m.store.Snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("snapshot of catalog: %w", err)
 	}
-	return catalogSnapshot{s}, nil
+	return catalogSnapshot{CatalogSnapshot: s, blobs: m.blobs}, nil
 }
 
-// Restore replaces the catalog by a leader's snapshot.
+// Restore replaces the catalog by a leader's snapshot and fetches the sound
+// that came with its rows: raft then counts this node as a copy of both.
 func (m *catalogMachine) Restore(r io.ReadCloser) error {
-	err := m.store.Restore(r)
-	return errors.Join(err, r.Close())
+	if err := m.restoreRows(r); err != nil {
+		return err
+	}
+	return m.fetch()
+}
+
+func (m *catalogMachine) restoreRows(r io.ReadCloser) error {
+	return errors.Join(m.store.Restore(r), r.Close())
 }
 
 // recover restores the newest snapshot again if the catalog is behind it, as
 // after a crash in the middle of Restore: raft is told not to restore at
-// start, because the catalog is on disk already.
+// start, because the catalog is on disk already. Sound is not fetched: when the
+// snapshot was made, or restored from a leader, the shelf had it durably.
 func (m *catalogMachine) recover(snapshots raft.SnapshotStore) error {
 	list, err := snapshots.List()
 	if err != nil {
@@ -134,14 +181,23 @@ func (m *catalogMachine) recover(snapshots raft.SnapshotStore) error {
 	if err != nil {
 		return fmt.Errorf("open snapshot %s: %w", list[0].ID, err)
 	}
-	return m.Restore(r)
+	return m.restoreRows(r)
 }
 
-type catalogSnapshot struct{ *blobstore.CatalogSnapshot }
+type catalogSnapshot struct {
+	*blobstore.CatalogSnapshot
 
-// Persist streams the view.
+	blobs *blobstore.Store
+}
+
+// Persist streams the view, after what the entries before it carried is durable
+// in the shelf: raft drops them next.
 func (s catalogSnapshot) Persist(sink raft.SnapshotSink) error {
-	if _, err := s.WriteTo(sink); err != nil {
+	err := s.blobs.Sync()
+	if err == nil {
+		_, err = s.WriteTo(sink)
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("write catalog snapshot: %w", err), sink.Cancel())
 	}
 	return sink.Close() //nolint:wrapcheck // raft logs it

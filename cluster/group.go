@@ -114,6 +114,9 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 			err = errors.Join(err, g.store.Close())
 		}
 	}()
+	if err = forgetHalfway(dir, g.log); err != nil {
+		return nil, err
+	}
 	if g.snapshots, err = openSnapshots(dir, g.log); err != nil {
 		return nil, err
 	}
@@ -124,7 +127,8 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 	conf := raftConfig(spec)
 	if err = g.bootstrap(conf, spec.members); err == nil {
 		spec.fsm.count(g.countApplied)
-		g.raft, err = raft.NewRaft(conf, spec.fsm, g.store, g.store, g.snapshots, g.transport)
+		fsm := restorer{machine: spec.fsm, path: filepath.Join(dir, halfwayFile), snapshots: g.snapshots}
+		g.raft, err = raft.NewRaft(conf, fsm, g.store, g.store, g.snapshots, g.transport)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("group %s: %w", spec.name, err), g.transport.Close())

@@ -33,6 +33,9 @@ func (n *Node) pull(name string, owns func(blobstore.ID) bool, m *manifestReader
 	}
 	n.log.Info("catching up by snapshot", "group", name, "blobs", len(wanted), "missing", len(missing))
 	for _, want := range missing {
+		if have, err := n.blobs.Stat(n.ctx, want.ID); err == nil && have.Sealed {
+			continue // it came another way meanwhile, see carry.go
+		}
 		if err := n.pullBlob(n.ctx, want); err != nil {
 			return fmt.Errorf("fetch blob %s: %w", want.ID, err)
 		}
@@ -138,9 +141,18 @@ func (n *Node) dropUnnamed(owns func(blobstore.ID) bool, wanted map[blobstore.ID
 		if err != nil {
 			return fmt.Errorf("list blobs: %w", err)
 		}
-		if _, ok := wanted[info.ID]; !ok && owns(info.ID) {
-			gone = append(gone, info.ID)
+		if _, ok := wanted[info.ID]; ok || !owns(info.ID) {
+			continue
 		}
+		// What came with a document, in the catalog's log, may be newer than
+		// the manifest; then it has a reference.
+		if referenced, err := n.referenced(n.ctx, info.ID); err != nil || referenced {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		gone = append(gone, info.ID)
 	}
 	for _, id := range gone {
 		if err := n.applyHere(blobstore.Op{Kind: blobstore.OpRemove, ID: id}); err != nil {

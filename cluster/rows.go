@@ -68,10 +68,20 @@ func (c catalog) Commit(ctx context.Context, t blobstore.Txn) (uint64, error) {
 	if err := c.n.commitRoom(&t); err != nil {
 		return 0, err
 	}
+	carried, err := c.store(ctx, t)
+	if err != nil {
+		return 0, err
+	}
 	var id txnID
 	_, _ = rand.Read(id[:]) // never fails, see crypto/rand.Read
 	begun := time.Now()
-	index, outcomes, err := c.n.propose(ctx, catalogGroup, encodeTxn(id, t))
+	var cmd []byte
+	if carried {
+		cmd = encodeCarry(id, t, begun)
+	} else {
+		cmd = encodeTxn(id, t)
+	}
+	index, outcomes, err := c.n.propose(ctx, catalogGroup, cmd)
 	if err != nil {
 		return 0, err
 	}

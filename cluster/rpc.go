@@ -149,8 +149,11 @@ func (n *Node) serveStat(ctx context.Context, _ string, req []byte) ([]byte, err
 	}
 	leads := shelf{n}.leads(id) // before looking: it may become the leader meanwhile
 	info, err := n.blobs.Stat(ctx, id)
-	if errors.Is(err, blobstore.ErrNotFound) && !leads {
-		return nil, errBehind
+	if errors.Is(err, blobstore.ErrNotFound) {
+		if !leads || n.settle(ctx) != nil {
+			return nil, errBehind
+		}
+		info, err = n.blobs.Stat(ctx, id)
 	}
 	if err != nil {
 		return nil, err //nolint:wrapcheck // the sentinel crosses the link

@@ -42,6 +42,11 @@ func (s shelf) Stat(ctx context.Context, id blobstore.ID) (blobstore.Info, error
 func (s shelf) view(ctx context.Context, id blobstore.ID) (blobstore.View, error) {
 	leads := s.leads(id) // before looking: this node may become the leader meanwhile
 	here, err := s.n.blobs.View(ctx, id)
+	if leads && errors.Is(err, blobstore.ErrNotFound) {
+		if err = s.n.settle(ctx); err == nil {
+			here, err = s.n.blobs.View(ctx, id)
+		}
+	}
 	switch {
 	case err == nil && (leads || s.current(id, here.Info())):
 		return &steady{n: s.n, View: here, id: id}, nil
@@ -62,6 +67,14 @@ func (s shelf) view(ctx context.Context, id blobstore.ID) (blobstore.View, error
 		return nil, errors.Join(rerr, here.Close()) // the leader knows: removed, and not yet here
 	}
 	return &steady{n: s.n, View: here, id: id}, nil
+}
+
+// settle returns when this node has stored what the catalog's entries carried so
+// far: a shard's leader may say that there is no such blob only after that.
+func (n *Node) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, statWait)
+	defer cancel()
+	return catalog{n}.Fresh(ctx)
 }
 
 // current says whether a follower's copy of a blob may be read as it is: it has

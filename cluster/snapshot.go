@@ -90,13 +90,24 @@ func (g *group) snapshotLoop(maxBytes int64, full func() bool) {
 		}
 		short := full != nil && full()
 		switch {
-		case applied >= maxBytes,
+		case applied >= maxBytes && applied >= g.lastSnapshotBytes(),
 			applied >= snapshotQuietBytesMin && quiet >= snapshotQuietTicks,
 			applied >= snapshotShortBytesMin && short:
 			g.snapshot(short)
 			quiet, last = 0, g.applied.Load()
 		}
 	}
+}
+
+// lastSnapshotBytes is the size of the newest snapshot: writing as much again
+// is worth it only when the log has grown as much. A catalog of a million
+// documents would else be written for every thousand uploads.
+func (g *group) lastSnapshotBytes() int64 {
+	list, err := g.snapshots.List()
+	if err != nil || len(list) == 0 {
+		return 0
+	}
+	return list[0].Size
 }
 
 func (g *group) snapshot(short bool) {

@@ -22,6 +22,11 @@ func TestLaggardCatchesUpBySnapshot(t *testing.T) {
 	kept := mustUpload(t, nodes[0], "kept", noise(2, 600_000))
 	nodes[2].close(t)
 
+	if _, err := nodes[0].Catalog().Commit(t.Context(), blobstore.Txn{
+		Delete: []string{"doomed", blobstore.RefKey(doomed, "doomed")},
+	}); err != nil {
+		t.Fatal(err)
+	}
 	if err := nodes[0].Writer().Remove(t.Context(), doomed); err != nil {
 		t.Fatal(err)
 	}

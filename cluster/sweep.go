@@ -50,7 +50,7 @@ func (n *Node) sweepLoop() {
 	}
 }
 
-// sweep looks at every blob of the shards this node leads.
+// sweep looks at every blob of the shards this node is a member of.
 func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 	// What this node believes unreferenced must not be a reference it has not
 	// heard of yet.
@@ -65,10 +65,10 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 			return fmt.Errorf("list blobs: %w", err)
 		}
 		g := s.n.shard(shardOf(info.ID, s.n.charter.Shards))
-		if g == nil || !g.leads() || now.Sub(info.Updated) < grace {
+		if g == nil || now.Sub(info.Updated) < grace {
 			continue
 		}
-		referenced, err := s.referenced(ctx, info.ID)
+		referenced, err := s.n.referenced(ctx, info.ID)
 		if err != nil {
 			return err
 		}
@@ -80,7 +80,11 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 			since = now
 		}
 		seen[info.ID] = since
-		if now.Sub(since) >= grace && len(remove) < sweepBatchMax {
+		patience := grace
+		if !g.leads() {
+			patience *= 2 // the leader's to do; what is left then, the leader does not hold
+		}
+		if now.Sub(since) >= patience && len(remove) < sweepBatchMax {
 			remove = append(remove, info.ID)
 		}
 	}
@@ -95,8 +99,9 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-func (s *sweeper) referenced(ctx context.Context, id blobstore.ID) (bool, error) {
-	for _, err := range s.n.rows.Scan(ctx, blobstore.RefKey(id, ""), "") {
+// referenced says whether a row that this node knows refers to the blob.
+func (n *Node) referenced(ctx context.Context, id blobstore.ID) (bool, error) {
+	for _, err := range n.rows.Scan(ctx, blobstore.RefKey(id, ""), "") {
 		if err != nil {
 			return false, fmt.Errorf("references of %s: %w", id, err)
 		}

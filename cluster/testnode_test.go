@@ -146,19 +146,25 @@ func noise(seed uint64, size int) []byte {
 	return b
 }
 
-// upload stores body as a blob and a catalog row that refers to it.
+// upload stores body as a blob and a catalog row that refers to it, in one
+// step if it is small, as the library does.
 func upload(ctx context.Context, n *testNode, key string, body []byte) (blobstore.ID, error) {
 	rec := blobstore.NewRecorder(ctx, n.Writer(), blobstore.RecorderConfig{BytesMax: 1 << 30})
 	if _, err := rec.Write(body); err != nil {
 		return blobstore.ID{}, err
 	}
-	id, _, err := rec.Seal(ctx)
-	if err != nil {
-		return blobstore.ID{}, err
+	defer rec.Release()
+	id := rec.ID()
+	txn := blobstore.Txn{Put: []blobstore.Row{{Key: key, Value: id[:]}, {Key: blobstore.RefKey(id, key)}}}
+	whole, ok, err := rec.Whole()
+	if ok {
+		txn.Sound = &whole
+	} else if err == nil {
+		_, _, err = rec.Seal(ctx)
 	}
-	_, err = n.Catalog().Commit(ctx, blobstore.Txn{Put: []blobstore.Row{
-		{Key: key, Value: id[:]}, {Key: blobstore.RefKey(id, key)},
-	}})
+	if err == nil {
+		_, err = n.Catalog().Commit(ctx, txn)
+	}
 	return id, err
 }
 

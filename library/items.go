@@ -43,6 +43,7 @@ func (l *Library) put(
 	if err != nil {
 		return Document{}, false, fmt.Errorf("put %s/%s: %w", account, id, err)
 	}
+	defer sound.release()
 	d := Document{
 		Account: account, ID: id,
 		Blob: sound.blob, Size: sound.totals.Size, SHA256: sound.totals.SHA256.String(),
@@ -64,6 +65,7 @@ func (l *Library) put(
 		l.inherit(&d, before)
 		c := l.newChange()
 		c.replaceDocument(ctx, before, &d)
+		c.txn.Sound = sound.whole
 		return c.done()
 	})
 	if err != nil {

@@ -28,11 +28,15 @@ const (
 	abortWait = 2 * time.Second
 )
 
-// sound is what an upload brought: a sealed blob that nothing refers to yet.
+// sound is what an upload brought: a sealed blob that nothing refers to yet, or
+// a small one that is to be stored with the row that will.
 type sound struct {
 	blob   blobstore.ID
 	totals blobstore.Totals
 	info   audio.Info
+	whole  *blobstore.Sound // nil: it is sealed
+	// release gives the bytes of whole back; it may be called twice.
+	release func()
 }
 
 // receive streams a body onto the shelf and through the prober at once.
@@ -79,7 +83,16 @@ func (in *intake) record(ctx context.Context, recorder *blobstore.Recorder) (sou
 	if s.info, err = in.result(); err != nil {
 		return s, err
 	}
-	s.blob, s.totals, err = recorder.Seal(ctx)
+	whole, ok, err := recorder.Whole()
+	switch {
+	case err != nil:
+		return s, err
+	case ok:
+		s.blob, s.totals, s.whole = whole.ID, whole.Totals, &whole
+	default:
+		s.blob, s.totals, err = recorder.Seal(ctx)
+	}
+	s.release = recorder.Release
 	return s, err
 }
 

@@ -56,6 +56,7 @@ func Run(t *testing.T, open Open) {
 		{"CatalogScanIsOneView", testScanView},
 		{"CatalogWatch", testWatch},
 		{"CatalogAppend", testAppendRows},
+		{"CatalogBringsSound", testSound},
 		{"CatalogAppendsConcurrently", testConcurrentAppends},
 		{"CatalogTally", testTally},
 		{"CatalogCountsConcurrently", testConcurrentCommits},

@@ -1,0 +1,157 @@
+package cluster
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"carillon/blobstore"
+)
+
+// TestCarry expects a small item to be one entry of the catalog and none of its
+// shard, and a large one not to be carried.
+func TestCarry(t *testing.T) {
+	nodes := startCluster(t, 3, nil)
+	positions := func() (sum uint64) {
+		for _, g := range nodes[0].hosted() {
+			sum += g.raft.LastIndex()
+		}
+		return sum
+	}
+	eventually(t, "all groups led", func() error {
+		for _, g := range nodes[0].hosted() {
+			if g.leader() == "" {
+				return errNotLeader
+			}
+		}
+		return nil
+	})
+	before := positions()
+	id := mustUpload(t, nodes[1], "small", noise(1, 64<<10))
+	if after := positions(); after != before {
+		t.Errorf("a small item made %d entries in the blob groups", after-before)
+	}
+	for _, n := range nodes {
+		if err := checkItem(t.Context(), n, "small", noise(1, 64<<10)); err != nil {
+			t.Error(err)
+		}
+		if info, err := n.blobs.Stat(t.Context(), id); err != nil || !info.Sealed {
+			t.Errorf("node %s does not hold it: %+v, %v", n.id, info, err)
+		}
+	}
+	mustUpload(t, nodes[1], "large", noise(2, blobstore.ChunkBytesMax+1))
+	if positions() == before {
+		t.Error("a large item made no entry in its blob group")
+	}
+}
+
+// TestCarryOnlyToReplicas expects that a node which is no voter ends it: its
+// group's voters are then other nodes than the catalog's members.
+func TestCarryOnlyToReplicas(t *testing.T) {
+	nodes := startCluster(t, 3, nil)
+	id := blobstore.NewID()
+	eventually(t, "carries", func() error {
+		if !nodes[0].carries(id) {
+			return errNotLeader
+		}
+		return nil
+	})
+	eventually(t, "a stranger in the catalog", func() error {
+		for _, n := range nodes {
+			if n.catalog.leads() {
+				return n.catalog.raft.AddNonvoter("stranger", raft.ServerAddress("stranger"), 0, time.Second).Error()
+			}
+		}
+		return errNotLeader
+	})
+	eventually(t, "carries no more", func() error {
+		for _, n := range nodes {
+			if n.carries(id) {
+				return errBehind
+			}
+		}
+		return nil
+	})
+	mustUpload(t, nodes[2], "item", noise(3, 1000))
+	for _, n := range nodes {
+		if err := checkItem(t.Context(), n, "item", noise(3, 1000)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestReplayDoesNotRevive applies an entry again whose blob was freed since.
+func TestReplayDoesNotRevive(t *testing.T) {
+	nodes := startCluster(t, 1, nil)
+	kept := mustUpload(t, nodes[0], "kept", noise(1, 1000))
+	freed := mustUpload(t, nodes[0], "freed", noise(2, 1000))
+	if _, err := nodes[0].Catalog().Commit(t.Context(), blobstore.Txn{
+		Delete: []string{"freed", blobstore.RefKey(freed, "freed")},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nodes[0].Writer().Remove(t.Context(), freed); err != nil {
+		t.Fatal(err)
+	}
+	nodes[0].close(t)
+	nodes[0] = openNode(t, nodes[0].dir, nodes[0].cfg, Deps{})
+	t.Cleanup(func() { nodes[0].close(t) })
+	waitReady(t, nodes...)
+	if _, err := nodes[0].blobs.Stat(t.Context(), freed); !errors.Is(err, blobstore.ErrNotFound) {
+		t.Errorf("freed blob after the replay: %v", err)
+	}
+	if _, err := nodes[0].blobs.Stat(t.Context(), kept); err != nil {
+		t.Errorf("kept blob after the replay: %v", err)
+	}
+}
+
+// TestHalfwayIsForgotten expects a snapshot whose restore did not end to be
+// gone when the group is opened again, and one before it to stay.
+func TestHalfwayIsForgotten(t *testing.T) {
+	dir := t.TempDir()
+	log := testLog(t, "snap")
+	snapshots, err := openSnapshots(dir, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for index := range uint64(2) {
+		sink, err := snapshots.Create(1, 10+index, 1, raft.Configuration{}, 1, nil)
+		if err == nil {
+			err = sink.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := snapshots.List()
+	if err != nil || len(list) != 2 {
+		t.Fatal(list, err)
+	}
+	// An empty file is no catalog, so this restore fails.
+	m := &catalogMachine{store: openCatalog(t)}
+	r := restorer{machine: m, path: filepath.Join(dir, halfwayFile), snapshots: snapshots}
+	_, from, err := snapshots.Open(list[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Restore(from); err == nil {
+		t.Fatal("nothing was restored without an error")
+	}
+	if err := forgetHalfway(dir, log); err != nil {
+		t.Fatal(err)
+	}
+	left, err := snapshots.List()
+	if err != nil || len(left) != 1 || left[0].ID != list[1].ID {
+		t.Errorf("left are %v, %v; want %s", left, err, list[1].ID)
+	}
+	if _, err := os.Stat(r.path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the note is still there: %v", err)
+	}
+	if err := forgetHalfway(dir, log); err != nil {
+		t.Errorf("nothing to forget: %v", err)
+	}
+}
