@@ -1,7 +1,6 @@
 package audio
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -16,21 +15,22 @@ const converterFrames = 512
 // bytes come at once. The bytes depend on item, form and options alone. It is
 // used by one goroutine at a time and starts none.
 type Converter struct {
-	decoder *Decoder
-	form    Form
-	// mixed is the number of channels between decoder and output.
-	mixed     int
-	resampler *resampler // nil for the same rate
+	src  frameReader
+	form Form
 	// size is how many bytes are to come, negative while nobody knows.
-	size  int64
-	ended bool // the decoder has
-	err   error
-
-	pcm  []int16 // what comes out of the decoder
-	out  []int16 // what goes into the container
+	size int64
+	pcm  []int16
 	buf  []byte
 	from int // what of buf is still to be read
-	drop int64
+	drop int // how many bytes of the next block are before the offset
+	pack packer
+}
+
+// frameReader is sound on its way: frames of one sample for each channel.
+type frameReader interface {
+	// frames fills out with whole frames and returns how many; 0 only with an
+	// error, which is io.EOF at the end.
+	frames(out []int16) (n int, err error)
 }
 
 var _ io.Reader = (*Converter)(nil)
@@ -47,61 +47,57 @@ func NewConverter(src io.Reader, info Info, form Form, options ...Option) (*Conv
 // reading up to there: src, which stands at the begin of the item, is sought if
 // it can be, or else read over, and MP3 is not decoded up to there.
 func NewConverterAt(src io.Reader, info Info, form Form, offset int64, options ...Option) (*Converter, error) {
-	size, finite := form.Size(info, options...)
 	form, err := form.Of(info)
 	if err != nil {
 		return nil, err
 	}
-	if offset < 0 || (finite && offset > size) {
+	frames, size := form.lengths(info, options)
+	if offset < 0 || (size >= 0 && offset > size) {
 		return nil, fmt.Errorf("offset %d of %d: %w", offset, size, ErrNoSuchForm)
 	}
-	decoder, err := NewDecoder(src, info, options...)
+	sound, err := newConversion(src, info, form, options)
 	if err != nil {
 		return nil, err
 	}
-	c := &Converter{
-		decoder: decoder, form: form, size: -1,
-		mixed: min(form.Channels, decoder.Channels()),
+	c, err := newConverter(sound, form, frames, size)
+	if err != nil {
+		return nil, err
 	}
-	if form.SampleRate != decoder.SampleRate() {
-		c.resampler = newResampler(decoder.SampleRate(), form.SampleRate, c.mixed)
+	if frame := c.seek(offset); frame > 0 {
+		sound.seek(frame)
 	}
-	if finite {
-		c.size = size - offset
-	}
-	c.pcm = make([]int16, converterFrames*decoder.Channels())
-	c.out = make([]int16, converterFrames*max(form.Channels, c.mixed))
-	c.start(offset, size, finite)
 	return c, nil
 }
 
-// start puts the head into the buffer and the decoder where offset wants it.
-func (c *Converter) start(offset, size int64, finite bool) {
-	if c.form.Container == ContainerWAV {
-		data := int64(-1)
-		if finite {
-			data = size - wavHeadBytes
-		}
-		head := min(offset, wavHeadBytes)
-		c.buf = appendWAVHead(c.buf, c.form.SampleRate, c.form.Channels, data)[head:]
-		offset -= head
+// newConverter packs so many frames, which are size bytes then; both are
+// negative when nobody knows.
+func newConverter(src frameReader, form Form, frames, size int64) (*Converter, error) {
+	pack, head, err := newPacker(form, frames)
+	if err != nil {
+		return nil, err
 	}
-	frameBytes := int64(c.form.Channels * c.form.sampleBytes())
-	frame := offset / frameBytes
-	c.drop = offset % frameBytes
-	if frame > 0 {
-		if c.resampler != nil {
-			frame = c.resampler.seek(frame)
-		}
-		c.decoder.discard(frame)
+	return &Converter{
+		src: src, form: form, size: size, buf: head, pack: pack,
+		pcm: make([]int16, converterFrames*form.Channels),
+	}, nil
+}
+
+// seek leaves out the first offset bytes, and returns the frame of sound that is
+// to be read next.
+func (c *Converter) seek(offset int64) (frame int64) {
+	if c.size >= 0 {
+		c.size -= offset
 	}
+	head := min(offset, int64(len(c.buf)))
+	c.from = int(head)
+	frame, c.drop = c.pack.seek(offset - head)
+	return frame
 }
 
 // Form is the form of the bytes, without zeros.
 func (c *Converter) Form() Form { return c.form }
 
-// Size is how many bytes the converter yields from where it began. ok is false
-// when nobody knows.
+// Size is how many bytes are still to be read. ok is false when nobody knows.
 func (c *Converter) Size() (n int64, ok bool) { return c.size, c.size >= 0 }
 
 // Read yields the next bytes of the form. Errors are those of the reader and of
@@ -111,78 +107,126 @@ func (c *Converter) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for c.from == len(c.buf) {
-		if c.size == 0 {
-			return 0, io.EOF
-		}
 		if err := c.convert(); err != nil {
 			return 0, err
 		}
 	}
 	n := copy(p, c.buf[c.from:])
-	if c.size >= 0 {
-		n = int(min(int64(n), c.size))
-		c.size -= int64(n)
-		if n == 0 {
-			return 0, io.EOF
-		}
-	}
 	c.from += n
+	if c.size >= 0 {
+		c.size = max(c.size-int64(n), 0)
+	}
 	return n, nil
 }
 
 // convert fills the buffer with the next block, which may be empty.
 func (c *Converter) convert() error {
-	c.buf, c.from = c.buf[:0], 0
-	frames, err := c.next()
-	if err != nil {
-		return err
+	n, err := c.src.frames(c.pcm)
+	c.buf = c.pack.pack(c.buf[:0], c.pcm[:n*c.form.Channels], errors.Is(err, io.EOF))
+	c.from = min(c.drop, len(c.buf))
+	c.drop -= c.from
+	if n > 0 || len(c.buf) > 0 {
+		return nil
 	}
-	if c.mixed < c.form.Channels {
-		mixUp(c.out, frames, c.form.Channels)
-	}
-	c.encode(c.out[:frames*c.form.Channels])
-	skip := int(min(c.drop, int64(len(c.buf))))
-	c.drop -= int64(skip)
-	c.from = skip
-	return nil
+	return err
 }
 
-// next puts frames of the rate of the form into out. At the end of the item it
-// yields io.EOF, or silence up to the size that was promised.
-func (c *Converter) next() (frames int, err error) {
+// conversion is the sound of an item in the rate and channels of a form.
+type conversion struct {
+	decoder *Decoder
+	// channels are those of the form, mixed those between decoder and output.
+	channels, mixed int
+	resampler       *resampler // nil for the same rate
+	// left is how many frames were promised, negative when nobody knows.
+	left  int64
+	ended bool    // the decoder has
+	pcm   []int16 // what comes out of the decoder, if that has more channels
+	in    []int16 // what goes into the resampler
+}
+
+var _ frameReader = (*conversion)(nil)
+
+func newConversion(src io.Reader, info Info, form Form, options []Option) (*conversion, error) {
+	decoder, err := NewDecoder(src, info, options...)
+	if err != nil {
+		return nil, err
+	}
+	c := &conversion{decoder: decoder, channels: form.Channels, mixed: min(form.Channels, decoder.Channels())}
+	c.left = form.frames(info, options)
+	if form.SampleRate != decoder.SampleRate() {
+		c.resampler = newResampler(decoder.SampleRate(), form.SampleRate, c.mixed)
+		c.in = make([]int16, converterFrames*c.mixed)
+	}
+	if c.mixed < decoder.Channels() {
+		c.pcm = make([]int16, converterFrames*decoder.Channels())
+	}
+	return c, nil
+}
+
+// seek makes frame the next.
+func (c *conversion) seek(frame int64) {
+	if c.left >= 0 {
+		c.left = max(c.left-frame, 0)
+	}
+	if c.resampler != nil {
+		frame = c.resampler.seek(frame)
+	}
+	c.decoder.discard(frame)
+}
+
+func (c *conversion) frames(out []int16) (int, error) {
+	room := int64(min(len(out)/c.channels, converterFrames))
+	if c.left >= 0 {
+		room = min(room, c.left)
+	}
+	if room == 0 {
+		return 0, io.EOF
+	}
+	n, err := c.next(out, int(room))
+	if c.left > 0 && errors.Is(err, io.EOF) {
+		// Less than was promised.
+		n, err = int(room), nil
+		clear(out[:n*c.mixed])
+	}
+	if n == 0 {
+		return 0, err
+	}
+	if c.left > 0 {
+		c.left -= int64(n)
+	}
+	if c.mixed < c.channels {
+		mixUp(out, n, c.channels)
+	}
+	return n, nil
+}
+
+// next puts up to so many frames of the mixed channels into out.
+func (c *conversion) next(out []int16, room int) (frames int, err error) {
 	if c.resampler == nil {
-		n, err := c.decode(c.out, converterFrames)
-		if errors.Is(err, io.EOF) && c.size > 0 {
-			clear(c.out)
-			return converterFrames, nil
+		return c.decode(out, room)
+	}
+	for {
+		if n := c.resampler.read(out[:room*c.mixed]); n > 0 {
+			return n, nil
 		}
-		return n, err
-	}
-	if frames = c.resampler.read(c.out[:converterFrames*c.mixed]); frames > 0 {
-		return frames, nil
-	}
-	if !c.ended {
-		room := min(c.resampler.room(), converterFrames)
-		n, err := c.decode(c.out, room)
+		if c.ended {
+			if !c.resampler.finish() {
+				return 0, io.EOF
+			}
+			continue
+		}
+		n, err := c.decode(c.in, min(c.resampler.room(), converterFrames))
 		c.ended = errors.Is(err, io.EOF)
 		if err != nil && !c.ended {
 			return 0, err
 		}
-		c.resampler.write(c.out[:n*c.mixed])
-		return 0, nil
+		c.resampler.write(c.in[:n*c.mixed])
 	}
-	if c.resampler.finish() {
-		return 0, nil
-	}
-	if c.size > 0 {
-		clear(c.out)
-		return converterFrames, nil
-	}
-	return 0, io.EOF
 }
 
-// decode puts up to so many frames of the mixed channels into out.
-func (c *Converter) decode(out []int16, frames int) (int, error) {
+// decode puts up to so many frames of the mixed channels, before any
+// resampling, into out.
+func (c *conversion) decode(out []int16, frames int) (int, error) {
 	channels := c.decoder.Channels()
 	if channels == c.mixed {
 		n, err := c.decoder.Read(out[:frames*channels])
@@ -190,21 +234,4 @@ func (c *Converter) decode(out []int16, frames int) (int, error) {
 	}
 	n, err := c.decoder.Read(c.pcm[:frames*channels])
 	return mixDown(out, c.pcm[:n], channels, c.mixed), err
-}
-
-func (c *Converter) encode(pcm []int16) {
-	switch c.form.Container {
-	case ContainerMulaw:
-		for _, v := range pcm {
-			c.buf = append(c.buf, mulawEncode(v))
-		}
-	case ContainerAlaw:
-		for _, v := range pcm {
-			c.buf = append(c.buf, alawEncode(v))
-		}
-	case ContainerWAV, ContainerRaw, ContainerMP3:
-		for _, v := range pcm {
-			c.buf = binary.LittleEndian.AppendUint16(c.buf, uint16(v))
-		}
-	}
 }

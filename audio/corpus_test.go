@@ -14,7 +14,7 @@ import (
 )
 
 // tool runs one of the programs that the tests compare with.
-func tool(t *testing.T, name string, args ...string) []byte {
+func tool(t testing.TB, name string, args ...string) []byte {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
 	var stderr bytes.Buffer

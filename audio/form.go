@@ -114,15 +114,30 @@ func (f Form) Size(info Info, options ...Option) (n int64, ok bool) {
 	if err != nil {
 		return 0, false
 	}
-	frames := newOptions(options).samples(info)
-	if frames < 0 {
-		return 0, false
-	}
-	return f.bytes(resampledLength(frames, info.SampleRate, f.SampleRate)), true
+	_, n = f.lengths(info, options)
+	return max(n, 0), n >= 0
 }
 
-// bytes is the length of so many frames (one sample of each channel), with the
-// header.
+// frames is how many frames (one sample of each channel) the item has in the
+// form, negative when nobody knows. The form has no zeros.
+func (f Form) frames(info Info, list []Option) int64 {
+	n := newOptions(list).samples(info)
+	if n < 0 {
+		return -1
+	}
+	return resampledLength(n, info.SampleRate, f.SampleRate)
+}
+
+// lengths are the frames and bytes of an item in the form, negative when nobody
+// knows.
+func (f Form) lengths(info Info, list []Option) (frames, bytes int64) {
+	if frames = f.frames(info, list); frames < 0 {
+		return -1, -1
+	}
+	return frames, f.bytes(frames)
+}
+
+// bytes is the length of so many frames, with the head.
 func (f Form) bytes(frames int64) int64 {
 	n := frames * int64(f.Channels*f.sampleBytes())
 	if f.Container == ContainerWAV {

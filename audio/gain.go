@@ -1,0 +1,169 @@
+package audio
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+)
+
+// GainStepDB is the least change of level that an MP3 can have without being
+// decoded: the gain of a granule counts in powers of 2^(1/4).
+const GainStepDB = 1.505149978319906
+
+// sideEndBytesMax is the longest header, checksum and side information.
+const sideEndBytesMax = FrameHeaderBytes + crcBytes + 32
+
+// NewGainReader returns the MP3 that r yields, louder by dB (or quieter), to the
+// nearest GainStepDB. It changes the gain of every granule and channel and the
+// checksum of protected frames and nothing else: no quality is lost, and the
+// same dB taken away gives the same bytes again unless a gain came to the end of
+// its range, 0 or 255, where it stays. The length does not change, no byte is
+// held back longer than it takes to know the frame it belongs to, and what is no
+// frame of sound (tags, the header frame, garbage, any other format) is handed
+// on as it is. Whether it then clips is not looked at. Errors are those of r.
+func NewGainReader(r io.Reader, dB float64) io.Reader {
+	if math.IsNaN(dB) {
+		return r
+	}
+	steps := int(math.Round(min(max(dB/GainStepDB, -gainMax), gainMax)))
+	if steps == 0 {
+		return r
+	}
+	return &gainReader{r: r, steps: steps, probe: mp3Probe{inPlace: true}}
+}
+
+type gainReader struct {
+	r     io.Reader
+	steps int
+	probe mp3Probe
+	// pass is what is left of the present frame or tag.
+	pass int64
+	buf  [mp3BufferBytes]byte
+	// from buf[from] to ready are bytes that may be read, up to to those that
+	// were not looked at.
+	from, ready, to int
+	err             error // of r, behind buf
+}
+
+func (g *gainReader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for g.from == g.ready {
+		if err := g.advance(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, g.buf[g.from:g.ready])
+	g.from += n
+	return n, nil
+}
+
+// advance makes bytes ready, or reads some.
+func (g *gainReader) advance() error {
+	switch {
+	case g.pass > 0 && g.from < g.to:
+		n := min(g.pass, int64(g.to-g.from))
+		g.ready = g.from + int(n)
+		if g.pass -= n; g.pass == 0 {
+			g.probe.complete()
+		}
+		return nil
+	case g.pass > 0:
+		return g.fill()
+	}
+	n := g.probe.step(g.buf[g.from:g.to], errors.Is(g.err, io.EOF))
+	if n == 0 {
+		return g.more()
+	}
+	if g.probe.unit == unitFrame {
+		for int64(g.to-g.from) < min(n, sideEndBytesMax) && g.err == nil {
+			if err := g.fill(); err != nil {
+				return err
+			}
+		}
+		changeGain(&g.probe.frame, g.buf[g.from:g.to], g.steps)
+	}
+	g.pass = n
+	return nil
+}
+
+// more reads what the next step wants, or lets the rest go as it is.
+func (g *gainReader) more() error {
+	if g.err == nil && g.to-g.from < len(g.buf) {
+		return g.fill()
+	}
+	if g.from < g.to {
+		g.ready = g.to
+		return nil
+	}
+	return g.err
+}
+
+// fill reads once, behind what is left of the last time.
+func (g *gainReader) fill() error {
+	if g.err != nil {
+		return g.err
+	}
+	g.to = copy(g.buf[:], g.buf[g.from:g.to])
+	g.from, g.ready = 0, 0
+	n, err := readSome(g.r, g.buf[g.to:])
+	g.to += n
+	g.err = err
+	return nil
+}
+
+// changeGain adds steps to the gains of a frame, if b holds them all.
+func changeGain(h *FrameHeader, b []byte, steps int) {
+	side := FrameHeaderBytes
+	if h.CRC {
+		side += crcBytes
+	}
+	end := side + h.sideBytes()
+	if len(b) < end {
+		return
+	}
+	// The gain is behind part2_3_length and big_values.
+	const gainAt = 12 + 9
+	at, length := 0, 59
+	if h.Version == MPEG1 {
+		// main_data_begin, private_bits and scfsi
+		at = 9 + 7 - 2*h.Channels + 4*h.Channels
+	} else {
+		at, length = 8+h.Channels, 63
+	}
+	for range h.Samples / granuleLines * h.Channels {
+		bit := side*8 + at
+		at += length
+		if binary.BigEndian.Uint32(b[bit/8:])<<(bit%8)>>20 == 0 {
+			continue // silent: nothing is coded
+		}
+		bit += gainAt
+		window := b[bit/8:][:2]
+		shift := 8 - bit%8
+		word := int(binary.BigEndian.Uint16(window))
+		gain := min(max(word>>shift&gainMax+steps, 0), gainMax)
+		binary.BigEndian.PutUint16(window, uint16(word&^(gainMax<<shift)|gain<<shift))
+	}
+	if h.CRC {
+		crc := crc16(crc16(math.MaxUint16, b[2:FrameHeaderBytes]), b[side:end])
+		binary.BigEndian.PutUint16(b[FrameHeaderBytes:], crc)
+	}
+}
+
+// crc16 is the checksum of ISO 11172-3 2.4.3.1 over b, begun with crc.
+func crc16(crc uint16, b []byte) uint16 {
+	const polynomial = 0x8005
+	for _, v := range b {
+		crc ^= uint16(v) << 8
+		for range 8 {
+			carry := crc & 0x8000
+			crc <<= 1
+			if carry != 0 {
+				crc ^= polynomial
+			}
+		}
+	}
+	return crc
+}
