@@ -7,6 +7,45 @@ import (
 	"carillon/library"
 )
 
+func (f *fakeLibrary) Copy(_ context.Context, r library.CopyRequest) (library.Document, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	doc, ok := f.docs[r.From.String()]
+	if !ok {
+		return doc, library.ErrNotFound
+	}
+	if _, there := f.docs[r.To.String()]; there && !r.Overwrite {
+		return doc, library.ErrExists
+	}
+	doc.Account, doc.ID = r.To.Account, r.To.ID
+	f.docs[r.To.String()] = doc
+	return doc, f.fail
+}
+
+func (f *fakeLibrary) Rename(ctx context.Context, r library.CopyRequest) (library.Document, error) {
+	doc, err := f.Copy(ctx, r)
+	if err == nil {
+		err = f.Delete(ctx, r.From.Account, r.From.ID, "")
+	}
+	return doc, err
+}
+
+func (f *fakeLibrary) Alias(_ context.Context, r library.AliasRequest) (library.Document, error) {
+	return library.Document{Account: r.Alias.Account, ID: r.Alias.ID, AliasOf: r.Of.String()}, f.fail
+}
+
+func (f *fakeLibrary) Undelete(_ context.Context, r library.UndeleteRequest) (library.Document, error) {
+	return library.Document{Account: r.Account, ID: r.ID}, f.fail
+}
+
+func (f *fakeLibrary) Purge(ctx context.Context, account, id, ifMatch string) error {
+	return f.Delete(ctx, account, id, ifMatch)
+}
+
+func (f *fakeLibrary) Usage(_ context.Context, account string) (library.AccountUsage, error) {
+	return library.AccountUsage{Account: account, Usage: library.Usage{Items: int64(len(f.docs))}}, f.fail
+}
+
 func (f *fakeLibrary) Account(_ context.Context, account string, _ library.Consistency) (
 	library.AccountSettings, error,
 ) {

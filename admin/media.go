@@ -84,7 +84,7 @@ func (s *Server) putOptions(r *http.Request) (library.PutOptions, error) {
 	// Other parameters are not ours to refuse: mod_httapi adds session_id,
 	// put_file, hostname and more to its PUT (freeswitch-wire.md section 5).
 	q := r.URL.Query()
-	return library.PutOptions{
+	opts := library.PutOptions{
 		ContentType: r.Header.Get("Content-Type"),
 		Length:      r.ContentLength,
 		IfMatch:     strings.Join(r.Header.Values("If-Match"), ", "),
@@ -93,8 +93,30 @@ func (s *Server) putOptions(r *http.Request) (library.PutOptions, error) {
 		Description: q.Get("description"),
 		Language:    q.Get("language"),
 		Prompt:      q.Get("prompt_id"),
+		Source:      q.Get("media_source"),
+		SourceID:    q.Get("source_id"),
+		SourceType:  q.Get("source_type"),
+		Class:       library.Class(q.Get("class")),
 		Metadata:    meta,
-	}, nil
+	}
+	if q.Has("tts_text") || q.Has("tts_voice") {
+		opts.TTS = &library.TTS{Text: q.Get("tts_text"), Voice: q.Get("tts_voice")}
+	}
+	opts.Streamable, err = boolOf(q, "streamable")
+	return opts, err
+}
+
+// boolOf is an optional parameter that is true or false.
+func boolOf(q url.Values, name string) (*bool, error) {
+	switch q.Get(name) {
+	case "":
+		return nil, nil //nolint:nilnil // not given is an answer here
+	case "true":
+		return new(true), nil
+	case "false":
+		return new(false), nil
+	}
+	return nil, library.FieldErrors{name: {Code: "invalid", Message: "must be true or false"}}
 }
 
 // metadataOf collects the metadata headers, within the library's limits. A
@@ -135,8 +157,15 @@ func (s *Server) deleteMedia(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	ifMatch := strings.Join(c.Request().Header.Values("If-Match"), ", ")
-	if err := s.deps.Library.Delete(c.Request().Context(), account, id, ifMatch); err != nil {
+	hard, err := boolOf(c.Request().URL.Query(), "hard")
+	if err != nil {
+		return err
+	}
+	remove := s.deps.Library.Delete
+	if hard != nil && *hard {
+		remove = s.deps.Library.Purge
+	}
+	if err := remove(c.Request().Context(), account, id, ifMatchOf(c)); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)
@@ -147,7 +176,8 @@ func (s *Server) listMedia(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	q, err := newQuery(c.Request(), "prefix", "after", "limit", "language", "prompt")
+	q, err := newQuery(c.Request(), "prefix", "after", "limit", "language", "prompt", "name", "class",
+		"deleted")
 	if err != nil {
 		return err
 	}
@@ -155,9 +185,13 @@ func (s *Server) listMedia(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	deleted, err := boolOf(q.values, "deleted")
+	if err != nil {
+		return err
+	}
 	page, err := s.deps.Library.List(c.Request().Context(), account, library.ListQuery{
 		Prefix: q.get("prefix"), After: q.get("after"), Language: q.get("language"), Prompt: q.get("prompt"),
-		Limit: limit,
+		Name: q.get("name"), Class: library.Class(q.get("class")), Deleted: deleted != nil && *deleted, Limit: limit,
 	})
 	if err != nil {
 		return err
@@ -197,29 +231,10 @@ func (s *Server) patchDocument(c echo.Context) error {
 	if err := readJSON(c, &patch); err != nil {
 		return err
 	}
-	patch.IfMatch = strings.Join(c.Request().Header.Values("If-Match"), ", ")
+	patch.IfMatch = ifMatchOf(c)
 	doc, err := s.deps.Library.Update(c.Request().Context(), account, id, patch)
 	if err != nil {
 		return err
 	}
 	return sendJSON(c, http.StatusOK, doc)
-}
-
-func (s *Server) lookup(c echo.Context) error {
-	q, err := newQuery(c.Request(), "name", "account", "language", "stream", "protocol", "consistency")
-	if err != nil {
-		return err
-	}
-	consistency, err := q.consistency()
-	if err != nil {
-		return err
-	}
-	found, err := s.deps.Library.Lookup(c.Request().Context(), library.LookupRequest{
-		Name: q.get("name"), Account: q.get("account"), Language: q.get("language"),
-		Stream: q.get("stream"), Protocol: q.get("protocol"), Consistency: consistency,
-	})
-	if err != nil {
-		return err
-	}
-	return sendJSON(c, http.StatusOK, found)
 }

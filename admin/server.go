@@ -21,13 +21,13 @@ import (
 type Library interface {
 	accountLibrary
 	exportLibrary
+	nameLibrary
 	Put(ctx context.Context, account, id string, body io.Reader, opts library.PutOptions) (
 		library.Document, bool, error)
 	Get(ctx context.Context, account, id string, c library.Consistency) (library.Document, error)
 	Delete(ctx context.Context, account, id, ifMatch string) error
 	Update(ctx context.Context, account, id string, p library.Patch) (library.Document, error)
 	List(ctx context.Context, account string, q library.ListQuery) (library.Page, error)
-	Lookup(ctx context.Context, r library.LookupRequest) (library.Lookup, error)
 	CreateRecording(ctx context.Context, r library.RecordingRequest) (library.Recording, error)
 	Recording(ctx context.Context, id string) (library.Recording, error)
 	ListRecordings(ctx context.Context, account, after string, limit int) ([]library.Recording, string, error)
@@ -100,7 +100,7 @@ func (s *Server) Routes(e *echo.Echo) {
 	e.DELETE("/v1/accounts/:account/media/*", s.guarded("delete_media", s.deleteMedia))
 	s.accountRoutes(e)
 	s.exportRoutes(e)
-	e.GET("/v1/lookup", s.guarded("lookup", s.lookup))
+	s.nameRoutes(e)
 
 	e.POST("/v1/recordings", s.guarded("create_recording", s.createRecording))
 	e.GET("/v1/recordings", s.guarded("list_recordings", s.listRecordings))

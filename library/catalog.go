@@ -146,68 +146,6 @@ func (c *change) put(key string, value []byte) {
 
 func (c *change) remove(key string) { c.txn.Delete = append(c.txn.Delete, key) }
 
-// replaceDocument writes d over before (nil: nothing there), on the condition
-// that before is still what is there, and tells of it.
-func (c *change) replaceDocument(ctx context.Context, before, d *Document) {
-	key := mediaKey(d.Account, d.ID)
-	kind := EventMediaCreated
-	if before == nil {
-		c.expect(key, 0)
-	} else {
-		c.expect(key, before.Revision)
-		kind = EventMediaChanged
-		if before.Blob != d.Blob {
-			kind = EventMediaReplaced
-			c.remove(blobstore.RefKey(before.Blob, key))
-		}
-		if promptKey(before) != promptKey(d) {
-			c.removePrompt(ctx, before)
-		}
-	}
-	value, err := encodeDocument(d)
-	c.err = errors.Join(c.err, err)
-	c.txn.Put = append(c.txn.Put, blobstore.Row{Key: key, Value: value, Weight: uint64(max(d.Size, 0))})
-	c.put(blobstore.RefKey(d.Blob, key), encodeText(""))
-	if d.Prompt != "" {
-		c.put(promptKey(d), encodeText(d.ID))
-	}
-	c.event(kind, mediaEvent(d))
-}
-
-func (c *change) removeDocument(ctx context.Context, before *Document) {
-	key := mediaKey(before.Account, before.ID)
-	c.expect(key, before.Revision)
-	c.remove(key)
-	c.remove(blobstore.RefKey(before.Blob, key))
-	c.removePrompt(ctx, before)
-	e := mediaEvent(before)
-	e.Revision = before.Revision
-	c.event(EventMediaDeleted, e)
-}
-
-// removePrompt takes the document out of the index of prompts, unless another
-// has said later that it is that prompt.
-func (c *change) removePrompt(ctx context.Context, d *Document) {
-	if d.Prompt == "" {
-		return
-	}
-	row, err := c.catalog.Get(ctx, promptKey(d))
-	if errors.Is(err, blobstore.ErrNotFound) {
-		return
-	}
-	var id string
-	if err == nil {
-		id, err = decodeText(row.Value)
-	}
-	switch {
-	case err != nil:
-		c.err = errors.Join(c.err, err)
-	case id == d.ID:
-		c.expect(row.Key, row.Revision)
-		c.remove(row.Key)
-	}
-}
-
 // putRecording writes s over the revision that it was read at; 0: a new one.
 func (c *change) putRecording(s *stored) {
 	value, err := encodeRecording(s)

@@ -54,18 +54,78 @@ type Document struct {
 	Description string       `json:"description,omitempty"`
 	Language    string       `json:"language,omitempty"` // lower case, "en-us"
 	Prompt      string       `json:"prompt_id,omitempty"`
-	Source      string       `json:"media_source"` // upload, recording, tts
-	Truncated   bool         `json:"truncated,omitempty"`
+	Source      string       `json:"media_source"` // "upload", "recording", "tts"
+	// SourceID and SourceType say what made it, in the words of who did: the id
+	// of a mailbox, "voicemail".
+	SourceID   string `json:"source_id,omitempty"`
+	SourceType string `json:"source_type,omitempty"`
+	Class      Class  `json:"class"`
+	// Streamable false keeps lookups from finding it; nil is true.
+	Streamable *bool `json:"streamable,omitempty"`
+	TTS        *TTS  `json:"tts,omitempty"`
+	Truncated  bool  `json:"truncated,omitempty"`
 	// Warning and Segments are those of the recording that it was.
 	Warning  string            `json:"warning,omitempty"`
 	Segments []Segment         `json:"segments,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
-	Created  time.Time         `json:"created"`
-	Modified time.Time         `json:"modified"`
+	// AliasOf is the ACCOUNT/ID that this second name stands for, in listings;
+	// everywhere else the item itself is found under it.
+	AliasOf string    `json:"alias_of,omitempty"`
+	Created time.Time `json:"created"`
+	// Modified is of the last change, Stored of the sound: retention counts from
+	// there.
+	Modified time.Time `json:"modified"`
+	Stored   time.Time `json:"stored"`
+	// Deletion is set in what was deleted and can be brought back.
+	Deletion *Deletion `json:"deletion,omitempty"`
 }
+
+// TTS is what a synthesised sound says, and with whose voice.
+type TTS struct {
+	Text  string `json:"text"`
+	Voice string `json:"voice,omitempty"` // "female/en-US"
+}
+
+// Deletion says when and why an item was deleted.
+type Deletion struct {
+	ID    string    `json:"id"` // tells deletions of one item apart
+	Time  time.Time `json:"time"`
+	Until time.Time `json:"until"` // it can be brought back
+	// Reason is DeletedByRequest or DeletedByRetention.
+	Reason string `json:"reason"`
+}
+
+// Sources of a document.
+const (
+	sourceUpload    = "upload"
+	sourceRecording = "recording"
+	sourceTTS       = "tts"
+)
+
+// Reasons of a deletion.
+const (
+	DeletedByRequest   = "request"
+	DeletedByRetention = "retention"
+)
 
 // ETag is the strong validator of the item's bytes: its quoted SHA-256.
 func (d Document) ETag() string { return `"` + d.SHA256 + `"` }
+
+// streamable says whether lookups find the document.
+func (d *Document) streamable() bool { return d.Streamable == nil || *d.Streamable }
+
+// classOf is the class that counts for a document.
+func classOf(d *Document) Class {
+	switch {
+	case d.Account == SystemAccount:
+		return ClassSystem
+	case d.Class != "" && d.Class != ClassSystem:
+		return d.Class
+	case d.Source == sourceRecording:
+		return ClassRecording
+	}
+	return ClassUpload
+}
 
 // PutOptions go with an upload.
 type PutOptions struct {
@@ -75,30 +135,48 @@ type PutOptions struct {
 	Length int64
 	// IfMatch and IfNoneMatch are the conditional headers' raw values, "" for
 	// none; `*` and lists of entity tags are understood.
-	IfMatch, IfNoneMatch                string
+	IfMatch, IfNoneMatch string
+	// What the writer says about the item. Empty fields are taken from the
+	// document that is replaced.
 	Name, Description, Language, Prompt string
+	Source                              string // "": upload
+	SourceID, SourceType                string
+	Class                               Class // "": by Source
+	Streamable                          *bool
+	TTS                                 *TTS
 	Metadata                            map[string]string
 }
 
 // Patch changes the editable fields of a document; nil fields stay. A
 // metadata key with the value "" is removed.
 type Patch struct {
-	Name        *string           `json:"name"`
-	Description *string           `json:"description"`
-	Language    *string           `json:"language"`
-	Prompt      *string           `json:"prompt_id"`
-	Metadata    map[string]string `json:"metadata"`
+	Name        *string           `json:"name,omitempty"`
+	Description *string           `json:"description,omitempty"`
+	Language    *string           `json:"language,omitempty"`
+	Prompt      *string           `json:"prompt_id,omitempty"`
+	Source      *string           `json:"media_source,omitempty"`
+	SourceID    *string           `json:"source_id,omitempty"`
+	SourceType  *string           `json:"source_type,omitempty"`
+	Class       *Class            `json:"class,omitempty"`
+	Streamable  *bool             `json:"streamable,omitempty"`
+	TTS         *TTS              `json:"tts,omitempty"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
 	IfMatch     string            `json:"-"`
 }
 
 // ListQuery selects documents of one account. Zero fields select everything.
 type ListQuery struct {
 	Prefix, After, Language, Prompt string
-	Limit                           int // 0: PageLimitDefault
+	Class                           Class
+	// Name selects documents whose name holds the text, in any case.
+	Name string
+	// Deleted lists what was deleted and can be brought back, instead.
+	Deleted bool
+	Limit   int // 0: PageLimitDefault
 }
 
 // Page is one page of a listing; Next is the After of the following page, ""
-// at the end.
+// at the end. Of deleted documents it is an opaque text.
 type Page struct {
 	Items []Document `json:"items"`
 	Next  string     `json:"next,omitempty"`

@@ -47,6 +47,10 @@ var (
 	// ErrLimit is returned when a limit of this node is reached: sources,
 	// recordings, listeners.
 	ErrLimit = errors.New("limit reached")
+	// ErrExists is returned when a name is taken that nothing may replace.
+	ErrExists = errors.New("name is taken")
+	// ErrQuota is returned when an account may not store so much more.
+	ErrQuota = errors.New("quota exceeded")
 	// ErrUnavailable is returned when there is no majority to write to, or no
 	// replica to read from, within the time allowed.
 	ErrUnavailable = errors.New("unavailable")

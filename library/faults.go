@@ -65,6 +65,10 @@ func faultTable() []faultRow {
 		{ErrLiveForm, Fault{http.StatusConflict, "recording_live"}},
 		{forms.ErrBusy, Fault{http.StatusServiceUnavailable, "busy"}},
 		{ErrTarget, Fault{http.StatusBadRequest, "bad_target"}},
+		{ErrExists, Fault{http.StatusConflict, "exists"}},
+		// Not 507: the disk has room, and who watches for 5xx shall not be woken
+		// by a client that has used up its share.
+		{ErrQuota, Fault{http.StatusForbidden, "quota_exceeded"}},
 		{ErrLimit, Fault{http.StatusServiceUnavailable, "limit"}},
 		// Who cancels is the client that hung up: nobody reads this answer,
 		// but the log and the metrics do. A deadline is our own.

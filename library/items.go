@@ -1,27 +1,13 @@
 package library
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"strings"
-	"time"
 
 	"carillon/blobstore"
 )
-
-// Sources of a document.
-const (
-	sourceUpload    = "upload"
-	sourceRecording = "recording"
-)
-
-// scanRowsMax bounds the rows that one page of a filtered listing looks at:
-// some 50 ms of decoding. A page may thus be short, and Next still leads on.
-const scanRowsMax = 10_000
 
 // Put stores body as {account}/{id}. Fields of opts that are empty keep what
 // the replaced document had, so that new sound for a prompt leaves it a prompt.
@@ -44,25 +30,23 @@ func (l *Library) put(
 		return Document{}, false, fmt.Errorf("put %s/%s: %w", account, id, err)
 	}
 	defer sound.release()
-	d := Document{
-		Account: account, ID: id,
-		Blob: sound.blob, Size: sound.totals.Size, SHA256: sound.totals.SHA256.String(),
-		ContentType: sound.info.Format.ContentType(), Audio: sound.info,
-		DurationMS: sound.info.Duration().Milliseconds(), Truncated: sound.info.Truncated,
-		Name: opts.Name, Description: opts.Description, Language: opts.Language, Prompt: opts.Prompt,
-		Source: sourceUpload, Metadata: opts.Metadata,
-	}
+	var d Document
+	var bytes, items int64
 	created := false
 	d.Revision, err = l.commit(ctx, func() (blobstore.Txn, error) {
 		before, err := l.current(ctx, account, id)
 		if err != nil {
 			return blobstore.Txn{}, err
 		}
-		if err := checkConditions(opts.IfMatch, opts.IfNoneMatch, etagOf(before)); err != nil {
+		if d, err = l.replacing(ctx, &opts, before, account, id); err != nil {
 			return blobstore.Txn{}, err
 		}
+		d.sounds(&sound)
 		created = before == nil
-		l.inherit(&d, before)
+		bytes, items = grown(before, d.Size)
+		if err := l.checkQuota(ctx, account, bytes, items); err != nil {
+			return blobstore.Txn{}, err
+		}
 		c := l.newChange()
 		c.replaceDocument(ctx, before, &d)
 		c.txn.Sound = sound.whole
@@ -73,33 +57,43 @@ func (l *Library) put(
 		// have one: the sweep decides, not we.
 		return Document{}, false, fmt.Errorf("put %s/%s: %w", account, id, err)
 	}
+	l.usage.add(account, bytes, items)
 	return d, created, nil
+}
+
+// sounds makes d the document of a sound.
+func (d *Document) sounds(s *sound) {
+	d.Blob, d.Size, d.SHA256 = s.blob, s.totals.Size, s.totals.SHA256.String()
+	d.ContentType, d.Audio = s.info.Format.ContentType(), s.info
+	d.DurationMS, d.Truncated = s.info.Duration().Milliseconds(), s.info.Truncated
 }
 
 // admit refuses what can be refused before the body is read.
 func (l *Library) admit(ctx context.Context, account, id string, opts *PutOptions) error {
-	opts.Language = strings.ToLower(opts.Language)
-	err := errors.Join(
-		checkItem(account, id),
-		checkTexts(opts.Name, opts.Description),
-		checkPrompt(opts.Prompt, opts.Language),
-		checkMetadata(opts.Metadata),
-		checkContentType(opts.ContentType),
-	)
-	if err != nil {
+	if err := checkItem(account, id); err != nil {
+		return err
+	}
+	d := opts.described(account, id)
+	var c checks
+	c.fields(&d)
+	if err := errors.Join(c.err(), checkContentType(opts.ContentType)); err != nil {
 		return err
 	}
 	if opts.Length > l.cfg.UploadBytesMax {
 		return fmt.Errorf("body of %d bytes, at most %d: %w", opts.Length, l.cfg.UploadBytesMax, ErrTooLarge)
 	}
-	if opts.IfMatch == "" && opts.IfNoneMatch == "" {
-		return nil
-	}
 	before, err := l.current(ctx, account, id)
 	if err != nil {
 		return err
 	}
-	if checkConditions(opts.IfMatch, opts.IfNoneMatch, etagOf(before)) == nil {
+	bytes, items := grown(before, max(opts.Length, 0))
+	if err := l.checkQuota(ctx, account, bytes, items); err != nil {
+		return err
+	}
+	if opts.IfMatch == "" && opts.IfNoneMatch == "" && opts.Prompt == "" && opts.Language == "" {
+		return nil
+	}
+	if _, err = l.replacing(ctx, opts, before, account, id); err == nil {
 		return nil
 	}
 	// Refused by what this node knows, which may be old.
@@ -109,7 +103,27 @@ func (l *Library) admit(ctx context.Context, account, id string, opts *PutOption
 	if before, err = l.current(ctx, account, id); err != nil {
 		return err
 	}
-	return checkConditions(opts.IfMatch, opts.IfNoneMatch, etagOf(before))
+	_, err = l.replacing(ctx, opts, before, account, id)
+	return err
+}
+
+// replacing is the document that an upload would make of before (nil: nothing
+// there), yet without its sound.
+func (l *Library) replacing(
+	ctx context.Context, opts *PutOptions, before *Document, account, id string,
+) (Document, error) {
+	etag, err := l.etag(ctx, before)
+	if err == nil {
+		err = checkConditions(opts.IfMatch, opts.IfNoneMatch, etag)
+	}
+	if err != nil {
+		return Document{}, err
+	}
+	d := opts.described(account, id)
+	l.inherit(&d, before)
+	var c checks
+	c.identity(before, &d)
+	return d, c.err()
 }
 
 // current is the document that a write would replace, nil for none.
@@ -128,24 +142,17 @@ func etagOf(d *Document) string {
 	return d.ETag()
 }
 
-// inherit fills in times, and what the writer left open, from the document
-// that is replaced.
-func (l *Library) inherit(d, before *Document) {
-	now := time.Now().UTC().Truncate(time.Millisecond)
-	d.Created, d.Modified = now, now
-	if before != nil {
-		d.Created = before.Created
-		d.Name = cmp.Or(d.Name, before.Name)
-		d.Description = cmp.Or(d.Description, before.Description)
-		d.Language = cmp.Or(d.Language, before.Language)
-		d.Prompt = cmp.Or(d.Prompt, before.Prompt)
-		if d.Metadata == nil {
-			d.Metadata = before.Metadata
-		}
+// etag is the validator of what a client finds under the name: of the item
+// itself if that is a second name.
+func (l *Library) etag(ctx context.Context, d *Document) (string, error) {
+	if d == nil || d.AliasOf == "" {
+		return etagOf(d), nil
 	}
-	if d.Prompt != "" && d.Language == "" {
-		d.Language = l.cfg.DefaultLanguage
+	target, err := l.meant(ctx, d)
+	if errors.Is(err, ErrNotFound) {
+		return "", nil
 	}
+	return etagOf(target), err
 }
 
 // Get returns the document of {account}/{id}. Its metadata must not be changed.
@@ -154,7 +161,7 @@ func (l *Library) Get(ctx context.Context, account, id string, c Consistency) (D
 		return Document{}, err
 	}
 	if c == Fresh || c == "" { // the playback path, kept short
-		d, err := l.document(ctx, account, id)
+		d, err := l.item(ctx, account, id)
 		if err == nil {
 			return *d, nil
 		}
@@ -165,7 +172,7 @@ func (l *Library) Get(ctx context.Context, account, id string, c Consistency) (D
 	}
 	var d *Document
 	err := l.read(ctx, c, func() (err error) {
-		d, err = l.document(ctx, account, id)
+		d, err = l.item(ctx, account, id)
 		return err
 	})
 	if err != nil {
@@ -183,58 +190,57 @@ func (l *Library) OpenItem(ctx context.Context, doc Document) (*blobstore.Reader
 	return r, nil
 }
 
-// Delete removes the item; ErrNotFound when there is none.
+// Delete removes the item; it can be brought back for Config.UndeleteWindow.
+// ErrNotFound when there is none.
 func (l *Library) Delete(ctx context.Context, account, id, ifMatch string) error {
 	if err := checkItem(account, id); err != nil {
 		return err
 	}
 	_, err := l.change(ctx, account, id, ifMatch, func(c *change, before *Document) error {
-		c.removeDocument(ctx, before)
+		c.deleteDocument(ctx, before, DeletedByRequest, l.cfg.UndeleteWindow)
 		return nil
 	})
 	return err
 }
 
-// Update changes the document's editable fields.
+// Update changes the document's editable fields; of a second name those of the
+// item that it stands for.
 func (l *Library) Update(ctx context.Context, account, id string, p Patch) (Document, error) {
 	if err := checkItem(account, id); err != nil {
 		return Document{}, err
 	}
-	var d Document
-	revision, err := l.change(ctx, account, id, p.IfMatch, func(c *change, before *Document) error {
+	d, err := l.Get(ctx, account, id, Fresh)
+	if err != nil {
+		return Document{}, err
+	}
+	d.Revision, err = l.change(ctx, d.Account, d.ID, p.IfMatch, func(c *change, before *Document) error {
+		if before.AliasOf != "" {
+			return fmt.Errorf("item %s/%s: %w", account, id, ErrNotFound) // it became one meanwhile
+		}
 		var err error
-		if d, err = l.patched(*before, p); err != nil {
+		if d, err = l.patched(*before, &p); err != nil {
 			return err
 		}
 		c.replaceDocument(ctx, before, &d)
 		return nil
 	})
-	d.Revision = revision
-	if err != nil {
-		return Document{}, err
-	}
-	return d, nil
+	return d, err
 }
 
-// change commits what edit makes of the document that is there, which is at
-// least as new as the call.
+// change commits an edit of an item that must be there.
 func (l *Library) change(
-	ctx context.Context, account, id, ifMatch string, edit func(*change, *Document) error,
+	ctx context.Context, account, id, ifMatch string, edit func(c *change, before *Document) error,
 ) (uint64, error) {
 	caughtUp := false
 	return l.commit(ctx, func() (blobstore.Txn, error) {
-		before, err := l.current(ctx, account, id)
-		if err == nil {
-			err = checkExisting(before, account, id, ifMatch)
-		}
-		if err != nil && !caughtUp && (errors.Is(err, ErrNotFound) || errors.Is(err, ErrPrecondition)) {
+		before, err := l.existing(ctx, account, id, ifMatch)
+		// What this node does not know may have been written through another.
+		if !caughtUp && (errors.Is(err, ErrNotFound) || errors.Is(err, ErrPrecondition)) {
 			caughtUp = true
 			if err := l.fresh(ctx); err != nil {
 				return blobstore.Txn{}, err
 			}
-			if before, err = l.current(ctx, account, id); err == nil {
-				err = checkExisting(before, account, id, ifMatch)
-			}
+			before, err = l.existing(ctx, account, id, ifMatch)
 		}
 		if err != nil {
 			return blobstore.Txn{}, err
@@ -247,93 +253,18 @@ func (l *Library) change(
 	})
 }
 
-func checkExisting(before *Document, account, id, ifMatch string) error {
-	if err := checkConditions(ifMatch, "", etagOf(before)); err != nil {
-		return err
-	}
-	if before == nil {
-		return fmt.Errorf("item %s/%s: %w", account, id, ErrNotFound)
-	}
-	return nil
-}
-
-func (l *Library) patched(d Document, p Patch) (Document, error) {
-	assign := func(to, from *string) {
-		if from != nil {
-			*to = *from
-		}
-	}
-	assign(&d.Name, p.Name)
-	assign(&d.Description, p.Description)
-	assign(&d.Language, p.Language)
-	assign(&d.Prompt, p.Prompt)
-	d.Language = strings.ToLower(d.Language)
-	if d.Prompt != "" && d.Language == "" {
-		d.Language = l.cfg.DefaultLanguage
-	}
-	if p.Metadata != nil {
-		merged := maps.Clone(d.Metadata)
-		if merged == nil {
-			merged = make(map[string]string, len(p.Metadata))
-		}
-		maps.Copy(merged, p.Metadata)
-		maps.DeleteFunc(merged, func(_, v string) bool { return v == "" })
-		d.Metadata = merged
-	}
-	d.Modified = time.Now().UTC().Truncate(time.Millisecond)
-	return d, errors.Join(
-		checkTexts(d.Name, d.Description),
-		checkPrompt(d.Prompt, d.Language),
-		checkMetadata(d.Metadata),
-	)
-}
-
-// List returns documents in the order of their ids.
-func (l *Library) List(ctx context.Context, account string, q ListQuery) (Page, error) {
-	if err := CheckAccount(account); err != nil {
-		return Page{}, err
-	}
-	limit, err := pageLimit(q.Limit)
+// existing is the document itself, if its sound has the wanted validator.
+func (l *Library) existing(ctx context.Context, account, id, ifMatch string) (*Document, error) {
+	before, err := l.current(ctx, account, id)
 	if err != nil {
-		return Page{}, err
+		return nil, err
 	}
-	if len(q.Prefix) > IDBytesMax || len(q.After) > IDBytesMax {
-		return Page{}, fmt.Errorf("prefix and after of at most %d bytes: %w", IDBytesMax, ErrBadRequest)
+	etag, err := l.etag(ctx, before)
+	if err == nil {
+		err = checkConditions(ifMatch, "", etag)
 	}
-	base, language := mediaKey(account, ""), strings.ToLower(q.Language)
-	after := ""
-	if q.After != "" {
-		after = base + q.After
+	if err == nil && before == nil {
+		err = fmt.Errorf("item %s/%s: %w", account, id, ErrNotFound)
 	}
-	page := Page{Items: []Document{}}
-	rows, last := 0, ""
-	for row, err := range l.catalog.Scan(ctx, base+q.Prefix, after) {
-		if err != nil {
-			return Page{}, fmt.Errorf("list %s: %w", account, err)
-		}
-		if len(page.Items) == limit || rows == scanRowsMax {
-			page.Next = last
-			break
-		}
-		rows++
-		last = row.Key[len(base):]
-		d, err := decodeDocument(account, last, row)
-		if err != nil {
-			return Page{}, err
-		}
-		if (language == "" || d.Language == language) && (q.Prompt == "" || d.Prompt == q.Prompt) {
-			page.Items = append(page.Items, d)
-		}
-	}
-	return page, nil
-}
-
-func pageLimit(limit int) (int, error) {
-	switch {
-	case limit == 0:
-		return PageLimitDefault, nil
-	case limit < 0 || limit > PageLimitMax:
-		return 0, fmt.Errorf("limit %d, want 1 to %d: %w", limit, PageLimitMax, ErrBadRequest)
-	}
-	return limit, nil
+	return before, err
 }

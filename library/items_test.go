@@ -233,21 +233,21 @@ func TestUpdate(t *testing.T) {
 	l, local := newLibrary(t)
 	ctx := t.Context()
 	before := put(t, l, "acme", "x", mp3Sound(10), PutOptions{
-		Prompt: "hello", Language: "EN-us", Metadata: map[string]string{"a": "1", "b": "2"},
+		Language: "EN-us", Metadata: map[string]string{"a": "1", "b": "2"},
 	})
 	if before.Language != "en-us" {
 		t.Errorf("language is %q", before.Language)
 	}
-	name, language := "New", "de-DE"
+	name, language, prompt := "New", "de-DE", "hello"
 	after, err := l.Update(ctx, "acme", "x", Patch{
-		Name: &name, Language: &language, Metadata: map[string]string{"a": "", "c": "3"}, IfMatch: before.ETag(),
+		Name: &name, Language: &language, Prompt: &prompt, Metadata: map[string]string{"a": "", "c": "3"}, IfMatch: before.ETag(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := before
 	want.Name, want.Language, want.Revision, want.Modified = "New", "de-de", after.Revision, after.Modified
-	want.Metadata = map[string]string{"b": "2", "c": "3"}
+	want.Prompt, want.Metadata = "hello", map[string]string{"b": "2", "c": "3"}
 	if diff := cmp.Diff(want, after); diff != "" || after.Revision <= before.Revision {
 		t.Errorf("document after the update:\n%s", diff)
 	}
@@ -274,7 +274,7 @@ func TestList(t *testing.T) {
 	for i := range 25 {
 		id := fmt.Sprintf("moh/%02d.mp3", i)
 		want = append(want, id)
-		put(t, l, "acme", id, mp3Sound(3), PutOptions{Language: []string{"en", "de"}[i%2], Prompt: "p"})
+		put(t, l, "acme", id, mp3Sound(3), PutOptions{Language: []string{"en", "de"}[i%2], Name: "Song P"})
 	}
 	put(t, l, "acme", "other", mp3Sound(3), PutOptions{})
 	put(t, l, "acme-2", "moh/x", mp3Sound(3), PutOptions{})
@@ -301,9 +301,9 @@ func TestList(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("listed %q", got)
 	}
-	page, err := l.List(t.Context(), "acme", ListQuery{Language: "DE", Prompt: "p"})
+	page, err := l.List(t.Context(), "acme", ListQuery{Language: "DE", Name: "g p", Class: ClassUpload})
 	if err != nil || len(page.Items) != 12 {
-		t.Errorf("german prompts: %d, %v", len(page.Items), err)
+		t.Errorf("german songs: %d, %v", len(page.Items), err)
 	}
 	_, err = l.List(t.Context(), "acme", ListQuery{Limit: PageLimitMax + 1})
 	wantErr(t, "limit", err, ErrBadRequest)

@@ -13,6 +13,7 @@ import (
 // sort as their ids do, and no two names can make one key.
 const (
 	mediaPrefix      = "m1/"  // m1/{account}/{id}: a document
+	deletedPrefix    = "d1/"  // d1/{account}/{id} NUL {inverted deletion id}: a deleted document, newest first
 	promptPrefix     = "p1/"  // p1/{account}/{prompt}/{language}: id of the newest document that is it
 	recordingPrefix  = "r1/"  // r1/{recording id}: a recording
 	ownerPrefix      = "o1/"  // o1/{account}/{recording id}: recordings of an account
@@ -27,6 +28,12 @@ const (
 )
 
 func mediaKey(account, id string) string { return mediaPrefix + account + "/" + id }
+
+func deletedKeyPrefix(account, id string) string { return deletedPrefix + account + "/" + id + "\x00" }
+
+func deletedKey(account, id, deletion string) string {
+	return deletedKeyPrefix(account, id) + invertID(deletion)
+}
 
 // promptKey is "" for a document that is no prompt.
 func promptKey(d *Document) string {

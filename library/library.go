@@ -22,6 +22,15 @@ type Config struct {
 	TakeoverGrace   time.Duration
 	PlayTTL         time.Duration // life of a /play token
 	DefaultLanguage string        // of prompts, "en-us"
+	// FallbackSound is the media name that a lookup plays instead of answering
+	// 404, where the account has none; "" for none.
+	FallbackSound string
+	// UndeleteWindow is how long what was deleted can be brought back; 0: not at
+	// all.
+	UndeleteWindow time.Duration
+	// ExpiryInterval is the time between two looks at what is too old, by one
+	// node of the cluster.
+	ExpiryInterval time.Duration
 	// Key signs playback tokens; equal on all nodes (from cluster.secret), or
 	// empty: one is made once and kept in the catalog.
 	Key []byte
@@ -91,6 +100,19 @@ type Service interface {
 	DeleteAccount(ctx context.Context, account, ifMatch string) error
 	// Accounts lists the accounts that have media or settings.
 	Accounts(ctx context.Context, after string, limit int) ([]AccountSettings, string, error)
+
+	// Copy makes another item of an item's sound, without moving bytes.
+	Copy(ctx context.Context, r CopyRequest) (Document, error)
+	// Rename gives an item another name in one commit.
+	Rename(ctx context.Context, r CopyRequest) (Document, error)
+	// Alias gives an item a second name.
+	Alias(ctx context.Context, r AliasRequest) (Document, error)
+	// Undelete brings back what was deleted.
+	Undelete(ctx context.Context, r UndeleteRequest) (Document, error)
+	// Purge deletes for good.
+	Purge(ctx context.Context, account, id, ifMatch string) error
+	// Usage counts an account's media.
+	Usage(ctx context.Context, account string) (AccountUsage, error)
 
 	// Lookup finds where a media name is played.
 	Lookup(ctx context.Context, r LookupRequest) (Lookup, error)

@@ -219,14 +219,14 @@ func (l *Library) indexedPrompt(ctx context.Context, account, prompt, language s
 	if err != nil {
 		return nil, fmt.Errorf("prompt %s/%s: %w", account, prompt, err)
 	}
-	return l.document(ctx, account, id)
+	return l.item(ctx, account, id)
 }
 
 // namedPrompt finds a prompt without such fields by the habit of naming it
 // {language}/{prompt}.
 func (l *Library) namedPrompt(ctx context.Context, account, prompt, language string) (*Document, error) {
 	for _, ext := range []string{"", audio.FormatWAV.Ext(), audio.FormatMP3.Ext()} {
-		d, err := l.document(ctx, account, language+"/"+prompt+ext)
+		d, err := l.item(ctx, account, language+"/"+prompt+ext)
 		if !errors.Is(err, ErrNotFound) {
 			return d, err
 		}

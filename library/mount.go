@@ -23,7 +23,7 @@ func (l *Library) Mount(ctx context.Context, account, id string) (Mount, error) 
 
 // mounted is Mount by what this node knows.
 func (l *Library) mounted(ctx context.Context, account, id string) (Mount, error) {
-	d, err := l.document(ctx, account, id)
+	d, err := l.item(ctx, account, id)
 	if !errors.Is(err, ErrNotFound) {
 		return Mount{Doc: d}, err
 	}
@@ -36,7 +36,7 @@ func (l *Library) mounted(ctx context.Context, account, id string) (Mount, error
 	if format == "" {
 		return Mount{}, err
 	}
-	d, err = l.document(ctx, account, stem)
+	d, err = l.item(ctx, account, stem)
 	if err != nil {
 		return Mount{}, err
 	}

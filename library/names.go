@@ -93,54 +93,6 @@ func checkRecordingName(name string) error {
 	return nil
 }
 
-// checkPrompt returns ErrBadRequest unless the two may stand in an index row.
-// Both may be empty.
-func checkPrompt(prompt, language string) error {
-	if len(prompt) > promptBytesMax || strings.Contains(prompt, "/") || !plainText(prompt) {
-		return fmt.Errorf("prompt_id must be at most %d bytes without slashes: %w", promptBytesMax, ErrBadRequest)
-	}
-	if len(language) > languageBytesMax {
-		return fmt.Errorf("language must be at most %d bytes: %w", languageBytesMax, ErrBadRequest)
-	}
-	for i := range len(language) {
-		if c := language[i]; !isAlnum(c) && c != '-' && c != '_' {
-			return fmt.Errorf("language may hold letters, digits, '-' and '_' only: %w", ErrBadRequest)
-		}
-	}
-	return nil
-}
-
-// checkTexts returns ErrBadRequest unless name and description are short, well
-// formed text.
-func checkTexts(texts ...string) error {
-	for _, t := range texts {
-		if len(t) > TextBytesMax || !plainText(t) {
-			return fmt.Errorf("name and description must be UTF-8 of at most %d bytes without control characters: %w",
-				TextBytesMax, ErrBadRequest)
-		}
-	}
-	return nil
-}
-
-// checkMetadata returns ErrBadRequest unless the free metadata are within
-// their bounds.
-func checkMetadata(m map[string]string) error {
-	if len(m) > MetadataEntriesMax {
-		return fmt.Errorf("metadata has %d entries, at most %d: %w", len(m), MetadataEntriesMax, ErrBadRequest)
-	}
-	size := 0
-	for k, v := range m {
-		size += len(k) + len(v)
-		if k == "" || !plainText(k) || !utf8.ValidString(v) {
-			return fmt.Errorf("metadata keys must be text and values UTF-8: %w", ErrBadRequest)
-		}
-	}
-	if size > MetadataBytesMax {
-		return fmt.Errorf("metadata of %d bytes, at most %d: %w", size, MetadataBytesMax, ErrBadRequest)
-	}
-	return nil
-}
-
 // splitExt cuts a known audio extension from an id. The format is "" when
 // there is none.
 func splitExt(id string) (stem string, format audio.Format) {

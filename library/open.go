@@ -53,6 +53,7 @@ type Library struct {
 	cache    *documentCache
 	accounts settingsCache
 	forms    *forms.Cache
+	usage    usageCounts
 	buffers  *blobstore.Buffers
 	exporter *exporter
 	flusher  *blobstore.Flusher

@@ -1,6 +1,7 @@
 package library
 
 import (
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -34,16 +35,43 @@ type documentRow struct {
 	ModifiedMS  int64             `json:"u"`
 	Warning     string            `json:"wn,omitempty"`
 	Segments    []segmentRow      `json:"sg,omitempty"`
+	SourceID    string            `json:"si,omitempty"`
+	SourceType  string            `json:"sy,omitempty"`
+	Class       Class             `json:"cl,omitempty"`
+	Streamable  *bool             `json:"sm,omitempty"`
+	TTSText     string            `json:"tt,omitempty"`
+	TTSVoice    string            `json:"tv,omitempty"`
+	AliasOf     string            `json:"al,omitempty"` // with it there is no blob
+	StoredMS    int64             `json:"st,omitempty"` // absent: as created
+	DeletedMS   int64             `json:"dl,omitempty"`
+	Deleted     string            `json:"dr,omitempty"` // why
 }
 
 func encodeDocument(d *Document) ([]byte, error) {
-	return encodeRow(documentRow{
-		Blob: d.Blob.String(), Size: d.Size, SHA256: d.SHA256, ContentType: d.ContentType, Audio: d.Audio,
+	r := documentRow{
+		Size: d.Size, SHA256: d.SHA256, ContentType: d.ContentType, Audio: d.Audio,
 		Name: d.Name, Description: d.Description, Language: d.Language, Prompt: d.Prompt, Source: d.Source,
-		Truncated: d.Truncated, Metadata: d.Metadata,
+		SourceID: d.SourceID, SourceType: d.SourceType, Class: d.Class, Streamable: d.Streamable,
+		Truncated: d.Truncated, Metadata: d.Metadata, AliasOf: d.AliasOf,
 		CreatedMS: d.Created.UnixMilli(), ModifiedMS: d.Modified.UnixMilli(),
 		Warning: d.Warning, Segments: segmentRows(d.Segments),
-	})
+	}
+	if d.AliasOf == "" {
+		r.Blob = d.Blob.String()
+	}
+	if d.TTS != nil {
+		r.TTSText, r.TTSVoice = d.TTS.Text, d.TTS.Voice
+	}
+	if !d.Stored.IsZero() && !d.Stored.Equal(d.Created) {
+		r.StoredMS = d.Stored.UnixMilli()
+	}
+	if d.Deletion != nil {
+		r.DeletedMS, r.Deleted = d.Deletion.Time.UnixMilli(), d.Deletion.Reason
+	}
+	if d.Account == SystemAccount || r.Class == classOf(&Document{Source: d.Source}) {
+		r.Class = "" // what it is anyhow
+	}
+	return encodeRow(r)
 }
 
 func decodeDocument(account, id string, row blobstore.Row) (Document, error) {
@@ -51,19 +79,32 @@ func decodeDocument(account, id string, row blobstore.Row) (Document, error) {
 	if err := decodeRow(row.Value, &r); err != nil {
 		return Document{}, fmt.Errorf("document %s/%s: %w", account, id, err)
 	}
-	blob, err := blobstore.ParseID(r.Blob)
-	if err != nil {
-		return Document{}, fmt.Errorf("document %s/%s: %w", account, id, err)
-	}
-	return Document{
+	d := Document{
 		Account: account, ID: id, Revision: row.Revision,
-		Blob: blob, Size: r.Size, SHA256: r.SHA256, ContentType: r.ContentType,
+		Size: r.Size, SHA256: r.SHA256, ContentType: r.ContentType,
 		Audio: r.Audio, DurationMS: r.Audio.Duration().Milliseconds(),
 		Name: r.Name, Description: r.Description, Language: r.Language, Prompt: r.Prompt,
-		Source: r.Source, Truncated: r.Truncated, Metadata: r.Metadata,
+		Source: r.Source, SourceID: r.SourceID, SourceType: r.SourceType, Class: r.Class, Streamable: r.Streamable,
+		Truncated: r.Truncated, Metadata: r.Metadata, AliasOf: r.AliasOf,
 		Created: fromMS(r.CreatedMS), Modified: fromMS(r.ModifiedMS),
 		Warning: r.Warning, Segments: fromSegmentRows(r.Segments),
-	}, nil
+		Stored: fromMS(cmp.Or(r.StoredMS, r.CreatedMS)),
+	}
+	d.Class = classOf(&d)
+	if r.TTSText != "" || r.TTSVoice != "" {
+		d.TTS = &TTS{r.TTSText, r.TTSVoice}
+	}
+	if r.DeletedMS != 0 {
+		d.Deletion = &Deletion{Time: fromMS(r.DeletedMS), Reason: r.Deleted}
+	}
+	if r.AliasOf != "" && r.Blob == "" {
+		return d, nil
+	}
+	var err error
+	if d.Blob, err = blobstore.ParseID(r.Blob); err != nil {
+		return Document{}, fmt.Errorf("document %s/%s: %w", account, id, err)
+	}
+	return d, nil
 }
 
 // recordingRow is a Recording as it lies in the catalog.

@@ -28,9 +28,10 @@ func sampleDocument() Document {
 			BitRate: 16000, Samples: 3456, Frames: 6, VBR: true, Truncated: true, GarbageBytes: 3,
 		},
 		DurationMS: 432, Name: "Hello", Description: "Grüße", Language: "en-us", Prompt: "vm-hello",
-		Source: sourceUpload, Truncated: true, Metadata: map[string]string{"a": "b", "c": ""},
+		Source: sourceUpload, Class: ClassUpload, Truncated: true, Metadata: map[string]string{"a": "b", "c": ""},
 		Created:  time.UnixMilli(1_700_000_000_123).UTC(),
 		Modified: time.UnixMilli(1_700_000_001_456).UTC(),
+		Stored:   time.UnixMilli(1_700_000_000_123).UTC(),
 	}
 }
 
@@ -124,6 +125,38 @@ func sampleEvent() Event {
 	}
 }
 
+// fullDocument has every field that a row may have, but that of a second name.
+func fullDocument() Document {
+	d, no := sampleDocument(), false
+	d.Source, d.SourceID, d.SourceType = sourceTTS, "4711", "voicemail"
+	d.Class, d.Streamable, d.TTS = ClassVoicemail, &no, &TTS{"Grüß Gott", "female/de-AT"}
+	d.Stored = d.Created.Add(time.Hour)
+	d.Deletion = &Deletion{Time: d.Created.Add(2 * time.Hour), Reason: DeletedByRetention}
+	return d
+}
+
+func secondName() Document {
+	at := time.UnixMilli(1_700_000_000_123).UTC()
+	return Document{
+		Account: "acme", ID: "moh/default", Revision: 43, AliasOf: "acme/moh/jazz.mp3", Source: sourceUpload,
+		Class: ClassUpload, Created: at, Modified: at, Stored: at,
+	}
+}
+
+// TestDocumentRows: what the first release did not know lies in the row only
+// when it is said.
+func TestDocumentRows(t *testing.T) {
+	t.Parallel()
+	for name, d := range map[string]Document{"document-1-full.row": fullDocument(), "document-1-alias.row": secondName()} {
+		value := must[[]byte](t)(encodeDocument(&d))
+		golden(t, name, value)
+		back := must[Document](t)(decodeDocument(d.Account, d.ID, blobstore.Row{Value: value, Revision: d.Revision}))
+		if diff := cmp.Diff(d, back); diff != "" {
+			t.Errorf("%s came back changed:\n%s", name, diff)
+		}
+	}
+}
+
 // TestRowVersions: what a later release wrote is refused, not misread.
 func TestRowVersions(t *testing.T) {
 	t.Parallel()
@@ -172,6 +205,18 @@ func FuzzDecodeRows(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(document)
+	for _, d := range []Document{fullDocument(), secondName()} {
+		if document, err = encodeDocument(&d); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(document)
+	}
+	settings := sampleAccount()
+	account, err := encodeAccount(&settings)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(account)
 	f.Add(recording)
 	sample := sampleEvent()
 	event, err := encodeEvent(&sample)
@@ -201,6 +246,11 @@ func FuzzDecodeRows(f *testing.F) {
 		row.Key = blobstore.AppendedKey(eventPrefix, 1, 0)
 		if e, err := decodeEvent(row); err == nil {
 			if _, err := encodeEvent(&e); err != nil && !errors.Is(err, blobstore.ErrTooLarge) {
+				t.Fatal(err)
+			}
+		}
+		if s, err := decodeAccount("a", row); err == nil {
+			if _, err := encodeAccount(&s); err != nil && !errors.Is(err, blobstore.ErrTooLarge) {
 				t.Fatal(err)
 			}
 		}

@@ -20,6 +20,9 @@ type StoreRequest struct {
 	Description string            `json:"description"`
 	Language    string            `json:"language"`
 	Prompt      string            `json:"prompt_id"`
+	SourceID    string            `json:"source_id"`
+	SourceType  string            `json:"source_type"`
+	Class       Class             `json:"class"`    // "": ClassRecording
 	Metadata    map[string]string `json:"metadata"` // over the recording's own, entry by entry
 	// IfMatch and IfNoneMatch are the conditional headers' raw values, "" for none.
 	IfMatch     string `json:"-"`
@@ -27,9 +30,16 @@ type StoreRequest struct {
 }
 
 func (r *StoreRequest) check() error {
+	if err := checkItem(r.Account, r.ID); err != nil {
+		return err
+	}
 	r.Language = strings.ToLower(r.Language)
-	return errors.Join(checkItem(r.Account, r.ID), checkTexts(r.Name, r.Description),
-		checkPrompt(r.Prompt, r.Language), checkMetadata(r.Metadata))
+	var c checks
+	c.fields(&Document{
+		Name: r.Name, Description: r.Description, Language: r.Language, Prompt: r.Prompt,
+		SourceID: r.SourceID, SourceType: r.SourceType, Class: r.Class, Metadata: r.Metadata,
+	})
+	return c.err()
 }
 
 // StoreRecording makes the sealed recording the item {account}/{id} without
@@ -104,9 +114,10 @@ func (l *Library) storeInto(
 		Source: sourceRecording, Truncated: s.truncated || s.Audio.Truncated, Metadata: metadata,
 		Warning: s.Warning, Segments: s.Segments,
 		Name: r.Name, Description: r.Description, Language: r.Language, Prompt: r.Prompt,
+		SourceID: r.SourceID, SourceType: r.SourceType, Class: r.Class,
 	}
 	// FreeSWITCH sends RECORD_TITLE here, or this text for none.
-	if title := s.ICY["ice-name"]; d.Name == "" && title != "no name" && checkTexts(title) == nil {
+	if title := s.ICY["ice-name"]; d.Name == "" && title != "no name" && checkTexts(title, "") == nil {
 		d.Name = title
 	}
 	l.inherit(&d, before)

@@ -123,7 +123,7 @@ func codes() map[string]error {
 		library.ErrNotFound, library.ErrBadName, library.ErrBadRequest, library.ErrUnsupportedMedia,
 		library.ErrTooLarge, library.ErrIncomplete, library.ErrPrecondition, library.ErrUnauthorized,
 		library.ErrTicketUsed, library.ErrMountInUse, library.ErrState, library.ErrExpired, library.ErrBadToken,
-		library.ErrGone, library.ErrTarget, library.ErrLimit, library.ErrUnavailable,
+		library.ErrGone, library.ErrExists, library.ErrQuota, library.ErrTarget, library.ErrLimit, library.ErrUnavailable,
 		blobstore.ErrConflict, blobstore.ErrNoSpace, blobstore.ErrCorrupt,
 	} {
 		if f := library.FaultOf(err); f.Code != "internal" {

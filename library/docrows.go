@@ -1,0 +1,156 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"carillon/blobstore"
+)
+
+// replaceDocument writes d over before (nil: nothing there), on the condition
+// that before is still what is there, and tells of it.
+func (c *change) replaceDocument(ctx context.Context, before, d *Document) {
+	kind := EventMediaCreated
+	if before != nil {
+		kind = EventMediaChanged
+		if before.Blob != d.Blob || before.AliasOf != d.AliasOf {
+			kind = EventMediaReplaced
+		}
+	}
+	c.writeDocument(ctx, before, d)
+	c.event(kind, mediaEvent(d))
+}
+
+// writeDocument is replaceDocument without a word.
+func (c *change) writeDocument(ctx context.Context, before, d *Document) {
+	key := mediaKey(d.Account, d.ID)
+	if before == nil {
+		c.expect(key, 0)
+	} else {
+		c.expect(key, before.Revision)
+		if before.AliasOf == "" && before.Blob != d.Blob {
+			c.remove(blobstore.RefKey(before.Blob, key))
+		}
+		if promptKey(before) != promptKey(d) {
+			c.removePrompt(ctx, before)
+		}
+	}
+	c.putDocument(key, d)
+	if d.AliasOf == "" {
+		c.put(blobstore.RefKey(d.Blob, key), encodeText(""))
+	}
+	if d.Prompt != "" {
+		c.takePrompt(ctx, d)
+	}
+}
+
+func (c *change) putDocument(key string, d *Document) {
+	value, err := encodeDocument(d)
+	c.err = errors.Join(c.err, err)
+	c.txn.Put = append(c.txn.Put, blobstore.Row{Key: key, Value: value, Weight: uint64(max(d.Size, 0))})
+}
+
+// deleteDocument removes before and tells why. For a window above 0 what it
+// was stays in the catalog, and its sound on the shelf.
+func (c *change) deleteDocument(ctx context.Context, before *Document, reason string, window time.Duration) {
+	c.removeDocument(ctx, before)
+	if window > 0 && before.AliasOf == "" {
+		now := time.Now().UTC().Truncate(time.Millisecond)
+		deleted := *before
+		deleted.Deletion = &Deletion{ID: newRecordingID(now), Time: now, Reason: reason}
+		key := deletedKey(before.Account, before.ID, deleted.Deletion.ID)
+		c.putDocument(key, &deleted)
+		c.put(blobstore.RefKey(before.Blob, key), encodeText(""))
+	}
+	c.tellDeleted(before, reason)
+}
+
+func (c *change) tellDeleted(before *Document, detail string) {
+	e := mediaEvent(before)
+	e.Revision, e.Detail = before.Revision, detail
+	c.event(EventMediaDeleted, e)
+}
+
+// removeDocument takes before out of the catalog without a word.
+func (c *change) removeDocument(ctx context.Context, before *Document) {
+	key := mediaKey(before.Account, before.ID)
+	c.expect(key, before.Revision)
+	c.remove(key)
+	if before.AliasOf == "" {
+		c.remove(blobstore.RefKey(before.Blob, key))
+	}
+	c.removePrompt(ctx, before)
+}
+
+// removePrompt takes the document out of the index of prompts, unless another
+// has said later that it is that prompt.
+func (c *change) removePrompt(ctx context.Context, d *Document) {
+	if d.Prompt == "" {
+		return
+	}
+	row, id := c.promptRow(ctx, d)
+	if row.Revision != 0 && id == d.ID {
+		c.expect(row.Key, row.Revision)
+		c.remove(row.Key)
+	}
+}
+
+// takePrompt makes d the prompt that it says it is. Another document that was
+// it is none any more: an account has one sound for a prompt and a language.
+func (c *change) takePrompt(ctx context.Context, d *Document) {
+	row, id := c.promptRow(ctx, d)
+	c.expect(promptKey(d), row.Revision)
+	c.put(promptKey(d), encodeText(d.ID))
+	if row.Revision == 0 || id == d.ID || c.removes(mediaKey(d.Account, id)) {
+		return
+	}
+	other, err := c.catalog.Get(ctx, mediaKey(d.Account, id))
+	if errors.Is(err, blobstore.ErrNotFound) {
+		return
+	}
+	var before Document
+	if err == nil {
+		before, err = decodeDocument(d.Account, id, other)
+	}
+	if err != nil {
+		c.err = errors.Join(c.err, err)
+		return
+	}
+	if promptKey(&before) != promptKey(d) {
+		return
+	}
+	after := before
+	after.Prompt = ""
+	c.expect(other.Key, other.Revision)
+	c.putDocument(other.Key, &after)
+	e := mediaEvent(&after)
+	e.Detail = "it is no longer a prompt: " + d.ID + " is"
+	c.event(EventMediaChanged, e)
+}
+
+func (c *change) removes(key string) bool {
+	for _, k := range c.txn.Delete {
+		if k == key {
+			return true
+		}
+	}
+	return false
+}
+
+// promptRow is the index row of the prompt that d says it is, with revision 0
+// when there is none, and the id of the document that it names.
+func (c *change) promptRow(ctx context.Context, d *Document) (row blobstore.Row, id string) {
+	row, err := c.catalog.Get(ctx, promptKey(d))
+	if errors.Is(err, blobstore.ErrNotFound) {
+		return blobstore.Row{}, ""
+	}
+	if err == nil {
+		id, err = decodeText(row.Value)
+	}
+	if err != nil {
+		c.err = errors.Join(c.err, fmt.Errorf("prompt %s: %w", d.Prompt, err))
+	}
+	return row, id
+}

@@ -1,0 +1,103 @@
+package library
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	"carillon/blobstore"
+)
+
+// scanRowsMax bounds the rows that one page of a filtered listing looks at:
+// some 50 ms of decoding. A page may thus be short, and Next still leads on.
+const scanRowsMax = 10_000
+
+// List returns documents in the order of their ids; deleted ones in that order,
+// too, and those of one id the newest first.
+func (l *Library) List(ctx context.Context, account string, q ListQuery) (Page, error) {
+	base, after, err := q.place(account)
+	if err != nil {
+		return Page{}, err
+	}
+	limit, err := pageLimit(q.Limit)
+	if err != nil {
+		return Page{}, err
+	}
+	page := Page{Items: []Document{}}
+	rows, last := 0, ""
+	for row, err := range l.catalog.Scan(ctx, base+q.Prefix, after) {
+		if err != nil {
+			return Page{}, fmt.Errorf("list %s: %w", account, err)
+		}
+		if len(page.Items) == limit || rows == scanRowsMax {
+			page.Next = last
+			break
+		}
+		rows++
+		last = row.Key[len(base):]
+		d, err := l.listedDocument(account, last, row, q.Deleted)
+		if err != nil {
+			return Page{}, err
+		}
+		if q.wants(&d) {
+			page.Items = append(page.Items, d)
+		}
+	}
+	if q.Deleted {
+		page.Next = base64.RawURLEncoding.EncodeToString([]byte(page.Next))
+	}
+	return page, nil
+}
+
+func (l *Library) listedDocument(account, rest string, row blobstore.Row, deleted bool) (Document, error) {
+	if deleted {
+		return l.decodeDeleted(account, rest, row)
+	}
+	return decodeDocument(account, rest, row)
+}
+
+// place checks the query and returns the prefix that it scans and the key
+// after which it begins.
+func (q *ListQuery) place(account string) (base, after string, err error) {
+	if err := CheckAccount(account); err != nil {
+		return "", "", err
+	}
+	q.Language, q.Name = strings.ToLower(q.Language), strings.ToLower(q.Name)
+	var c checks
+	c.text("prefix", q.Prefix, IDBytesMax)
+	c.text("name", q.Name, TextBytesMax)
+	c.oneOf("class", string(q.Class), string(ClassSystem), string(ClassUpload), string(ClassVoicemail),
+		string(ClassRecording))
+	base = mediaKey(account, "")
+	if !q.Deleted {
+		c.text("after", q.After, IDBytesMax)
+	} else {
+		base = deletedPrefix + account + "/"
+		id, err := base64.RawURLEncoding.DecodeString(q.After)
+		if err != nil || len(id) > IDBytesMax+1+recordingIDBytes {
+			c.fail("after", fieldInvalid, "is not what a page of deleted items ended with")
+		}
+		q.After = string(id)
+	}
+	if q.After != "" {
+		after = base + q.After
+	}
+	return base, after, c.err()
+}
+
+func (q *ListQuery) wants(d *Document) bool {
+	return (q.Language == "" || d.Language == q.Language) && (q.Prompt == "" || d.Prompt == q.Prompt) &&
+		(q.Class == "" || d.Class == q.Class) &&
+		(q.Name == "" || strings.Contains(strings.ToLower(d.Name), q.Name))
+}
+
+func pageLimit(limit int) (int, error) {
+	switch {
+	case limit == 0:
+		return PageLimitDefault, nil
+	case limit < 0 || limit > PageLimitMax:
+		return 0, fmt.Errorf("limit %d, want 1 to %d: %w", limit, PageLimitMax, ErrBadRequest)
+	}
+	return limit, nil
+}
