@@ -46,6 +46,14 @@ func (f *fakeLibrary) Usage(_ context.Context, account string) (library.AccountU
 	return library.AccountUsage{Account: account, Usage: library.Usage{Items: int64(len(f.docs))}}, f.fail
 }
 
+func (f *fakeLibrary) Expiring(_ context.Context, account string, _ library.ExpiryQuery) (library.Expiry, error) {
+	return library.Expiry{Account: account}, f.fail
+}
+
+func (f *fakeLibrary) LastReaped(context.Context) (library.Reaped, error) {
+	return library.Reaped{Node: "node-1"}, f.fail
+}
+
 func (f *fakeLibrary) Account(_ context.Context, account string, _ library.Consistency) (
 	library.AccountSettings, error,
 ) {

@@ -35,6 +35,7 @@ func newStored(t *testing.T) *node {
 	})
 	lib, err := library.Open(t.Context(), library.Config{
 		UploadBytesMax: uploadBytesMax, HTTPURL: "http://node:8080", ShoutHost: "node:8000",
+		UndeleteWindow: time.Hour,
 	}, library.Deps{
 		NodeID: "node-1", Writer: local, Shelf: local, Catalog: local, Log: log, Metrics: prometheus.NewRegistry(),
 	})

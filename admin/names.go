@@ -19,6 +19,8 @@ type nameLibrary interface {
 	Undelete(ctx context.Context, r library.UndeleteRequest) (library.Document, error)
 	Purge(ctx context.Context, account, id, ifMatch string) error
 	Usage(ctx context.Context, account string) (library.AccountUsage, error)
+	Expiring(ctx context.Context, account string, q library.ExpiryQuery) (library.Expiry, error)
+	LastReaped(ctx context.Context) (library.Reaped, error)
 }
 
 func (s *Server) nameRoutes(e *echo.Echo) {
@@ -30,6 +32,9 @@ func (s *Server) nameRoutes(e *echo.Echo) {
 	e.POST("/v1/media/alias", s.guarded("alias_media", s.aliasMedia))
 	e.POST("/v1/media/undelete", s.guarded("undelete_media", s.undeleteMedia))
 	e.GET("/v1/accounts/:account/usage", s.guarded("account_usage", s.accountUsage))
+	// It changes nothing; it is a POST because what is tried stands in the body.
+	e.POST("/v1/accounts/:account/retention/preview", s.guarded("preview_retention", s.previewRetention))
+	e.GET("/v1/reclaim", s.guarded("reclaim", s.reclaim))
 }
 
 func (s *Server) lookup(c echo.Context) error {
@@ -115,4 +120,31 @@ func (s *Server) accountUsage(c echo.Context) error {
 		return err
 	}
 	return sendJSON(c, http.StatusOK, usage)
+}
+
+// previewRetention says what a retention would delete, that of the account or
+// the one in the body.
+func (s *Server) previewRetention(c echo.Context) error {
+	account, err := accountOf(c)
+	if err != nil {
+		return err
+	}
+	var q library.ExpiryQuery
+	if err := readJSON(c, &q); err != nil {
+		return err
+	}
+	expiry, err := s.deps.Library.Expiring(c.Request().Context(), account, q)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, expiry)
+}
+
+// reclaim says what was deleted and still takes room.
+func (s *Server) reclaim(c echo.Context) error {
+	reaped, err := s.deps.Library.LastReaped(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, reaped)
 }

@@ -258,25 +258,24 @@ func (l *Library) checkSettings(ctx context.Context, before, s *AccountSettings)
 	if s.Quota.Items < 0 {
 		c.fail("quota.items", fieldRange, "must not be negative")
 	}
-	for class, seconds := range s.RetentionSeconds {
-		field := "retention_seconds." + string(class)
-		if !slices.Contains(classes(), class) {
-			c.fail("retention_seconds", fieldUnknown, "%s is no class of media", shown(string(class)))
-			continue
-		}
-		if seconds < 0 || seconds > retentionMax {
-			c.fail(field, fieldRange, "must be 0 to %d", int64(retentionMax))
-		}
-		if seconds == 0 {
-			delete(s.RetentionSeconds, class)
-		}
-	}
+	c.retention(s.RetentionSeconds)
+	maps.DeleteFunc(s.RetentionSeconds, func(_ Class, seconds int64) bool { return seconds == 0 })
 	checkListenerAuth(&c, &before.ListenerAuth, &s.ListenerAuth)
 	checkExport(&c, &before.Export, &s.Export)
 	if err := l.checkParent(ctx, &c, s); err != nil {
 		return err
 	}
 	return c.err()
+}
+
+func (c *checks) retention(seconds map[Class]int64) {
+	for class, n := range seconds {
+		if !slices.Contains(classes(), class) {
+			c.fail("retention_seconds", fieldUnknown, "%s is no class of media", shown(string(class)))
+		} else if n < 0 || n > retentionMax {
+			c.fail("retention_seconds."+string(class), fieldRange, "must be 0 to %d", int64(retentionMax))
+		}
+	}
 }
 
 func (l *Library) checkParent(ctx context.Context, c *checks, s *AccountSettings) error {

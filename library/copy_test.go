@@ -258,5 +258,7 @@ func TestQuota(t *testing.T) {
 	equal(t, "usage", u.Usage, Usage{Items: 2, Bytes: int64(2 * len(sound))})
 	setAccount(t, l, "acme", func(s *AccountSettings) { s.Quota.Bytes = 10 })
 	wantErr(t, "room for a recording", l.checkRoom(ctx, "acme"), ErrQuota)
+	_, err = l.CreateRecording(ctx, RecordingRequest{Account: "acme"})
+	wantErr(t, "a ticket", err, ErrQuota)
 	wantErr(t, "room elsewhere", l.checkRoom(ctx, "other"), nil)
 }

@@ -52,19 +52,26 @@ func (c *change) putDocument(key string, d *Document) {
 	c.txn.Put = append(c.txn.Put, blobstore.Row{Key: key, Value: value, Weight: uint64(max(d.Size, 0))})
 }
 
+// deletion is how something is deleted.
+type deletion struct {
+	reason string
+	at     time.Time
+	window time.Duration // in which it can be brought back; 0: it cannot
+}
+
 // deleteDocument removes before and tells why. For a window above 0 what it
 // was stays in the catalog, and its sound on the shelf.
-func (c *change) deleteDocument(ctx context.Context, before *Document, reason string, window time.Duration) {
+func (c *change) deleteDocument(ctx context.Context, before *Document, how deletion) {
 	c.removeDocument(ctx, before)
-	if window > 0 && before.AliasOf == "" {
-		now := time.Now().UTC().Truncate(time.Millisecond)
+	if how.window > 0 && before.AliasOf == "" {
+		at := how.at.UTC().Truncate(time.Millisecond)
 		deleted := *before
-		deleted.Deletion = &Deletion{ID: newRecordingID(now), Time: now, Reason: reason}
+		deleted.Deletion = &Deletion{ID: newRecordingID(at), Time: at, Reason: how.reason}
 		key := deletedKey(before.Account, before.ID, deleted.Deletion.ID)
 		c.putDocument(key, &deleted)
 		c.put(blobstore.RefKey(before.Blob, key), encodeText(""))
 	}
-	c.tellDeleted(before, reason)
+	c.tellDeleted(before, how.reason)
 }
 
 func (c *change) tellDeleted(before *Document, detail string) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"carillon/blobstore"
 )
@@ -197,7 +198,7 @@ func (l *Library) Delete(ctx context.Context, account, id, ifMatch string) error
 		return err
 	}
 	_, err := l.change(ctx, account, id, ifMatch, func(c *change, before *Document) error {
-		c.deleteDocument(ctx, before, DeletedByRequest, l.cfg.UndeleteWindow)
+		c.deleteDocument(ctx, before, deletion{DeletedByRequest, time.Now(), l.cfg.UndeleteWindow})
 		return nil
 	})
 	return err

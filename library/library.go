@@ -111,6 +111,10 @@ type Service interface {
 	Undelete(ctx context.Context, r UndeleteRequest) (Document, error)
 	// Purge deletes for good.
 	Purge(ctx context.Context, account, id, ifMatch string) error
+	// Expiring is what an account's retention would delete.
+	Expiring(ctx context.Context, account string, q ExpiryQuery) (Expiry, error)
+	// LastReaped is what the last pass over what is too old did.
+	LastReaped(ctx context.Context) (Reaped, error)
 	// Usage counts an account's media.
 	Usage(ctx context.Context, account string) (AccountUsage, error)
 

@@ -20,6 +20,9 @@ const (
 	metricExportsOpen    = "carillon_library_exports_open"
 	metricExportsOldest  = "carillon_library_exports_oldest_seconds"
 	metricExportAttempts = "carillon_library_export_attempts_total"
+	metricDeletedItems   = "carillon_library_deleted_items"
+	metricDeletedBytes   = "carillon_library_deleted_bytes"
+	metricReaped         = "carillon_library_reap_timestamp_seconds"
 )
 
 // MetricDefinition is the name, the labels and the meaning of one metric.
@@ -31,7 +34,11 @@ type MetricDefinition struct {
 // isGauge says whether the metric of that name goes up and down; the others are
 // counters.
 func isGauge(name string) bool {
-	return name == metricLive || name == metricExportsOpen || name == metricExportsOldest
+	switch name {
+	case metricLive, metricExportsOpen, metricExportsOldest, metricDeletedItems, metricDeletedBytes, metricReaped:
+		return true
+	}
+	return false
 }
 
 // MetricDefinitions lists every metric of the package.
@@ -59,6 +66,9 @@ func MetricDefinitions() []MetricDefinition {
 			metricExportAttempts, "Tries of this node to export, by what they left: done, queued, failed.",
 			[]string{"state"},
 		},
+		{metricDeletedItems, "Deleted items that can be brought back, at the last pass over them on any node.", nil},
+		{metricDeletedBytes, "Bytes of these items: they are freed when the undelete window is over.", nil},
+		{metricReaped, "When the last pass over what is too old began, on any node; Unix time.", nil},
 	}
 }
 
@@ -93,6 +103,7 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 		return nil, fmt.Errorf("metrics of the library: %w", err)
 	}
 	m.exports(nil, 0)
+	m.reaped(&reapRow{})
 	m.counters[metricExportAttempts].WithLabelValues(string(ExportDone))
 	m.live = m.gauges[metricLive].WithLabelValues()
 	m.recordingBytes = m.counters[metricRecordingBytes].WithLabelValues()
@@ -137,6 +148,13 @@ func (m *metrics) lookup(answer *Lookup, err error) {
 
 func (m *metrics) claim(err error) {
 	m.counters[metricClaims].WithLabelValues(resultOf(err)).Inc()
+}
+
+// reaped shows what a pass left.
+func (m *metrics) reaped(r *reapRow) {
+	m.gauges[metricDeletedItems].WithLabelValues().Set(float64(r.Deleted.Items))
+	m.gauges[metricDeletedBytes].WithLabelValues().Set(float64(r.Deleted.Bytes))
+	m.gauges[metricReaped].WithLabelValues().Set(float64(r.StartedMS) / 1000)
 }
 
 func (m *metrics) ended(how string) {

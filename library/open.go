@@ -29,6 +29,12 @@ const (
 	PlayTTLDefault = time.Hour
 	// DefaultLanguageDefault is Kazoo's.
 	DefaultLanguageDefault = "en-us"
+	// UndeleteWindowDefault is a week: who misses something misses it at work.
+	// It is not a default of Config, where 0 means none.
+	UndeleteWindowDefault = 7 * 24 * time.Hour
+	// ExpiryIntervalDefault: retention is counted in days, and a look reads all
+	// documents of the accounts that have one.
+	ExpiryIntervalDefault = time.Hour
 	// SourcesMaxDefault is four times the load that we measure with.
 	SourcesMaxDefault = 4096
 )
@@ -120,6 +126,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 	if deps.Sender != nil {
 		l.running.Go(func() { l.runExports(work) })
 	}
+	l.running.Go(func() { l.reap(work) })
 	return l, nil
 }
 
@@ -143,6 +150,7 @@ func withDefaults(cfg Config) Config {
 	cfg.TicketTTL = cmp.Or(cfg.TicketTTL, TicketTTLDefault)
 	cfg.PlayTTL = cmp.Or(cfg.PlayTTL, PlayTTLDefault)
 	cfg.DefaultLanguage = strings.ToLower(cmp.Or(cfg.DefaultLanguage, DefaultLanguageDefault))
+	cfg.ExpiryInterval = cmp.Or(cfg.ExpiryInterval, ExpiryIntervalDefault)
 	cfg.SourcesMax = cmp.Or(cfg.SourcesMax, SourcesMaxDefault)
 	cfg.HTTPURL = strings.TrimRight(cfg.HTTPURL, "/")
 	return cfg

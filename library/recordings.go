@@ -37,6 +37,9 @@ func (l *Library) CreateRecording(ctx context.Context, r RecordingRequest) (Reco
 		r.Name += audio.FormatMP3.Ext()
 	}
 	ttl, err := l.checkRequest(&r)
+	if err == nil {
+		err = l.checkRoom(ctx, r.Account) // a caller who was recorded is never told
+	}
 	if err != nil {
 		return Recording{}, err
 	}

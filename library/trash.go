@@ -118,7 +118,7 @@ func (l *Library) Purge(ctx context.Context, account, id, ifMatch string) error 
 		return err
 	}
 	_, err := l.change(ctx, account, id, ifMatch, func(c *change, before *Document) error {
-		c.deleteDocument(ctx, before, DeletedByRequest, 0)
+		c.deleteDocument(ctx, before, deletion{reason: DeletedByRequest})
 		return nil
 	})
 	found := err == nil

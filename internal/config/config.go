@@ -13,6 +13,7 @@ type Config struct {
 	Streams    Streams    `toml:"streams"`
 	Recordings Recordings `toml:"recordings"`
 	Play       Play       `toml:"play"`
+	Media      Media      `toml:"media"`
 	Storage    Storage    `toml:"storage"`
 	Outbound   Outbound   `toml:"outbound"`
 }
@@ -83,8 +84,16 @@ type Recordings struct {
 type Play struct {
 	TTL      Duration `toml:"ttl"`
 	Language string   `toml:"language"`
+	// FallbackSound is a media name.
+	FallbackSound string `toml:"fallback_sound"`
 
 	FormsBytesMax ByteSize `toml:"forms_bytes_max"`
+}
+
+// Media is about what becomes of stored media.
+type Media struct {
+	UndeleteWindow Duration `toml:"undelete_window"`
+	ExpiryInterval Duration `toml:"expiry_interval"`
 }
 
 // Storage is the memory and disk that the shelf may use.
@@ -147,6 +156,7 @@ func Default() Config {
 		Streams:    Streams{Allow: PrivateNetworks()},
 		Recordings: Recordings{TicketTTL: Minutes(10), TakeoverGrace: Seconds(60), BytesMax: MiB(512)},
 		Play:       Play{TTL: Duration{time.Hour}, Language: "en-us", FormsBytesMax: GiB(1)},
+		Media:      Media{UndeleteWindow: Duration{7 * 24 * time.Hour}, ExpiryInterval: Duration{time.Hour}},
 		Storage: Storage{
 			MemtableBytes:   MiB(16),
 			BlockCacheBytes: MiB(16),

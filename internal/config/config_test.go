@@ -90,7 +90,8 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 	values := map[string]string{
 		"node.data_dir": "/x", "node.zone": "z", "node.log_level": "debug", "node.log_format": "json",
 		"node.stop_grace": "1s", "http.bind": "127.0.0.1:1", "http.advertise": "https://h",
-		"play.language":         "de-de",
+		"play.language": "de-de", "play.fallback_sound": "/a/b", "media.undelete_window": "24h",
+		"media.expiry_interval": "5m",
 		"http.upload_bytes_max": "1MiB", "shout.bind": "127.0.0.1:2", "shout.advertise": "h:2",
 		"shout.source_silence_max": "2s", "shout.listener_stall_max": "20s", "shout.sources_max": "1",
 		"shout.connections_max": "5000", "http.connections_max": "7", "http.upload_stall_max": "2s",
@@ -101,7 +102,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"cluster.shards": "4", "cluster.replicas": "5", "cluster.election_timeout": "2s",
 		"api.tokens": secret, "api.tokens_file": "", "streams.allow": "10.0.0.1",
 		"recordings.ticket_ttl": "1m", "recordings.takeover_grace": "2m", "recordings.bytes_max": "1GiB", "play.ttl": "2h",
-		"play.forms_bytes_max": "2GiB",
+		"play.forms_bytes_max":      "2GiB",
 		"storage.block_cache_bytes": "9MiB", "storage.index_cache_bytes": "10MiB",
 		"storage.memtable_bytes": "32MiB", "outbound.allow": "10.0.0.0/8", "outbound.deny": "10.0.0.1",
 

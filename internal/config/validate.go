@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Bounds of the settings. Each upper bound is where the value is certainly a
@@ -33,6 +34,7 @@ const (
 func (c *Config) Validate() error {
 	v := validator{config: c}
 	v.node()
+	v.play()
 	v.bounds()
 	v.counts()
 	v.addresses()
@@ -67,6 +69,13 @@ func (v *validator) node() {
 	}
 }
 
+func (v *validator) play() {
+	// A URL of lookups is at most that long (library.lookupNameBytesMax).
+	if name := v.config.Play.FallbackSound; len(name) > 1000 || strings.ContainsFunc(name, unicode.IsControl) {
+		v.failf("play.fallback_sound", "is no media name of at most 1000 bytes")
+	}
+}
+
 func (v *validator) bounds() {
 	c := v.config
 	durations := []struct {
@@ -82,6 +91,8 @@ func (v *validator) bounds() {
 		{"shout.listener_stall_max", c.Shout.ListenerStallMax, 10 * time.Second, 24 * time.Hour},
 		{"cluster.election_timeout", c.Cluster.ElectionTimeout, 100 * time.Millisecond, 30 * time.Second},
 		{"recordings.ticket_ttl", c.Recordings.TicketTTL, time.Second, 7 * 24 * time.Hour},
+		{"media.undelete_window", c.Media.UndeleteWindow, 0, 10 * 365 * 24 * time.Hour},
+		{"media.expiry_interval", c.Media.ExpiryInterval, time.Minute, 24 * time.Hour},
 		{"recordings.takeover_grace", c.Recordings.TakeoverGrace, 0, time.Hour},
 		{"play.ttl", c.Play.TTL, time.Second, 365 * 24 * time.Hour},
 		{"storage.sweep_interval", c.Storage.SweepInterval, time.Second, 24 * time.Hour},

@@ -1,0 +1,146 @@
+package library
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"carillon/blobstore"
+)
+
+const day = 24 * 3600
+
+// TestRetention: what is too old goes, by class, and can be brought back; what
+// must stay stays.
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	l, local := newKeeping(t)
+	ctx := t.Context()
+	sound := mp3Sound(3)
+	put(t, l, "acme", "vm/1", sound, PutOptions{Class: ClassVoicemail})
+	put(t, l, "acme", "vm/2", sound, PutOptions{Class: ClassVoicemail})
+	put(t, l, "acme", "greeting", sound, PutOptions{SourceType: "voicemail"}) // an upload
+	put(t, l, "acme", "en/p", sound, PutOptions{Class: ClassVoicemail, Prompt: "p", Language: "en"})
+	put(t, l, "other", "vm/1", sound, PutOptions{Class: ClassVoicemail})
+	put(t, l, SystemAccount, "s", sound, PutOptions{Class: ClassVoicemail})
+	must[Document](t)(l.Alias(ctx, AliasRequest{Alias: ItemName{"acme", "last"}, Of: ItemName{"acme", "vm/1"}}))
+	setAccount(t, l, "acme", func(s *AccountSettings) { s.RetentionSeconds = map[Class]int64{ClassVoicemail: 93 * day} })
+	setAccount(t, l, SystemAccount, func(s *AccountSettings) {
+		s.RetentionSeconds = map[Class]int64{ClassVoicemail: 1, ClassUpload: 1}
+	})
+	now := time.Now()
+	later := now.Add(93*day*time.Second + time.Minute)
+
+	preview := must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{At: later, Limit: 1}))
+	equal(t, "items that would go", preview.Usage, Usage{2, int64(2 * len(sound))})
+	equal(t, "of class voicemail", preview.Classes[ClassVoicemail].Items, 2)
+	equal(t, "shown", len(preview.Sample), 1)
+	equal(t, "would go today", must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{})).Items, 0)
+	try := ExpiryQuery{At: later, RetentionSeconds: map[Class]int64{ClassUpload: 1}}
+	equal(t, "of another retention", must[Expiry](t)(l.Expiring(ctx, "acme", try)).Sample[0].ID, "greeting")
+	try.RetentionSeconds = map[Class]int64{"x": 1}
+	_, err := l.Expiring(ctx, "acme", try)
+	equal(t, "unknown class", fieldCode(err, "retention_seconds"), fieldUnknown)
+
+	wantErr(t, "pass", l.reapIfDue(ctx, now), nil)
+	equal(t, "items", len(keys(t, local, mediaPrefix)), 7)
+	wantErr(t, "pass of another node", l.reapIfDue(ctx, now.Add(time.Minute)), nil)
+	first := must[Reaped](t)(l.LastReaped(ctx))
+	equal(t, "passes within the interval", first.Started.UnixMilli(), now.UnixMilli())
+
+	wantErr(t, "pass", l.reapIfDue(ctx, later), nil)
+	want := []string{
+		mediaKey("acme", "en/p"), mediaKey("acme", "greeting"), mediaKey("acme", "last"), mediaKey("other", "vm/1"),
+		mediaKey(SystemAccount, "s"),
+	}
+	if got := keys(t, local, mediaPrefix); !slices.Equal(got, want) {
+		t.Errorf("left are %q", got)
+	}
+	r := must[Reaped](t)(l.LastReaped(ctx))
+	equal(t, "expired", r.Expired, Usage{2, int64(2 * len(sound))})
+	equal(t, "can be brought back", r.Deleted, Usage{2, int64(2 * len(sound))})
+	if r.Ended == nil || r.Node != "node-1" || r.Error != "" {
+		t.Errorf("pass was %+v", r)
+	}
+	page := must[Page](t)(l.List(ctx, "acme", ListQuery{Deleted: true}))
+	equal(t, "reason", page.Items[0].Deletion.Reason, DeletedByRetention)
+	back := must[Document](t)(l.Undelete(ctx, UndeleteRequest{Account: "acme", ID: "vm/2"}))
+	if !back.Stored.After(page.Items[0].Stored.Add(-time.Millisecond)) {
+		t.Error("retention does not count anew")
+	}
+
+	// The window is over.
+	wantErr(t, "pass", l.reapIfDue(ctx, later.Add(2*time.Hour)), nil)
+	equal(t, "rows of deleted items", len(keys(t, local, deletedPrefix)), 1) // vm/2 is old again at that time
+	wantErr(t, "pass", l.reapIfDue(ctx, later.Add(24*time.Hour)), nil)
+	equal(t, "rows of deleted items", len(keys(t, local, deletedPrefix)), 0)
+	equal(t, "references", len(refs(t, local)), 4)
+}
+
+// TestReapMany: more than one commit and one read-ahead can take.
+func TestReapMany(t *testing.T) {
+	t.Parallel()
+	l, local := newKeeping(t)
+	ctx := t.Context()
+	d := put(t, l, "acme", "x", mp3Sound(3), PutOptions{})
+	const items = 2*reapReadAhead + reapBatch/2
+	for n := 0; n < items; {
+		var txn blobstore.Txn
+		for ; n < items && len(txn.Put) < blobstore.TxnOpsMax-1; n++ {
+			d.ID = newRecordingID(time.Now())
+			value := must[[]byte](t)(encodeDocument(&d))
+			key := mediaKey("acme", d.ID)
+			txn.Put = append(txn.Put, blobstore.Row{Key: key, Value: value, Weight: 1},
+				blobstore.Row{Key: blobstore.RefKey(d.Blob, key), Value: encodeText("")})
+		}
+		must[uint64](t)(local.Commit(ctx, txn))
+	}
+	setAccount(t, l, "acme", func(s *AccountSettings) { s.RetentionSeconds = map[Class]int64{ClassUpload: 60} })
+	later := time.Now().Add(2 * time.Minute)
+	wantErr(t, "pass", l.reapIfDue(ctx, later), nil)
+	equal(t, "items left", len(keys(t, local, mediaPrefix)), 0)
+	equal(t, "deleted", len(keys(t, local, deletedPrefix)), items+1)
+	wantErr(t, "pass", l.reapIfDue(ctx, later.Add(2*time.Hour)), nil)
+	equal(t, "deleted", len(keys(t, local, deletedPrefix)), 0)
+	equal(t, "references", len(refs(t, local)), 0)
+	equal(t, "purged", must[Reaped](t)(l.LastReaped(ctx)).Purged.Items, items+1)
+}
+
+// TestReapOnce: of two nodes of which each looks by itself, one does the pass.
+func TestReapOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		local := openLocal(t, t.TempDir())
+		first, second := testDeps(local), testDeps(local)
+		second.NodeID = "node-2"
+		cfg := testConfig()
+		cfg.ExpiryInterval = time.Hour
+		a, err := Open(t.Context(), cfg, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := Open(t.Context(), cfg, second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		passes := 0
+		var last uint64
+		for end := time.Now().Add(150 * time.Minute); time.Now().Before(end); time.Sleep(10 * time.Second) {
+			_, revision, err := a.reapState(t.Context())
+			if err == nil && revision != last {
+				passes++
+				last = revision
+			}
+		}
+		if passes != 3 {
+			t.Errorf("%d passes in two and a half hours", passes)
+		}
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
