@@ -20,9 +20,8 @@ const (
 	balanceAgain  = time.Minute
 )
 
-// balance spreads leadership: blob group i is to be led by the i-th of its
-// members, so that every node leads its share and new blobs are written where
-// their leader is. Each leader decides for itself; a transfer stops proposals
+// balance spreads leadership, as [leadersOf] says, so that every node leads its
+// share and new blobs are written where their leader is. Each leader decides for itself; a transfer stops proposals
 // for the moment it takes, and the proposers try again.
 func (n *Node) balance() {
 	for shard, g := range n.hosted() {
@@ -44,21 +43,11 @@ func (n *Node) balance() {
 	}
 }
 
-// preferredLeader is the voter whose turn it is to lead a shard, or "" if
-// gossip says that it is away.
+// preferredLeader is the voter whose turn it is to lead a shard, or "" if it is
+// away or does not vote yet.
 func (n *Node) preferredLeader(shard int, g *group) string {
-	var voters []string
-	for _, s := range g.raft.GetConfiguration().Configuration().Servers {
-		if s.Suffrage == raft.Voter {
-			voters = append(voters, string(s.ID))
-		}
-	}
-	if len(voters) == 0 {
-		return ""
-	}
-	slices.Sort(voters)
-	target := voters[shard%len(voters)]
-	if n.Gone(target) {
+	target := n.placed.Load().leaders[shard]
+	if n.Gone(target) || !slices.Contains(g.voters(), target) {
 		return ""
 	}
 	return target

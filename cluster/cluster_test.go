@@ -195,16 +195,16 @@ func TestFirstNodeComesBack(t *testing.T) {
 	}
 }
 
-// TestNodeWithoutReplicas adds a fourth node to a cluster of three: it follows
-// the catalog, holds no blob, reads and writes all of them, and follows a live
-// blob that grows elsewhere.
+// TestNodeWithoutReplicas adds a fourth node, of next to no weight, to a cluster
+// of three: it follows the catalog, holds no blob, reads and writes all of them,
+// and follows a live blob that grows elsewhere.
 func TestNodeWithoutReplicas(t *testing.T) {
-	nodes := startCluster(t, 3, nil)
+	nodes := startCluster(t, 3, func(c *Config) { c.Weight = WeightMax })
 	body := noise(3, 700_000)
 	mustUpload(t, nodes[0], "far", body)
 
 	cfg := nodes[0].cfg
-	cfg.Seeds = []string{nodes[0].GossipAddr()}
+	cfg.Seeds, cfg.Weight = []string{nodes[0].GossipAddr()}, 1
 	fourth := openNode(t, t.TempDir(), cfg, Deps{})
 	t.Cleanup(func() { fourth.close(t) })
 	waitReady(t, fourth)

@@ -41,10 +41,13 @@ type Config struct {
 	Shards     int      // blob groups, fixed by the first start
 	Replicas   int      // members of each blob group
 	Zone       string
+	Weight     int // capacity beside that of the others
 	Version    string
 	HTTPURL    string // what clients reach this node under, told to the others
 	ShoutHost  string
 
+	ReplaceAfter time.Duration // how long a node may be away before others take its place
+	DropAfter    time.Duration // how long data stay here of a group that this node has left
 	ElectionWait time.Duration // follower's patience with a silent leader
 	SweepWait    time.Duration // between looks for blobs nobody refers to
 	SweepGrace   time.Duration // how long such a blob is kept
@@ -70,6 +73,9 @@ func (c *Config) Validate() error {
 	orDefault(&c.Shards, ShardsDefault)
 	orDefault(&c.Replicas, ReplicasDefault)
 	orDefault(&c.Expect, 1)
+	orDefault(&c.Weight, WeightDefault)
+	orDefault(&c.ReplaceAfter, ReplaceAfterDefault)
+	orDefault(&c.DropAfter, DropAfterDefault)
 	orDefault(&c.ElectionWait, ElectionWaitDefault)
 	orDefault(&c.SweepWait, SweepWaitDefault)
 	orDefault(&c.SweepGrace, SweepGraceDefault)
@@ -82,6 +88,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Replicas < 1 || c.Replicas > ReplicasMax {
 		bad("replicas %d: want 1 to %d", c.Replicas, ReplicasMax)
+	}
+	if c.Weight < 1 || c.Weight > WeightMax {
+		bad("weight %d: want 1 to %d", c.Weight, WeightMax)
 	}
 	if c.Expect < 1 || c.Expect > ExpectMax {
 		bad("expect %d: want 1 to %d", c.Expect, ExpectMax)

@@ -14,6 +14,14 @@ var (
 	ErrForeignCluster = errors.New("node belongs to another cluster")
 	// ErrNotReady says why a node is not ready to take traffic.
 	ErrNotReady = errors.New("not ready")
+	// ErrRemoved is returned by a node that was removed from its cluster: it
+	// stays out until its data directory is emptied.
+	ErrRemoved = errors.New("this node was removed from the cluster")
+	// ErrUnsafe is returned when what was asked for could lose data or the
+	// majority of a group.
+	ErrUnsafe = errors.New("not safe now")
+	// errNotLeft is what keeps a node in a group whose leader still counts it.
+	errNotLeft = errors.New("still a member of the group")
 	// errNotLeader is returned by a member that does not lead the group.
 	errNotLeader = errors.New("not the leader of this group")
 	// errBadCommand is returned when bytes are no command of a known version.

@@ -192,6 +192,13 @@ func FuzzManifest(f *testing.F) {
 // TestRendezvous checks that shards are spread, that placement does not depend
 // on the order of the members, and that a new member moves only what it takes.
 func TestRendezvous(t *testing.T) {
+	rendezvous := func(group string, ids []string, n int) []string {
+		var nodes []candidate
+		for _, id := range ids {
+			nodes = append(nodes, candidate{id: id, weight: WeightDefault})
+		}
+		return choose(group, nodes, n, nil)
+	}
 	members := []string{"n1", "n2", "n3", "n4", "n5", "n6"}
 	held := map[string]int{}
 	moved := 0

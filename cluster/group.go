@@ -63,6 +63,8 @@ type group struct {
 	applied     atomic.Int64  // bytes of commands applied since the last snapshot
 	trailing    trailing
 	turns       turns
+	moving      atomic.Bool // a change of members is under way
+	whole       atomic.Bool // this node has had everything since it opened the group
 
 	closeOnce sync.Once
 	closed    chan struct{}

@@ -39,6 +39,7 @@ func (n *Node) form(c charter) error {
 		return err
 	}
 	n.charter = &c
+	n.placed.Store(c.firstPlacement())
 	n.ahead = make([]ahead, c.Shards)
 	n.batches = make([]*batcher, c.Shards)
 	for s := range n.batches {
@@ -46,6 +47,7 @@ func (n *Node) form(c charter) error {
 	}
 	close(n.formed)
 	n.wg.Go(n.catchUp)
+	n.wg.Go(n.placeLoop)
 	n.log.Info("member of cluster", "cluster", c.Cluster, "shards", c.Shards)
 	return n.gossip.Update(func(m *gossip.Member) { m.Cluster = c.Cluster }) //nolint:wrapcheck // says enough
 }
@@ -62,23 +64,39 @@ func (n *Node) openGroups(c charter) (err error) {
 		fetch: func() error { return n.fetchReferenced(n.ctx) },
 	})
 	if slices.Contains(c.Members, n.id) {
-		spec.members = c.catalogVoters()
+		spec.members = c.Voters
 	}
 	if n.catalog, err = openGroup(spec, n.link, &n.raft, n.log); err != nil {
 		return err
 	}
 	for s := range c.Shards {
-		name := blobGroup(s)
-		_, statErr := os.Stat(filepath.Join(spec.dir, name))
-		if !slices.Contains(c.Groups[name], n.id) && statErr != nil {
-			continue
-		}
-		if err = n.openShard(s, c.Shards, c.Groups[name]); err != nil {
+		if err = n.reopenShard(s, c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// reopenShard opens a blob group that this node was a member of when it
+// stopped, or is to found. It founds only what it never had: a founder that
+// left a group and forgot it would found another one of the same name.
+func (n *Node) reopenShard(s int, c charter) error {
+	name := blobGroup(s)
+	stay, err := loadStay(n.raftDir(), name)
+	if err != nil {
+		return err
+	}
+	_, statErr := os.Stat(filepath.Join(n.raftDir(), name))
+	switch {
+	case stay == nil && slices.Contains(c.Groups[name], n.id):
+		return n.openShard(s, c.Shards, c.Groups[name])
+	case stay == nil && statErr == nil, stay != nil && stay.State == stayMember:
+		return n.openShard(s, c.Shards, nil)
+	}
+	return nil
+}
+
+func (n *Node) raftDir() string { return filepath.Join(n.cfg.Dir, "raft") }
 
 // openShard opens this node's membership in a blob group. members are those of
 // the bootstrap, nil when the group's leader is to add this node.
@@ -139,6 +157,8 @@ func (n *Node) breaker() breaker {
 // closeGroups closes all groups at the same time: each may wait for a
 // leadership transfer.
 func (n *Node) closeGroups() error {
+	n.hosting.Lock()
+	defer n.hosting.Unlock()
 	var groups []*group
 	for _, g := range n.hosted() {
 		groups = append(groups, g)

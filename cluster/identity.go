@@ -43,28 +43,25 @@ type charter struct {
 	Shards   int                 `json:"shards"`
 	Replicas int                 `json:"replicas"`
 	Members  []string            `json:"members"`
+	Voters   []string            `json:"voters"` // of the catalog
 	Groups   map[string][]string `json:"groups"` // blob group → members
 }
 
 // newCharter places the shards of a new cluster on its members.
-func newCharter(members []string, shards, replicas int) charter {
+func newCharter(members []candidate, shards, replicas int) charter {
 	c := charter{
 		Format: charterFormat, Cluster: randomName(), Shards: shards, Replicas: replicas,
-		Members: slices.Sorted(slices.Values(members)), Groups: make(map[string][]string, shards),
+		Groups: make(map[string][]string, shards),
 	}
+	for _, m := range members {
+		c.Members = append(c.Members, m.id)
+	}
+	slices.Sort(c.Members)
+	c.Voters = choose(catalogGroup, members, votersOf(len(members)), nil)
 	for s := range shards {
-		c.Groups[blobGroup(s)] = rendezvous(blobGroup(s), c.Members, replicas)
+		c.Groups[blobGroup(s)] = choose(blobGroup(s), members, replicas, nil)
 	}
 	return c
-}
-
-// rendezvous chooses n of the members for a group: those whose hash together
-// with the group's name is highest (Thaler and Ravishankar, 1998). When one
-// leaves, only its own groups move.
-func rendezvous(group string, members []string, n int) []string {
-	out := slices.Clone(members)
-	slices.SortFunc(out, func(a, b string) int { return compareScore(group, a, b) })
-	return slices.Sorted(slices.Values(out[:min(n, len(out))]))
 }
 
 // hashScore is the score of a member for a group.
@@ -94,16 +91,11 @@ func mix(h uint64) uint64 {
 	return h ^ h>>33
 }
 
-// catalogVoters are the members that vote in the catalog from the start.
-func (c *charter) catalogVoters() []string {
-	return c.Members[:min(len(c.Members), catalogVotersMax)]
-}
-
 func (c *charter) validate() error {
 	if c.Format != charterFormat {
 		return fmt.Errorf("charter format %d: %w", c.Format, blobstore.ErrFormat)
 	}
-	if c.Cluster == "" || c.Shards < 1 || c.Shards > ShardsMax || len(c.Members) == 0 ||
+	if c.Cluster == "" || c.Shards < 1 || c.Shards > ShardsMax || len(c.Members) == 0 || len(c.Voters) == 0 ||
 		len(c.Groups) != c.Shards {
 		return fmt.Errorf("charter: %w", errBadCommand)
 	}

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
 )
@@ -52,18 +50,25 @@ func (p *promise) give(to string, now time.Time) error {
 	return nil
 }
 
-// membershipLoop forms or joins the cluster, and afterwards, on the catalog's
-// leader, takes new nodes in. Gossip only proposes; a missed event costs a tick.
+// candidates are nodes as gossip knows them.
+func (n *Node) candidates(ids []string) []candidate {
+	out := make([]candidate, 0, len(ids))
+	for _, id := range ids {
+		m, _ := n.gossip.Member(id)
+		out = append(out, candidate{id: id, zone: m.Zone, weight: parseWeight(m.Weight)})
+	}
+	return out
+}
+
+// membershipLoop forms or joins the cluster. Gossip only proposes; a missed
+// event costs a tick.
 func (n *Node) membershipLoop() {
 	tick := time.NewTicker(membershipWait)
 	defer tick.Stop()
 	var noted []string
 	for {
 		noted = n.notePeers(noted)
-		if n.isFormed() {
-			n.admit()
-			n.balance()
-		} else {
+		if !n.isFormed() {
 			n.tryForm()
 		}
 		select {
@@ -167,47 +172,9 @@ func (n *Node) found(founders []string) error {
 	if time.Since(begun) > formWait {
 		return fmt.Errorf("promises took %v: %w", time.Since(begun), blobstore.ErrUnavailable)
 	}
-	c := newCharter(founders, n.cfg.Shards, n.cfg.Replicas)
+	c := newCharter(n.candidates(founders), n.cfg.Shards, n.cfg.Replicas)
 	n.log.Info("founding cluster", "cluster", c.Cluster, "members", c.Members)
 	return n.form(c)
-}
-
-// admit adds nodes that gossip knows and the catalog group does not, as
-// non-voters: they follow the catalog, and serve every blob from its replicas.
-func (n *Node) admit() {
-	if !n.catalog.leads() {
-		return
-	}
-	servers := n.catalog.raft.GetConfiguration().Configuration().Servers
-	for _, m := range n.gossip.Members() {
-		if !m.Alive || m.Cluster != n.charter.Cluster {
-			continue
-		}
-		if slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == m.ID }) {
-			continue
-		}
-		n.log.Info("adding node to the catalog", "peer", m.ID)
-		f := n.catalog.raft.AddNonvoter(raft.ServerID(m.ID), raft.ServerAddress(m.ID), 0, addMemberWait)
-		if err := f.Error(); err != nil {
-			n.log.Warn("node not added to the catalog", "peer", m.ID, "error", err)
-		}
-	}
-}
-
-// catchUp marks the node ready once it has applied all that the cluster had
-// committed when it started.
-func (n *Node) catchUp() {
-	for n.ctx.Err() == nil {
-		err := catalog{n}.Fresh(n.ctx)
-		if err == nil {
-			n.caughtUp.Store(true)
-			n.log.Info("caught up", "applied", n.rows.Applied())
-			return
-		}
-		if !pause(n.ctx, membershipWait) {
-			return
-		}
-	}
 }
 
 // pause waits for d or the end of ctx, and says whether d passed.

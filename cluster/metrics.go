@@ -14,6 +14,7 @@ type metrics struct {
 	corrupt prometheus.Counter
 	pulled  prometheus.Counter
 	swept   prometheus.Counter
+	kept    prometheus.Counter
 	refused prometheus.Counter
 }
 
@@ -46,10 +47,11 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		swept:   counter("swept_blobs_total", "Blobs freed because nothing referred to them."),
 		refused: counter("refused_writes_total", "Changes refused because a disk is full."),
 	}
+	m.kept = counter("kept_blobs_total", "Blobs of groups left that stay here since nobody else has them.")
 	if reg == nil {
 		return m
 	}
-	reg.MustRegister(m.commits, m.writes, m.batch, m.retries, m.remote, m.corrupt, m.pulled, m.swept, m.refused,
+	reg.MustRegister(m.commits, m.writes, m.batch, m.retries, m.remote, m.corrupt, m.pulled, m.swept, m.refused, m.kept,
 		gauge("applied_index", "Catalog log position that this node has applied.",
 			func() float64 { return float64(n.rows.Applied()) }),
 		gauge("ready", "1 if the node is ready for traffic.", func() float64 {

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
@@ -33,7 +35,7 @@ type Node struct {
 	ahead    []ahead // by shard
 	pending  pending
 	setCheck setCheck
-	leaders  leaders
+	located  located
 	raft     transports
 	disk     *disk
 
@@ -44,9 +46,12 @@ type Node struct {
 	catalog *group
 	shards  []atomic.Pointer[group] // by shard, nil where this node is no member; see host.go
 	forming sync.Mutex
+	hosting sync.Mutex             // held while blob groups are opened and closed, see stay.go
+	placed  atomic.Pointer[placed] // set with charter
 	promise promise
 
 	caughtUp  atomic.Bool
+	asked     time.Time // when this node last asked for its standing; of placeLoop
 	failed    chan error
 	lost      chan string     // nodes whose connections ended, see takeover.go
 	ctx       context.Context //nolint:containedctx // ends what outlives any call: loops and their calls
@@ -61,6 +66,9 @@ type Node struct {
 func Open(cfg Config, deps Deps) (_ *Node, err error) {
 	if err = cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	if err = checkRemoved(cfg.Dir); err != nil {
+		return nil, err
 	}
 	id, err := loadIdentity(cfg.Dir)
 	if err != nil {
@@ -132,7 +140,7 @@ func (n *Node) openGossip(deps Deps) error {
 		Transport: deps.Gossip, Log: n.log, Metrics: deps.Metrics, Profile: "lan",
 		Self: gossip.Member{
 			ID: n.id, Peer: n.advertised(n.link.Addr()), HTTP: n.cfg.HTTPURL, Shout: n.cfg.ShoutHost,
-			Zone: n.cfg.Zone, Version: n.cfg.Version,
+			Zone: n.cfg.Zone, Version: n.cfg.Version, Weight: strconv.Itoa(n.cfg.Weight),
 		},
 	}
 	if n.cfg.Advertise != "" {

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 	"time"
 
 	"carillon/blobstore"
@@ -21,17 +19,6 @@ const (
 	retryWaitMin = 5 * time.Millisecond
 	retryWaitMax = 200 * time.Millisecond
 )
-
-// leaders remembers who led a group that this node is no member of.
-type leaders struct{ m sync.Map }
-
-func (l *leaders) get(group string) string {
-	v, _ := l.m.Load(group)
-	id, _ := v.(string)
-	return id
-}
-
-func (l *leaders) set(group, id string) { l.m.Store(group, id) }
 
 // propose brings a command to the leader of a group, wherever it is, and
 // returns its position and outcomes. It tries again while there is no leader:
@@ -78,7 +65,7 @@ func (n *Node) proposeOnce(
 			return 0, nil, err
 		}
 	}
-	target := n.leaderOf(name, try)
+	target := n.leaderOf(ctx, name, try)
 	if target == "" {
 		return 0, nil, errNotLeader
 	}
@@ -86,7 +73,6 @@ func (n *Node) proposeOnce(
 	if err != nil {
 		return 0, nil, fmt.Errorf("propose through %s: %w", target, err)
 	}
-	n.leaders.set(name, target)
 	if len(b) < 9 {
 		return 0, nil, fmt.Errorf("reply of %d bytes: %w", len(b), errBadCommand)
 	}
@@ -97,21 +83,18 @@ func (n *Node) proposeOnce(
 	return binary.BigEndian.Uint64(b), outcomes, nil
 }
 
-// leaderOf is where to try: the leader this member knows, else the last one
-// that answered, else each member in turn.
-func (n *Node) leaderOf(name string, try int) string {
+// leaderOf is where to try: the leader this member knows; else, for a group that
+// is not here, the one that was found last, and after a failure the one that is
+// found now.
+func (n *Node) leaderOf(ctx context.Context, name string, try int) string {
 	if g := n.group(name); g != nil {
 		if id := g.leader(); id != n.id {
 			return id
 		}
 		return ""
 	}
-	if id := n.leaders.get(name); id != "" && try == 0 {
-		return id
+	if v, ok := n.located.get(name); ok && v.Leader != "" && try == 0 {
+		return v.Leader
 	}
-	others := slices.DeleteFunc(slices.Clone(n.members(name)), func(id string) bool { return id == n.id })
-	if len(others) == 0 {
-		return ""
-	}
-	return others[try%len(others)]
+	return n.locate(ctx, name).Leader
 }

@@ -27,6 +27,9 @@ const (
 	kindAhead    byte = 10 // blob → chunks of an open upload beyond a gap
 	kindChunk    byte = 11 // blob, offset → that chunk
 	kindSet      byte = 40 // position → SetStatus as JSON
+	kindGroup    byte = 31 // group, flag → groupView as JSON
+	kindHost     byte = 32 // group → nothing, once this node has opened it
+	kindStanding byte = 33 // node → its state as this node knows it
 	kindRefused  byte = 30 // node → whether it refuses connections, and last positions
 )
 
@@ -57,6 +60,9 @@ func (n *Node) serve() {
 	n.link.Handle(kindAhead, n.serveAhead)
 	n.link.Handle(kindChunk, n.serveChunk)
 	n.link.Handle(kindSet, n.serveSet)
+	n.link.Handle(kindGroup, n.serveGroup)
+	n.link.Handle(kindHost, n.serveHost)
+	n.link.Handle(kindStanding, n.serveStanding)
 	n.link.Handle(kindRefused, n.serveRefused)
 }
 
@@ -295,22 +301,6 @@ func (n *Node) group(name string) *group {
 		}
 	}
 	return nil
-}
-
-// members are the ids of a group's members.
-func (n *Node) members(name string) []string {
-	if g := n.group(name); g != nil {
-		servers := g.raft.GetConfiguration().Configuration().Servers
-		ids := make([]string, 0, len(servers))
-		for _, s := range servers {
-			ids = append(ids, string(s.ID))
-		}
-		return ids
-	}
-	if name == catalogGroup {
-		return n.charter.Members
-	}
-	return n.charter.Groups[name]
 }
 
 // unreachable says whether a call failed because the other node could not be

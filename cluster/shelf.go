@@ -81,7 +81,8 @@ func (n *Node) settle(ctx context.Context) error {
 // applied all it knows of and the blob is whole or live. An upload that is open
 // here may be whole at the leader.
 func (s shelf) current(id blobstore.ID, here blobstore.Info) bool {
-	return (here.Sealed || here.Spec.Live) && s.applied(id)
+	g := s.group(id)
+	return (here.Sealed || here.Spec.Live && g != nil && g.whole.Load()) && s.applied(id)
 }
 
 // leads says whether this node leads the blob's shard.
@@ -134,11 +135,14 @@ func (s *steady) Close() error { return s.current().Close() } //nolint:wrapcheck
 // Read reads here, and elsewhere from the first corrupt block on.
 func (s *steady) Read(ctx context.Context, off int64, p []byte) (int, error) {
 	k, err := s.current().Read(ctx, off, p)
-	if !errors.Is(err, blobstore.ErrCorrupt) {
+	switch {
+	case errors.Is(err, blobstore.ErrCorrupt):
+		s.n.metrics.corrupt.Inc()
+		s.n.log.Error("corrupt block; reading on from a replica", "blob", s.id.String(), "offset", off)
+	case errors.Is(err, blobstore.ErrNotFound): // this node has left the group
+	default:
 		return k, err //nolint:wrapcheck // a view around a view
 	}
-	s.n.metrics.corrupt.Inc()
-	s.n.log.Error("corrupt block; reading on from a replica", "blob", s.id.String(), "offset", off)
 	remote, rerr := openRemote(ctx, s.n, s.id, nil)
 	if rerr != nil {
 		return k, errors.Join(err, rerr)
@@ -195,7 +199,11 @@ func openRemote(ctx context.Context, n *Node, id blobstore.ID, except []string) 
 	if err := n.waitFormed(ctx); err != nil {
 		return nil, err
 	}
+	name := blobGroup(shardOf(id, n.charter.Shards))
 	for try := 0; ; try++ {
+		if n.group(name) == nil && (try > 0 || n.knownLeader(name) == "") {
+			n.locate(ctx, name) // its members may have changed
+		}
 		r, err := n.openRemoteOnce(ctx, id, except)
 		if err == nil || errors.Is(err, blobstore.ErrNotFound) {
 			return r, err
@@ -236,7 +244,7 @@ func newRemote(n *Node, id blobstore.ID, node string, info blobstore.Info) *remo
 // byPreference puts the group's leader first: it has applied all that was
 // acknowledged.
 func (n *Node) byPreference(name string, members []string) []string {
-	lead := n.leaderOf(name, 0)
+	lead := n.knownLeader(name)
 	out := make([]string, 0, len(members))
 	if slices.Contains(members, lead) {
 		out = append(out, lead)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/raft"
 
@@ -21,7 +22,7 @@ func (n *Node) Ready() error {
 		return fmt.Errorf("group %s has no leader: %w", catalogGroup, ErrNotReady)
 	}
 	for _, g := range n.hosted() {
-		if g.leader() == "" {
+		if g.leader() == "" && slices.Contains(g.voters(), n.id) {
 			return fmt.Errorf("group %s has no leader: %w", g.name, ErrNotReady)
 		}
 	}

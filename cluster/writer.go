@@ -36,7 +36,7 @@ const nameTurn = time.Second
 // random, so that one busy node does not fill the few it leads.
 func (w writer) NewID() blobstore.ID {
 	id := blobstore.NewID()
-	if !w.n.isFormed() || len(w.n.charter.Members) > w.n.charter.Replicas {
+	if !w.n.isFormed() || !w.n.everywhere() {
 		return id
 	}
 	led := make([]int, 0, len(w.n.shards))

@@ -46,8 +46,10 @@ type Member struct {
 	Zone    string
 	Version string
 	// Disk is how full the node's disk is, "" for roomy; see package cluster.
-	Disk  string
-	Alive bool
+	Disk string
+	// Weight is the node's capacity as a number, "" for the default.
+	Weight string
+	Alive  bool
 }
 
 // Config is what Open needs.

@@ -1,0 +1,204 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"carillon/blobstore"
+)
+
+// settled is nil when every group is where the placement wants it, and nowhere
+// else, as all given nodes see it.
+func settled(nodes ...*testNode) error {
+	want := nodes[0].placed.Load()
+	for _, n := range nodes {
+		p := n.placed.Load()
+		if p.Epoch != want.Epoch {
+			return fmt.Errorf("node %s has epoch %d, not %d", n.id, p.Epoch, want.Epoch)
+		}
+		for s := range n.charter.Shards {
+			name := blobGroup(s)
+			g := n.shard(s)
+			if wanted := slices.Contains(p.Groups[name], n.id); wanted != (g != nil) {
+				return fmt.Errorf("node %s and %s: wanted %v, open %v", n.id, name, wanted, g != nil)
+			}
+			if g == nil {
+				continue
+			}
+			if v := g.view(); len(v.Learners) > 0 || !slices.Equal(slices.Sorted(slices.Values(v.Voters)), p.Groups[name]) {
+				return fmt.Errorf("%s has voters %v and others %v, not %v", name, v.Voters, v.Learners, p.Groups[name])
+			}
+		}
+		voters := slices.Sorted(slices.Values(n.catalog.view().Voters))
+		if !slices.Equal(voters, p.Voters) {
+			return fmt.Errorf("catalog has voters %v, not %v", voters, p.Voters)
+		}
+	}
+	return nil
+}
+
+func waitSettled(t *testing.T, what string, nodes ...*testNode) {
+	t.Helper()
+	eventually(t, what, func() error { return settled(nodes...) })
+}
+
+// thoughtOf waits until the placement is of so many nodes that may hold
+// something.
+func thoughtOf(t *testing.T, count int, n *testNode) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("placement of %d nodes", count), func() error {
+		rows, _, err := n.nodeRows(t.Context())
+		if err != nil {
+			return err
+		}
+		able := 0
+		for _, r := range rows {
+			if r.State == nodeActive && !r.lost(time.Now(), n.cfg.ReplaceAfter) {
+				able++
+			}
+		}
+		p := n.placed.Load()
+		s := shape{n.charter.Shards, n.charter.Replicas}
+		if able != count || !place(s, rows, time.Now(), n.cfg.ReplaceAfter, &p.placement).equal(&p.placement) {
+			return fmt.Errorf("%d nodes, epoch %d", able, p.Epoch)
+		}
+		return nil
+	})
+}
+
+// grow adds a node to a cluster.
+func grow(t *testing.T, nodes []*testNode) *testNode {
+	t.Helper()
+	cfg := nodes[0].cfg
+	cfg.Seeds = []string{nodes[len(nodes)-1].GossipAddr()}
+	n := openNode(t, filepath.Join(t.TempDir(), "grown"), cfg, Deps{})
+	t.Cleanup(func() { n.close(t) })
+	return n
+}
+
+// library of items that must stay.
+type kept struct {
+	mu    sync.Mutex
+	items map[string][]byte // guarded by mu
+}
+
+func (k *kept) check(t *testing.T, nodes ...*testNode) {
+	t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for key, body := range k.items {
+		for _, n := range nodes {
+			eventually(t, key, func() error { return checkItem(t.Context(), n, key, body) })
+		}
+	}
+}
+
+// write uploads through a node until ctx ends.
+func (k *kept) write(ctx context.Context, n *testNode, name string) {
+	for i := 0; ctx.Err() == nil; i++ {
+		key, body := fmt.Sprintf("%s-%d", name, i), noise(uint64(i), 1+i*7919%600_000)
+		if _, err := upload(ctx, n, key, body); err == nil {
+			k.mu.Lock()
+			k.items[key] = body
+			k.mu.Unlock()
+		}
+		if !pause(ctx, 50*time.Millisecond) {
+			return
+		}
+	}
+}
+
+// TestMembersMove lets a cluster grow from three nodes to five, drains one,
+// removes it, loses another and gets that one back, while clients write. Each
+// time every group must come to rest on exactly the nodes it is wanted on, data
+// of groups that were left must go, and everything stays readable everywhere.
+func TestMembersMove(t *testing.T) {
+	nodes := startCluster(t, 3, func(c *Config) {
+		c.Shards, c.ReplaceAfter, c.DropAfter = 6, 3*time.Second, time.Second
+	})
+	k := &kept{items: map[string][]byte{}}
+	ctx, stop := context.WithCancel(t.Context())
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	defer stop()
+	for i := range 2 {
+		writers.Go(func() { k.write(ctx, nodes[i], fmt.Sprintf("w%d", i)) })
+	}
+	for range 2 {
+		nodes = append(nodes, grow(t, nodes))
+	}
+	thoughtOf(t, 5, nodes[0])
+	waitSettled(t, "five nodes", nodes...)
+	waitReady(t, nodes...)
+	k.check(t, nodes...)
+	eventually(t, "what was left is deleted", func() error { return onlyOwn(nodes...) })
+
+	drained := nodes[2]
+	if err := drained.Remove(t.Context(), drained.id); !errors.Is(err, ErrUnsafe) {
+		t.Errorf("removal of a node that holds something: %v", err)
+	}
+	if err := nodes[0].Drain(t.Context(), drained.id); err != nil {
+		t.Fatal(err)
+	}
+	thoughtOf(t, 4, nodes[0])
+	waitSettled(t, "drained", nodes...)
+	if !drained.holdsNothing() {
+		t.Error("the drained node holds something")
+	}
+	k.check(t, nodes...)
+	if err := nodes[0].Remove(t.Context(), drained.id); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-drained.Failed(); !errors.Is(err, ErrRemoved) {
+		t.Errorf("the removed node stops with %v", err)
+	}
+	drained.close(t)
+	if err := checkRemoved(drained.dir); !errors.Is(err, ErrRemoved) {
+		t.Errorf("the removed node starts again: %v", err)
+	}
+
+	lost := nodes[3]
+	lost.close(t)
+	rest := []*testNode{nodes[0], nodes[1], nodes[4]}
+	thoughtOf(t, 3, nodes[0])
+	waitSettled(t, "replaced", rest...)
+	k.check(t, rest...)
+	lost = openNode(t, lost.dir, lost.cfg, Deps{})
+	t.Cleanup(func() { lost.close(t) })
+	stop()
+	writers.Wait()
+	thoughtOf(t, 4, nodes[0])
+	waitSettled(t, "back again", append(rest, lost)...)
+	waitReady(t, lost)
+	k.check(t, append(rest, lost)...)
+	sameCatalogs(t, append(rest, lost)...)
+}
+
+// onlyOwn is nil when no node holds blobs of groups that it is no member of.
+func onlyOwn(nodes ...*testNode) error {
+	for _, n := range nodes {
+		for info, err := range n.blobs.Blobs(context.Background()) {
+			if err != nil {
+				return err
+			}
+			s := shardOf(info.ID, n.charter.Shards)
+			if n.shard(s) == nil {
+				return fmt.Errorf("node %s holds blob %s of %s", n.id, info.ID, blobGroup(s))
+			}
+		}
+		for s := range n.charter.Shards {
+			_, err := os.Stat(filepath.Join(n.raftDir(), blobGroup(s)))
+			if (err == nil) != (n.shard(s) != nil) {
+				return fmt.Errorf("node %s: log of %s: %w", n.id, blobGroup(s), errors.Join(err, blobstore.ErrConflict))
+			}
+		}
+	}
+	return nil
+}

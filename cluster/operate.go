@@ -1,0 +1,133 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"carillon/blobstore"
+)
+
+// Drain asks that a node gives away all that it holds; the others take it. It
+// returns when the wish is written down: [Node.Status] tells how far it is. The
+// node goes on serving, and holds nothing when its list of groups is the catalog
+// alone. Again: success. ErrNotFound: there is no such node. ErrUnsafe: there
+// would be fewer nodes left than replicas.
+func (n *Node) Drain(ctx context.Context, id string) error {
+	return n.changeNode(ctx, id, func(rows map[string]nodeRow, row *nodeRow) error {
+		if row.State == nodeRemoved {
+			return fmt.Errorf("node %s was removed: %w", id, blobstore.ErrConflict)
+		}
+		left, now := 0, time.Now()
+		for other, r := range rows {
+			if other != id && r.State == nodeActive && !r.lost(now, n.cfg.ReplaceAfter) {
+				left++
+			}
+		}
+		if left < n.charter.Replicas {
+			return fmt.Errorf("%d nodes would be left for %d replicas, add one first: %w",
+				left, n.charter.Replicas, ErrUnsafe)
+		}
+		row.State = nodeDraining
+		return nil
+	})
+}
+
+// Undrain takes a Drain back: the node gets its share again. Again: success.
+// ErrNotFound and ErrConflict as for Drain.
+func (n *Node) Undrain(ctx context.Context, id string) error {
+	return n.changeNode(ctx, id, func(_ map[string]nodeRow, row *nodeRow) error {
+		if row.State == nodeRemoved {
+			return fmt.Errorf("node %s was removed: %w", id, blobstore.ErrConflict)
+		}
+		row.State = nodeActive
+		return nil
+	})
+}
+
+// Remove takes a node out of the cluster for ever: one that has been drained, or
+// one that is away, whose place others take at once. It returns when that is
+// written down. Again: success. ErrNotFound: there is no such node. ErrUnsafe:
+// the node is here and still holds something, or a group that it is a member of
+// would have no majority without it.
+func (n *Node) Remove(ctx context.Context, id string) error {
+	return n.changeNode(ctx, id, func(_ map[string]nodeRow, row *nodeRow) error {
+		if row.State == nodeRemoved {
+			return nil
+		}
+		if err := n.safeToRemove(ctx, id); err != nil {
+			return err
+		}
+		row.State = nodeRemoved
+		return nil
+	})
+}
+
+// safeToRemove asks the leader of each group whether it can do without a node.
+func (n *Node) safeToRemove(ctx context.Context, id string) error {
+	names := []string{catalogGroup}
+	for s := range n.charter.Shards {
+		names = append(names, blobGroup(s))
+	}
+	for _, name := range names {
+		v, err := n.verifiedView(ctx, name)
+		if err != nil {
+			return fmt.Errorf("group %s has no leader: %w: %w", name, ErrUnsafe, err)
+		}
+		if !slices.Contains(v.members(), id) {
+			continue
+		}
+		if name != catalogGroup && !n.Gone(id) {
+			return fmt.Errorf("node %s is here and a member of %s, drain it first: %w", id, name, ErrUnsafe)
+		}
+		left, well := 0, 0
+		for _, voter := range v.Voters {
+			if voter == id {
+				continue
+			}
+			left++
+			if !n.Gone(voter) {
+				well++
+			}
+		}
+		if well <= left/2 {
+			return fmt.Errorf("group %s would have %d of %d members: %w", name, well, left, ErrUnsafe)
+		}
+	}
+	return nil
+}
+
+// changeNode changes a node's row, again if somebody else changed it meanwhile.
+func (n *Node) changeNode(
+	ctx context.Context, id string, change func(rows map[string]nodeRow, row *nodeRow) error,
+) error {
+	if err := n.waitFormed(ctx); err != nil {
+		return err
+	}
+	for {
+		if err := (catalog{n}).Fresh(ctx); err != nil {
+			return err
+		}
+		rows, revisions, err := n.nodeRows(ctx)
+		if err != nil {
+			return err
+		}
+		row, known := rows[id]
+		if !known {
+			return fmt.Errorf("node %s: %w", id, blobstore.ErrNotFound)
+		}
+		before := row
+		if err := change(rows, &row); err != nil || row == before {
+			return err
+		}
+		var t blobstore.Txn
+		if err := putNodeRow(&t, id, revisions[id], row); err != nil {
+			return err
+		}
+		if _, err = (catalog{n}).Commit(ctx, t); !errors.Is(err, blobstore.ErrConflict) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"carillon/blobstore"
+)
+
+// wholeWait is the pause between two looks of a node that catches up.
+const wholeWait = 50 * time.Millisecond
+
+// catchUp marks the node ready once it has the whole catalog, as the cluster had
+// committed it when the node started, is thought of in the placement, and holds
+// everything of the groups it is to hold. Afterwards it sees to groups that it
+// gets later, which change nothing about the node being ready: until it has all
+// of one, reads of it go to the other members.
+func (n *Node) catchUp() {
+	wait := wholeWait
+	for n.ctx.Err() == nil {
+		if err := n.checkWhole(n.ctx); err == nil && n.caughtUp.CompareAndSwap(false, true) {
+			n.log.Info("caught up", "applied", n.rows.Applied())
+		}
+		if n.caughtUp.Load() {
+			wait = membershipWait
+		}
+		if !pause(n.ctx, wait) {
+			return
+		}
+	}
+}
+
+// checkWhole is nil when this node has everything that it is to have.
+func (n *Node) checkWhole(ctx context.Context) error {
+	if !n.catalog.whole.Load() {
+		if err := (catalog{n}).Fresh(ctx); err != nil {
+			return err
+		}
+		n.catalog.whole.Store(true)
+	}
+	n.refreshPlacement(ctx)
+	p := n.placed.Load()
+	if !slices.Contains(p.Nodes, n.id) {
+		return fmt.Errorf("no place for this node yet: %w", ErrNotReady)
+	}
+	var errs []error
+	for s := range n.charter.Shards {
+		g := n.shard(s)
+		switch wanted := slices.Contains(p.Groups[blobGroup(s)], n.id); {
+		case g == nil && wanted:
+			errs = append(errs, fmt.Errorf("group %s is not open: %w", blobGroup(s), ErrNotReady))
+		case g != nil && wanted && !g.whole.Load():
+			errs = append(errs, n.checkGroup(ctx, g))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkGroup is nil once this member has applied all that the group's leader
+// had when it was asked.
+func (n *Node) checkGroup(ctx context.Context, g *group) error {
+	v, err := n.verifiedView(ctx, g.name)
+	if err != nil {
+		return err
+	}
+	have := g.position.Load()
+	if have < v.Position { // it may be in the snapshot that this node has restored
+		if list, err := g.snapshots.List(); err == nil && len(list) > 0 {
+			have = max(have, list[0].Index)
+		}
+	}
+	if have < v.Position || g.raft.AppliedIndex() < v.Index {
+		return fmt.Errorf("group %s is at %d of %d: %w", g.name, g.raft.AppliedIndex(), v.Index,
+			blobstore.ErrUnavailable)
+	}
+	g.whole.Store(true)
+	return nil
+}
