@@ -40,6 +40,8 @@ type node struct {
 	ready error
 	allow bool
 	log   *logBuffer
+
+	stopping chan struct{}
 }
 
 type logBuffer struct {
@@ -63,7 +65,7 @@ func (l *logBuffer) String() string {
 // uploadBytesMax.
 func newNode(t *testing.T, lib Library) *node {
 	t.Helper()
-	n := &node{allow: true, log: &logBuffer{}}
+	n := &node{allow: true, log: &logBuffer{}, stopping: make(chan struct{})}
 	n.fake, _ = lib.(*fakeLibrary)
 	log := slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	reg := prometheus.NewRegistry()
@@ -76,7 +78,7 @@ func newNode(t *testing.T, lib Library) *node {
 		Allow:   func(netip.Addr) bool { return n.allow },
 		Status:  func(context.Context) (any, error) { return map[string]int{"nodes": 3}, nil },
 		Ready:   func() error { return n.ready },
-		Log:     log, Metrics: reg, Gatherer: reg,
+		Log:     log, Metrics: reg, Gatherer: reg, Stopping: n.stopping,
 	})
 	if err != nil {
 		t.Fatal(err)

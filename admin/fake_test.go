@@ -250,3 +250,11 @@ func (f *fakeLibrary) counts() (puts, reads int) {
 	defer f.mu.Unlock()
 	return f.puts, f.reads
 }
+
+func (f *fakeLibrary) Events(context.Context, library.EventQuery, int) (library.EventPage, error) {
+	return library.EventPage{}, f.fail
+}
+
+func (f *fakeLibrary) EventsNow() library.EventPosition { return library.EventPosition{} }
+
+func (f *fakeLibrary) WatchEvents() (<-chan struct{}, func()) { return nil, func() {} }

@@ -12,9 +12,10 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	received prometheus.Counter
+	dropped  prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, followers func() int64) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "carillon_api_requests_total",
@@ -29,8 +30,16 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "carillon_api_received_bytes_total",
 			Help: "Bytes of sound received in uploads, refused ones included.",
 		}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "carillon_api_event_followers_dropped_total",
+			Help: "Followers of the event feed that took nothing for too long, or were too far behind.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.received} {
+	following := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "carillon_api_event_followers",
+		Help: "Clients that follow the event feed on this node.",
+	}, func() float64 { return float64(followers()) })
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.received, m.dropped, following} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -22,6 +23,7 @@ type Library interface {
 	accountLibrary
 	exportLibrary
 	nameLibrary
+	eventLibrary
 	Put(ctx context.Context, account, id string, body io.Reader, opts library.PutOptions) (
 		library.Document, bool, error)
 	Get(ctx context.Context, account, id string, c library.Consistency) (library.Document, error)
@@ -70,6 +72,9 @@ type Deps struct {
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 	Gatherer prometheus.Gatherer
+	// Stopping is closed when the node begins to stop: feeds end then. nil:
+	// never.
+	Stopping <-chan struct{}
 }
 
 // Server is the REST API.
@@ -78,15 +83,18 @@ type Server struct {
 	deps    Deps
 	log     *slog.Logger
 	metrics *metrics
+
+	followers atomic.Int64 // of the event feed
 }
 
 // New makes a Server. It starts nothing, so there is nothing to close.
 func New(cfg Config, deps Deps) (*Server, error) {
-	m, err := newMetrics(deps.Metrics)
-	if err != nil {
+	s := &Server{cfg: cfg, deps: deps, log: deps.Log.With("component", "admin")}
+	var err error
+	if s.metrics, err = newMetrics(deps.Metrics, s.followers.Load); err != nil {
 		return nil, fmt.Errorf("admin metrics: %w", err)
 	}
-	return &Server{cfg: cfg, deps: deps, log: deps.Log.With("component", "admin"), metrics: m}, nil
+	return s, nil
 }
 
 // Routes puts the API on e.
@@ -108,6 +116,7 @@ func (s *Server) Routes(e *echo.Echo) {
 	e.POST("/v1/recordings/:id/store", s.guarded("store_recording", s.storeRecording))
 	e.POST("/v1/recordings/:id/discard", s.guarded("discard_recording", s.discardRecording))
 
+	e.GET("/v1/events", s.guarded("events", s.events))
 	e.GET("/v1/cluster", s.guarded("cluster", s.cluster))
 	e.GET("/v1/version", s.guarded("version", s.version))
 	// What is under /v1 is nobody's business without a token, not even that it

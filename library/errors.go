@@ -42,6 +42,9 @@ var (
 	// ErrLiveForm is returned when a recording in progress is asked for in a
 	// form that only a finite sound has.
 	ErrLiveForm = errors.New("not while it is being recorded")
+	// ErrTrimmed is returned for an event position that the feed does not reach
+	// back to, or has not come to.
+	ErrTrimmed = errors.New("no such event position any more")
 	// ErrTarget is returned for a URL that deliveries may not go to.
 	ErrTarget = errors.New("target is not allowed")
 	// ErrLimit is returned when a limit of this node is reached: sources,

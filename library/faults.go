@@ -64,6 +64,7 @@ func faultTable() []faultRow {
 		{ErrNoForm, Fault{http.StatusNotAcceptable, "no_such_form"}},
 		{ErrLiveForm, Fault{http.StatusConflict, "recording_live"}},
 		{forms.ErrBusy, Fault{http.StatusServiceUnavailable, "busy"}},
+		{ErrTrimmed, Fault{http.StatusGone, "events_trimmed"}},
 		{ErrTarget, Fault{http.StatusBadRequest, "bad_target"}},
 		{ErrExists, Fault{http.StatusConflict, "exists"}},
 		// Not 507: the disk has room, and who watches for 5xx shall not be woken

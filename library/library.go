@@ -45,6 +45,10 @@ type Config struct {
 	// (0: forms.BytesMaxDefault); "": each is made for whoever asks.
 	FormsDir      string
 	FormsBytesMax int64
+	// EventsKept and EventsMax bound the history of the change feed: events
+	// that are older, and more than so many, are trimmed.
+	EventsKept time.Duration
+	EventsMax  int
 }
 
 // SourceAccount is a configured source login, for sources without a ticket.
@@ -170,6 +174,13 @@ type Service interface {
 	// OpenRecording opens a recording's bytes. A live one is followed to its
 	// end, or until ctx ends.
 	OpenRecording(ctx context.Context, recordingID string, from From) (*blobstore.Reader, Recording, error)
+
+	// Events returns the next events after a position.
+	Events(ctx context.Context, q EventQuery, limit int) (EventPage, error)
+	// EventsNow is the position after everything that this node has applied.
+	EventsNow() EventPosition
+	// WatchEvents returns a channel that is closed when an event comes.
+	WatchEvents() (changed <-chan struct{}, cancel func())
 }
 
 // Mount is what a path of the SHOUT port or of /media stands for: Doc or Recording is set.

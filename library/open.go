@@ -152,6 +152,8 @@ func withDefaults(cfg Config) Config {
 	cfg.DefaultLanguage = strings.ToLower(cmp.Or(cfg.DefaultLanguage, DefaultLanguageDefault))
 	cfg.ExpiryInterval = cmp.Or(cfg.ExpiryInterval, ExpiryIntervalDefault)
 	cfg.SourcesMax = cmp.Or(cfg.SourcesMax, SourcesMaxDefault)
+	cfg.EventsKept = cmp.Or(cfg.EventsKept, EventsKeptDefault)
+	cfg.EventsMax = cmp.Or(cfg.EventsMax, EventsMaxDefault)
 	cfg.HTTPURL = strings.TrimRight(cfg.HTTPURL, "/")
 	return cfg
 }

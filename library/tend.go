@@ -44,6 +44,8 @@ func (l *Library) tend(ctx context.Context) {
 		// What this node left behind when it died must be among the rows it sees.
 		if l.fresh(ctx) != nil || !l.pass(ctx, time.Now()) {
 			wait = passAgain
+		} else {
+			l.logPass(ctx, "", l.trimEvents(ctx, time.Now()))
 		}
 		timer := time.NewTimer(wait)
 		select {

@@ -22,6 +22,7 @@ type program struct {
 	Media       mediaCmd       `cmd:"" help:"Store, fetch and list media."`
 	Exports     exportsCmd     `cmd:"" help:"Look after recordings that are sent to other places."`
 	Cluster     clusterCmd     `cmd:"" help:"Look at the cluster."`
+	Events      eventsCmd      `cmd:"" help:"Read or follow what happens to media and recordings."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with 0 if the node is ready, with 4 if not."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }

@@ -47,6 +47,7 @@ type node struct {
 	library  *library.Library
 	shout    *shoutd.Server
 	stopping atomic.Bool
+	stopped  chan struct{} // closed when stopping
 	// joined is set once cluster is, for readers on the HTTP port.
 	joined atomic.Pointer[cluster.Node]
 
@@ -59,7 +60,7 @@ type node struct {
 // when all doors are open. It may be ready only later, when it has found the
 // others: wait for ready.
 func openNode(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *node, err error) {
-	n := &node{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
+	n := &node{cfg: cfg, log: log, metrics: prometheus.NewRegistry(), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -192,7 +193,7 @@ func (n *node) openDoors() error {
 		HTTPURL:        n.wiring.httpURL(), ShoutHost: n.wiring.shoutHost(), Version: buildVersion(),
 	}, admin.Deps{
 		Library: n.library, Tokens: tokens, Allow: allow, Ready: n.ready, Log: n.log,
-		Metrics: n.metrics, Gatherer: n.metrics,
+		Metrics: n.metrics, Gatherer: n.metrics, Stopping: n.stopped,
 		Status: func(ctx context.Context) (any, error) { return n.cluster.Status(ctx), nil },
 	})
 	if err != nil {
@@ -262,6 +263,7 @@ func (n *node) wait(ctx context.Context) error {
 func (n *node) Close() error {
 	n.closeOnce.Do(func() {
 		n.stopping.Store(true)
+		close(n.stopped)
 		for len(n.opened) > 0 {
 			last := len(n.opened) - 1
 			n.closeErr = errors.Join(n.closeErr, n.opened[last].Close())

@@ -104,6 +104,8 @@ func (w wiring) library() (library.Config, error) {
 		UndeleteWindow:    c.Media.UndeleteWindow.Duration,
 		ExpiryInterval:    c.Media.ExpiryInterval.Duration,
 		SourcesMax:        c.Shout.SourcesMax,
+		EventsKept:        c.Events.Kept.Duration,
+		EventsMax:         c.Events.Max,
 		HTTPURL:           w.httpURL(),
 		ShoutHost:         w.shoutHost(),
 		FormsBytesMax:     c.Play.FormsBytesMax.Int64(),

@@ -16,6 +16,7 @@ type Config struct {
 	Media      Media      `toml:"media"`
 	Storage    Storage    `toml:"storage"`
 	Outbound   Outbound   `toml:"outbound"`
+	Events     Events     `toml:"events"`
 }
 
 // Node is what concerns the process as a whole.
@@ -121,6 +122,12 @@ type Outbound struct {
 	Deny  []Network `toml:"deny"`
 }
 
+// Events is how much of the change feed is kept.
+type Events struct {
+	Kept Duration `toml:"kept"`
+	Max  int      `toml:"max"`
+}
+
 // Default is the configuration of a node that was told nothing. It binds to
 // loopback only, because anything else needs a token and a secret.
 func Default() Config {
@@ -174,5 +181,6 @@ func Default() Config {
 			ReserveBytes:      MiB(192),
 		},
 		Outbound: Outbound{Allow: AllNetworks(), Deny: LocalNetworks()},
+		Events:   Events{Kept: Duration{7 * 24 * time.Hour}, Max: 100_000},
 	}
 }

@@ -105,6 +105,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"play.forms_bytes_max":      "2GiB",
 		"storage.block_cache_bytes": "9MiB", "storage.index_cache_bytes": "10MiB",
 		"storage.memtable_bytes": "32MiB", "outbound.allow": "10.0.0.0/8", "outbound.deny": "10.0.0.1",
+		"events.kept": "1h", "events.max": "2000",
 
 		"storage.value_log_file_bytes": "64MiB", "storage.reserve_bytes": "0B",
 		"storage.warn_free": "9GiB", "storage.warn_free_percent": "11",

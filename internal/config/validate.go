@@ -96,6 +96,7 @@ func (v *validator) bounds() {
 		{"recordings.takeover_grace", c.Recordings.TakeoverGrace, 0, time.Hour},
 		{"play.ttl", c.Play.TTL, time.Second, 365 * 24 * time.Hour},
 		{"storage.sweep_interval", c.Storage.SweepInterval, time.Second, 24 * time.Hour},
+		{"events.kept", c.Events.Kept, time.Minute, 365 * 24 * time.Hour},
 		{"storage.sweep_grace", c.Storage.SweepGrace, time.Second, 30 * 24 * time.Hour},
 	}
 	for _, d := range durations {
@@ -148,6 +149,7 @@ func (v *validator) counts() {
 		{"cluster.join", len(c.Cluster.Join), 0, listMax},
 		{"api.tokens", len(c.API.Tokens), 0, listMax},
 		{"streams.allow", len(c.Streams.Allow), 0, listMax},
+		{"events.max", c.Events.Max, 1000, 10_000_000},
 		{"outbound.allow", len(c.Outbound.Allow), 0, listMax},
 		{"outbound.deny", len(c.Outbound.Deny), 0, listMax},
 	}

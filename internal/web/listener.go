@@ -155,12 +155,14 @@ func WriteFirst(w http.ResponseWriter, r *http.Request, p []byte) (int, error) {
 }
 
 // SetWriteDeadline is called with zero by net/http after each response. That
-// is ignored: the deadline only matters to a Write, and Write moves it on.
+// is ignored: the deadline only matters to a Write, and Write moves it on. One
+// that a handler sets holds until it has passed; such a handler closes the
+// connection, so that no other response meets it.
 func (c *conn) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() {
 		return nil
 	}
-	c.rearm.Store(0)
+	c.rearm.Store(int64(t.Sub(c.ln.start)))
 	return c.Conn.SetWriteDeadline(t)
 }
 
