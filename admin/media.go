@@ -71,11 +71,8 @@ func (s *Server) putOptions(r *http.Request) (library.PutOptions, error) {
 		return library.PutOptions{}, fmt.Errorf("body of %d bytes, at most %d: %w",
 			r.ContentLength, s.cfg.UploadBytesMax, library.ErrTooLarge)
 	}
-	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return library.PutOptions{}, fmt.Errorf("content-encoding %.40q: %w", e, library.ErrUnsupportedMedia)
-	}
-	if r.Header.Get("Content-Range") != "" { // RFC 9110 section 14.5: must not be taken for the whole
-		return library.PutOptions{}, fmt.Errorf("content-range in a put: %w", library.ErrBadRequest)
+	if err := checkBodyForm(r); err != nil {
+		return library.PutOptions{}, err
 	}
 	meta, err := metadataOf(r.Header)
 	if err != nil {
@@ -117,6 +114,17 @@ func boolOf(q url.Values, name string) (*bool, error) {
 		return new(false), nil
 	}
 	return nil, library.FieldErrors{name: {Code: "invalid", Message: "must be true or false"}}
+}
+
+// checkBodyForm refuses bodies that are not the bytes themselves, all of them.
+func checkBodyForm(r *http.Request) error {
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return fmt.Errorf("content-encoding %.40q: %w", e, library.ErrUnsupportedMedia)
+	}
+	if r.Header.Get("Content-Range") != "" { // RFC 9110 section 14.5: must not be taken for the whole
+		return fmt.Errorf("content-range in a put: %w", library.ErrBadRequest)
+	}
+	return nil
 }
 
 // metadataOf collects the metadata headers, within the library's limits. A

@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,13 +13,41 @@ import (
 	"carillon/library"
 )
 
+// recordingLibrary is the part of the library that records.
+type recordingLibrary interface {
+	CreateRecording(ctx context.Context, r library.RecordingRequest) (library.Recording, error)
+	Recording(ctx context.Context, id string) (library.Recording, error)
+	ListRecordings(ctx context.Context, account, after string, limit int) ([]library.Recording, string, error)
+	StoreRecording(ctx context.Context, recordingID string, r library.StoreRequest) (library.Document, error)
+	DiscardRecording(ctx context.Context, recordingID string) error
+	RecordURL(r library.Recording) string
+	Rerecord(ctx context.Context, recordingID string) (library.Recording, error)
+	IngestRecording(ctx context.Context, r library.IngestRequest, body io.Reader) (library.Recording, bool, error)
+}
+
+func (s *Server) recordingRoutes(e *echo.Echo) {
+	e.POST("/v1/recordings", s.guarded("create_recording", s.createRecording))
+	e.GET("/v1/recordings", s.guarded("list_recordings", s.listRecordings))
+	e.GET("/v1/recordings/:id", s.guarded("get_recording", s.getRecording))
+	e.POST("/v1/recordings/:id/store", s.guarded("store_recording", s.storeRecording))
+	e.POST("/v1/recordings/:id/rerecord", s.guarded("rerecord", s.rerecord))
+	// Its own credentials open these: the check is the handler's.
+	anybody := func(*http.Request) bool { return true }
+	e.PUT("/v1/recordings/:id/audio", s.guardedBy("put_audio", anybody, s.putAudio))
+	e.PUT("/v1/recordings/:id/audio/*", s.guardedBy("put_audio", anybody, s.putAudio))
+	e.POST("/v1/recordings/:id/discard", s.guarded("discard_recording", s.discardRecording))
+}
+
 // recordingView is the public form of a recording.
 type recordingView struct {
 	library.Recording
 	// RecordURL holds the ticket's secret; it is only in the answer to the POST
 	// that made the ticket.
-	RecordURL string   `json:"record_url,omitempty"`
-	PlayURLs  playURLs `json:"play_urls"`
+	RecordURL string `json:"record_url,omitempty"`
+	// RecordURLHTTP holds it as well: where a switch that records to its own
+	// disk may PUT the file.
+	RecordURLHTTP string   `json:"record_url_http,omitempty"`
+	PlayURLs      playURLs `json:"play_urls"`
 }
 
 // playURLs are where a recording is heard, from its start and from now, also
@@ -54,10 +84,67 @@ func (s *Server) createRecording(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	return s.sendTicket(c, rec)
+}
+
+// rerecord makes a fresh ticket in place of a recording.
+func (s *Server) rerecord(c echo.Context) error {
+	id, err := web.Param(c, "id")
+	if err != nil {
+		return err
+	}
+	rec, err := s.deps.Library.Rerecord(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	return s.sendTicket(c, rec)
+}
+
+func (s *Server) sendTicket(c echo.Context, rec library.Recording) error {
 	v := s.view(rec)
 	v.RecordURL = s.deps.Library.RecordURL(rec)
+	if scheme, rest, ok := strings.Cut(s.cfg.HTTPURL, "://"); ok {
+		name := url.URL{Path: "/" + rec.Name}
+		v.RecordURLHTTP = scheme + "://" + rec.ID + ":" + rec.Token + "@" + rest +
+			"/v1/recordings/" + rec.ID + "/audio" + name.EscapedPath()
+	}
 	c.Response().Header().Set("Location", "/v1/recordings/"+url.PathEscape(rec.ID))
 	return sendJSON(c, http.StatusCreated, v)
+}
+
+// putAudio takes a recording as a file. Who may: a client with an API token, one
+// from the networks that may ingest, and one with the ticket as its password.
+func (s *Server) putAudio(c echo.Context) error {
+	id, err := web.Param(c, "id")
+	if err != nil {
+		return err
+	}
+	r := c.Request()
+	if err := checkBodyForm(r); err != nil {
+		return err
+	}
+	ingest := library.IngestRequest{
+		RecordingID: id, Trusted: s.mayIngest(r), ContentType: r.Header.Get("Content-Type"),
+		Length: r.ContentLength, RemoteAddr: r.RemoteAddr,
+	}
+	if !ingest.Trusted {
+		var ok bool
+		if _, ingest.Password, ok = r.BasicAuth(); !ok {
+			return web.ErrUnauthorized
+		}
+	}
+	body := web.NewBody(c.Response(), r)
+	rec, created, err := s.deps.Library.IngestRecording(r.Context(), ingest, body)
+	s.metrics.received.Add(float64(body.Size()))
+	switch {
+	case err != nil && body.Stalled():
+		return web.ErrBodyStalled
+	case err != nil:
+		return err
+	case created:
+		return sendJSON(c, http.StatusCreated, s.view(rec))
+	}
+	return sendJSON(c, http.StatusOK, s.view(rec))
 }
 
 func (s *Server) listRecordings(c echo.Context) error {

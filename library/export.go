@@ -27,7 +27,7 @@ const (
 	exportGiveUp = 72 * time.Hour
 	// exportLease is how long a node has an export for itself. It renews it
 	// while it sends; one that died is followed by another after this.
-	exportLease = time.Minute
+	exportLease = 30 * time.Second
 	// exportKept is how long one that is done is shown.
 	exportKept = 24 * time.Hour
 )

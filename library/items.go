@@ -26,7 +26,7 @@ func (l *Library) put(
 	if err := l.admit(ctx, account, id, &opts); err != nil {
 		return Document{}, false, err
 	}
-	sound, err := l.receive(ctx, body, opts.Length)
+	sound, err := l.receive(ctx, body, opts.Length, l.cfg.UploadBytesMax)
 	if err != nil {
 		return Document{}, false, fmt.Errorf("put %s/%s: %w", account, id, err)
 	}

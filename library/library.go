@@ -160,6 +160,11 @@ type Service interface {
 	RemoveExport(ctx context.Context, id string) error
 	// DiscardRecording ends and frees a recording in any state but stored.
 	DiscardRecording(ctx context.Context, recordingID string) error
+	// Rerecord makes a fresh ticket in place of a recording that has ended.
+	Rerecord(ctx context.Context, recordingID string) (Recording, error)
+	// IngestRecording stores a file as the sound of a waiting recording, and
+	// says whether it was this call that did.
+	IngestRecording(ctx context.Context, r IngestRequest, body io.Reader) (Recording, bool, error)
 	// RecordURL is the shout:// URL for a ticket (the Token must be set).
 	RecordURL(r Recording) string
 

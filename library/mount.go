@@ -65,7 +65,12 @@ func (l *Library) named(ctx context.Context, account, name string) (Mount, error
 			return Mount{}, err
 		}
 		switch s.State {
-		case StateLive, StateSealed, StateTruncated:
+		case StateSealed, StateTruncated:
+			if s.Audio == nil {
+				continue // its source sent nothing: what was there before counts
+			}
+			return Mount{Recording: &s.Recording}, nil
+		case StateLive:
 			return Mount{Recording: &s.Recording}, nil
 		case StateStored:
 			d, err := l.itemOf(ctx, s)

@@ -39,10 +39,10 @@ type sound struct {
 	release func()
 }
 
-// receive streams a body onto the shelf and through the prober at once.
-// Nothing remains of it on error.
-func (l *Library) receive(ctx context.Context, body io.Reader, length int64) (sound, error) {
-	in := &intake{body: body, limit: l.cfg.UploadBytesMax, length: length}
+// receive streams a body of at most limit bytes onto the shelf and through the
+// prober at once. Nothing remains of it on error.
+func (l *Library) receive(ctx context.Context, body io.Reader, length, limit int64) (sound, error) {
+	in := &intake{body: body, limit: limit, length: length}
 	recorder := blobstore.NewRecorder(ctx, l.writer, blobstore.RecorderConfig{Buffers: l.buffers})
 	s, err := in.record(ctx, recorder)
 	if err == nil {

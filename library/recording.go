@@ -59,7 +59,9 @@ type Recording struct {
 	// when it is not told enable_file_write_buffering=false; "" for none.
 	Warning string `json:"warning,omitempty"`
 	// Segments are set when several sources made it, one after the other.
-	Segments []Segment  `json:"segments,omitempty"`
+	Segments []Segment `json:"segments,omitempty"`
+	// Replaces is the recording that this one is made in place of.
+	Replaces string     `json:"replaces,omitempty"`
 	Created  time.Time  `json:"created"`
 	Started  *time.Time `json:"started,omitempty"`
 	Ended    *time.Time `json:"ended,omitempty"`
@@ -112,6 +114,7 @@ const (
 	EndedByNoSpace    EndedBy = "no_space"    // the disks are full: what came is kept
 	EndedByTooShort   EndedBy = "too_short"   // shorter than the ticket's min_ms: discarded
 	EndedByExport     EndedBy = "exported"    // delete_after: its target has it
+	EndedByRerecord   EndedBy = "rerecorded"  // another one took its place
 	EndedByDiscard    EndedBy = "discarded"   // DiscardRecording
 )
 

@@ -43,36 +43,43 @@ func (l *Library) CreateRecording(ctx context.Context, r RecordingRequest) (Reco
 	if err != nil {
 		return Recording{}, err
 	}
-	secret := make([]byte, ticketTokenBytes)
-	_, _ = rand.Read(secret) // never fails, see crypto/rand.Read
-	token := base64.RawURLEncoding.EncodeToString(secret)
-	hash := sha256.Sum256([]byte(token))
-	expires := now.Add(ttl)
-	s := stored{
+	s := &stored{
 		Recording: Recording{
-			ID: id, Account: r.Account, Name: r.Name, State: StateWaiting, StoreAs: r.StoreAs,
-			Metadata: r.Metadata, Created: now, Expires: &expires, TicketLimits: r.TicketLimits,
+			ID: id, Account: r.Account, Name: r.Name, StoreAs: r.StoreAs,
+			Metadata: r.Metadata, Created: now, TicketLimits: r.TicketLimits,
 		},
-		tokenHash: hash[:],
 	}
 	if r.StoreURL != "" {
 		s.target = &ExportTarget{r.StoreURL, r.StoreMethod, r.StoreHeaders, r.DeleteAfter}
 		s.StoreURL = shownURL(r.StoreURL)
 	}
-	c := l.newChange()
-	c.urgent() // it comes before a recording
-	c.putRecording(&s)
-	c.put(ownerKey(s.Account, id), encodeText(""))
-	c.put(activeKey(id), encodeText(""))
-	txn, err := c.done()
-	if err != nil {
-		return Recording{}, err
-	}
-	if s.Revision, err = l.catalog.Commit(ctx, txn); err != nil {
+	if err := l.makeTicket(ctx, s, ttl); err != nil {
 		return Recording{}, fmt.Errorf("create recording: %w", err)
 	}
-	s.Token = token
 	return s.Recording, nil
+}
+
+// makeTicket commits a new recording that waits for its source so long, and
+// gives it its token.
+func (l *Library) makeTicket(ctx context.Context, s *stored, ttl time.Duration) error {
+	secret := make([]byte, ticketTokenBytes)
+	_, _ = rand.Read(secret) // never fails, see crypto/rand.Read
+	token := base64.RawURLEncoding.EncodeToString(secret)
+	hash := sha256.Sum256([]byte(token))
+	expires := s.Created.Add(ttl)
+	s.State, s.tokenHash, s.Expires = StateWaiting, hash[:], &expires
+	c := l.newChange()
+	c.urgent() // it comes before a recording
+	c.putRecording(s)
+	c.put(ownerKey(s.Account, s.ID), encodeText(""))
+	c.put(activeKey(s.ID), encodeText(""))
+	txn, err := c.done()
+	if err != nil {
+		return err
+	}
+	s.Revision, err = l.catalog.Commit(ctx, txn)
+	s.Token = token
+	return err
 }
 
 func (l *Library) checkRequest(r *RecordingRequest) (time.Duration, error) {

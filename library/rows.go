@@ -139,6 +139,7 @@ type recordingRow struct {
 	Segments    []segmentRow      `json:"sg,omitempty"`
 	Yields      bool              `json:"y,omitempty"`
 	ExportID    string            `json:"xi,omitempty"`
+	Replaces    string            `json:"rp,omitempty"`
 	Target      *targetRow        `json:"xt,omitempty"`
 }
 
@@ -182,6 +183,7 @@ type stored struct {
 	truncated  bool          // survives the state stored
 	yields     bool          // another source waits for the live one to end
 	target     *ExportTarget // nil: it is not sent anywhere by itself
+	how        string        // its state at its end, before it was stored
 	dropped    *export       // an export that its next change takes back
 }
 
@@ -196,7 +198,7 @@ func encodeRecording(s *stored) ([]byte, error) {
 		ExpiresMS:  toMS(s.Expires),
 		MaxSeconds: s.MaxSeconds, MaxBytes: s.MaxBytes, MinMS: s.MinMS, Allow: s.Allow,
 		EndedBy: s.EndedBy, Warning: s.Warning, Segments: segmentRows(s.Segments), Yields: s.yields,
-		ExportID: s.ExportID,
+		ExportID: s.ExportID, Replaces: s.Replaces,
 	}
 	if t := s.target; t != nil {
 		r.Target = &targetRow{t.URL, t.Method, t.Headers, t.DeleteAfter}
@@ -221,7 +223,7 @@ func decodeRecording(id string, row blobstore.Row) (stored, error) {
 			Expires:      fromMSPtr(r.ExpiresMS),
 			TicketLimits: TicketLimits{r.MaxSeconds, r.MaxBytes, r.MinMS, r.Allow},
 			EndedBy:      r.EndedBy, Warning: r.Warning, Segments: fromSegmentRows(r.Segments),
-			ExportID: r.ExportID,
+			ExportID: r.ExportID, Replaces: r.Replaces,
 		},
 		configured: r.Configured,
 		truncated:  r.Truncated,

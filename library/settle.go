@@ -45,18 +45,10 @@ func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o ou
 		if err := l.releaseMount(ctx, c, s); err != nil {
 			return blobstore.Txn{}, err
 		}
-		how = o.apply(s)
-		o.tell(c, s)
-		switch {
-		case s.State == StateDiscarded:
-			c.letGo(s)
-		default:
-			c.remove(activeKey(id))
-			if err := l.passOn(ctx, c, s); err != nil {
-				return blobstore.Txn{}, err
-			}
+		if err := l.conclude(ctx, c, s, &o); err != nil {
+			return blobstore.Txn{}, err
 		}
-		c.putRecording(s)
+		how = s.how
 		return c.done()
 	})
 	if errors.Is(err, errDone) {
@@ -74,11 +66,32 @@ func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o ou
 	return nil
 }
 
+// conclude writes what became of s, whose sound is sealed, and does with it
+// what its ticket says.
+func (l *Library) conclude(ctx context.Context, c *change, s *stored, o *outcome) error {
+	s.how = o.apply(s)
+	o.tell(c, s)
+	if s.State == StateDiscarded {
+		c.letGo(s)
+		c.putRecording(s)
+		return nil
+	}
+	c.remove(activeKey(s.ID))
+	if err := l.passOn(ctx, c, s); err != nil {
+		return err
+	}
+	c.putRecording(s)
+	return nil
+}
+
 // passOn stores and sends what has just ended as its ticket says. One that may
 // be taken over is sent when that is over.
 func (l *Library) passOn(ctx context.Context, c *change, s *stored) error {
 	if s.checkKept() != nil {
 		return nil
+	}
+	if err := l.dropReplaced(ctx, c, s); err != nil {
+		return err
 	}
 	if s.target != nil {
 		e := newExport(s, s.target, l.exportFrom(s))

@@ -37,16 +37,20 @@ type document struct {
 
 // recording is the public form of a recording.
 type recording struct {
-	ID         string `json:"id"`
-	Account    string `json:"account"`
-	Name       string `json:"name"`
-	State      string `json:"state"`
-	Node       string `json:"node"`
-	Size       int64  `json:"content_length"`
-	SHA256     string `json:"sha256"`
-	DurationMS int64  `json:"duration_ms"`
-	RecordURL  string `json:"record_url"`
-	PlayURLs   struct {
+	ID            string `json:"id"`
+	Account       string `json:"account"`
+	Name          string `json:"name"`
+	State         string `json:"state"`
+	Node          string `json:"node"`
+	Size          int64  `json:"content_length"`
+	SHA256        string `json:"sha256"`
+	DurationMS    int64  `json:"duration_ms"`
+	RecordURL     string `json:"record_url"`
+	RecordURLHTTP string `json:"record_url_http"`
+	EndedBy       string `json:"ended_by"`
+	Warning       string `json:"warning"`
+	ExportID      string `json:"export_id"`
+	PlayURLs      struct {
 		HTTP     string `json:"http"`
 		HTTPNow  string `json:"http_now"`
 		Shout    string `json:"shout"`

@@ -190,3 +190,10 @@ func difference(got, want []byte) string {
 	return fmt.Sprintf("%d bytes, wanted %d; they part at %d, and what follows is found %s",
 		len(got), len(want), n, where)
 }
+
+func writeFile(tb testing.TB, path string, content []byte) {
+	tb.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+}

@@ -14,8 +14,10 @@ import (
 type Recording struct {
 	library.Recording
 	// RecordURL holds the ticket's secret; only CreateRecording returns it.
-	RecordURL string   `json:"record_url,omitempty"`
-	PlayURLs  PlayURLs `json:"play_urls"`
+	RecordURL string `json:"record_url,omitempty"`
+	// RecordURLHTTP is where a file may be PUT instead.
+	RecordURLHTTP string   `json:"record_url_http,omitempty"`
+	PlayURLs      PlayURLs `json:"play_urls"`
 }
 
 // PlayURLs are where a recording is heard, from its start and from now, also

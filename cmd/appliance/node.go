@@ -192,7 +192,7 @@ func (n *node) openDoors() error {
 		UploadBytesMax: n.cfg.HTTP.UploadBytesMax.Int64(),
 		HTTPURL:        n.wiring.httpURL(), ShoutHost: n.wiring.shoutHost(), Version: buildVersion(),
 	}, admin.Deps{
-		Library: n.library, Tokens: tokens, Allow: allow, Ready: n.ready, Log: n.log,
+		Library: n.library, Tokens: tokens, Allow: allow, Ingest: n.wiring.ingest(), Ready: n.ready, Log: n.log,
 		Metrics: n.metrics, Gatherer: n.metrics, Stopping: n.stopped,
 		Status: func(ctx context.Context) (any, error) { return n.cluster.Status(ctx), nil },
 	})

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"carillon/blobstore"
@@ -172,15 +173,19 @@ func prefixes(networks []config.Network) []netip.Prefix {
 }
 
 // allow says which addresses may play without a token.
-func (w wiring) allow() func(netip.Addr) bool {
-	prefixes := prefixes(w.cfg.Streams.Allow)
+func (w wiring) allow() func(netip.Addr) bool { return within(w.cfg.Streams.Allow) }
+
+// ingest says which addresses may PUT sound without a token.
+func (w wiring) ingest() func(netip.Addr) bool { return within(w.cfg.Ingest.Allow) }
+
+// within says whether an address lies in one of the networks.
+func within(networks []config.Network) func(netip.Addr) bool {
+	prefixes := make([]netip.Prefix, len(networks))
+	for i, n := range networks {
+		prefixes[i] = n.Prefix()
+	}
 	return func(addr netip.Addr) bool {
-		for _, p := range prefixes {
-			if p.Contains(addr) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
 	}
 }
 

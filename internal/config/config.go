@@ -11,6 +11,7 @@ type Config struct {
 	Cluster    Cluster    `toml:"cluster"`
 	API        API        `toml:"api"`
 	Streams    Streams    `toml:"streams"`
+	Ingest     Ingest     `toml:"ingest"`
 	Recordings Recordings `toml:"recordings"`
 	Play       Play       `toml:"play"`
 	Media      Media      `toml:"media"`
@@ -71,6 +72,11 @@ type API struct {
 
 // Streams is who may play without a signed URL.
 type Streams struct {
+	Allow []Network `toml:"allow"`
+}
+
+// Ingest is who may PUT sound without a token.
+type Ingest struct {
 	Allow []Network `toml:"allow"`
 }
 

@@ -100,7 +100,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"cluster.advertise": "h", "cluster.peer_bind": "127.0.0.1:4",
 		"cluster.join": "a:1,[::1]:2", "cluster.expect": "5", "cluster.secret": secret, "cluster.secret_file": "",
 		"cluster.shards": "4", "cluster.replicas": "5", "cluster.election_timeout": "2s",
-		"api.tokens": secret, "api.tokens_file": "", "streams.allow": "10.0.0.1",
+		"api.tokens": secret, "api.tokens_file": "", "streams.allow": "10.0.0.1", "ingest.allow": "10.0.0.0/8",
 		"recordings.ticket_ttl": "1m", "recordings.takeover_grace": "2m", "recordings.bytes_max": "1GiB", "play.ttl": "2h",
 		"play.forms_bytes_max":      "2GiB",
 		"storage.block_cache_bytes": "9MiB", "storage.index_cache_bytes": "10MiB",

@@ -68,6 +68,8 @@ func emptyIsNil() cmp.Option {
 		cmp.Transformer("addrs", func(v []config.Addr) int { return len(v) }),
 		cmp.Transformer("secrets", func(v []config.Secret) int { return len(v) }),
 		cmp.Transformer("logins", func(v []config.SourceLogin) int { return len(v) }),
+		cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Ingest.Allow" },
+			cmp.Transformer("networks", func(v []config.Network) int { return len(v) })),
 	}
 }
 

@@ -150,6 +150,7 @@ func (v *validator) counts() {
 		{"api.tokens", len(c.API.Tokens), 0, listMax},
 		{"streams.allow", len(c.Streams.Allow), 0, listMax},
 		{"events.max", c.Events.Max, 1000, 10_000_000},
+		{"ingest.allow", len(c.Ingest.Allow), 0, listMax},
 		{"outbound.allow", len(c.Outbound.Allow), 0, listMax},
 		{"outbound.deny", len(c.Outbound.Deny), 0, listMax},
 	}

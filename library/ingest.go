@@ -1,0 +1,133 @@
+package library
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"carillon/blobstore"
+)
+
+// IngestRequest is a recording that comes as a file: mod_http_cache, mod_httapi
+// and kz_http_put record to the switch's own disk and PUT that when the call
+// is over.
+type IngestRequest struct {
+	RecordingID string
+	// Password is the ticket's. Trusted: the door has checked the client, by an
+	// API token or by its network.
+	Password    string
+	Trusted     bool
+	ContentType string // as the client declared it; the probe decides
+	Length      int64  // of the body, or -1 when unknown
+	RemoteAddr  string
+}
+
+// IngestRecording stores a file as the sound of a waiting recording, all of it
+// or nothing, and says whether it was this call that did. The switch deletes
+// its file after a success, so that means: durable on a majority. The same
+// bytes again, as after an answer that got lost, are success; others are
+// ErrTicketUsed.
+func (l *Library) IngestRecording(
+	ctx context.Context, r IngestRequest, body io.Reader,
+) (Recording, bool, error) {
+	s, err := l.admitIngest(ctx, &r)
+	if err != nil {
+		return Recording{}, false, err
+	}
+	limit, _ := l.bytesMax(&s.TicketLimits)
+	if r.Length > limit {
+		return Recording{}, false, fmt.Errorf("body of %d bytes, at most %d: %w", r.Length, limit, ErrTooLarge)
+	}
+	began := time.Now()
+	sound, err := l.receive(ctx, body, r.Length, limit)
+	if err != nil {
+		return Recording{}, false, fmt.Errorf("recording %s: %w", s.ID, err)
+	}
+	o := outcome{totals: sound.totals, info: &sound.info, by: EndedBySource, ended: time.Now()}
+	o.warning = l.bufferingWarning(ctx, sound.blob, sound.totals.Size)
+	s, err = l.ingested(ctx, s.ID, sound.blob, began, &o)
+	if errors.Is(err, errDone) {
+		l.abandon(ctx, sound.blob)
+		return s.Recording, false, nil
+	}
+	if err != nil {
+		// The blob has no reference, or may have one: the sweep decides.
+		return Recording{}, false, fmt.Errorf("recording %s: %w", r.RecordingID, err)
+	}
+	l.metrics.ended(string(s.State))
+	l.metrics.recordingBytes.Add(float64(s.Size))
+	l.pokeExports()
+	return s.Recording, true, nil
+}
+
+// admitIngest refuses what can be refused before the body is read.
+func (l *Library) admitIngest(ctx context.Context, r *IngestRequest) (*stored, error) {
+	s, err := l.freshRecording(ctx, r.RecordingID)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	if !r.Trusted {
+		var hash [sha256.Size]byte // no password hashes to zeros
+		if s != nil && err == nil {
+			copy(hash[:], s.tokenHash)
+		}
+		given := sha256.Sum256([]byte(r.Password))
+		if subtle.ConstantTimeCompare(given[:], hash[:]) != 1 {
+			return nil, fmt.Errorf("recording %s: %w", shown(r.RecordingID), ErrUnauthorized)
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case !s.admits(r.RemoteAddr):
+		return nil, fmt.Errorf("ticket of recording %s does not allow %s: %w", s.ID, r.RemoteAddr, ErrUnauthorized)
+	case s.State == StateLive:
+		return nil, fmt.Errorf("recording %s is %s: %w", s.ID, s.State, ErrState)
+	}
+	return s, checkContentType(r.ContentType)
+}
+
+// ingested commits that the waiting recording is that sound. errDone: it has
+// this very sound already.
+func (l *Library) ingested(
+	ctx context.Context, id string, blob blobstore.ID, began time.Time, o *outcome,
+) (s *stored, err error) {
+	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
+		if s, err = l.freshRecording(ctx, id); err != nil {
+			return blobstore.Txn{}, err
+		}
+		if s.State != StateWaiting {
+			if s.SHA256 == o.totals.SHA256.String() {
+				return blobstore.Txn{}, errDone
+			}
+			return blobstore.Txn{}, fmt.Errorf("recording %s is %s: %w", s.ID, s.State, ErrTicketUsed)
+		}
+		began := began.UTC().Truncate(time.Millisecond)
+		s.Blob, s.Node, s.Started = blob, l.deps.NodeID, &began
+		c := l.newChange()
+		c.put(nameKey(s.Account, s.Name, s.ID), encodeText(""))
+		c.put(blobstore.RefKey(blob, recordingKey(s.ID)), encodeText(""))
+		if err := l.conclude(ctx, c, s, o); err != nil {
+			return blobstore.Txn{}, err
+		}
+		return c.done()
+	})
+	if err == nil {
+		s.Revision = revision
+	}
+	return s, err
+}
+
+// abandon removes a blob that nothing refers to. When that does not work the
+// sweep does it.
+func (l *Library) abandon(ctx context.Context, blob blobstore.ID) {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWait)
+	defer cancel()
+	if err := l.writer.Remove(bounded, blob); err != nil {
+		l.log.WarnContext(ctx, "blob is left to the sweep", "blob_id", blob, "error", err)
+	}
+}

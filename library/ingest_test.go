@@ -1,0 +1,164 @@
+package library
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+func ingest(t *testing.T, l *Library, r IngestRequest, body []byte) (Recording, bool, error) {
+	t.Helper()
+	r.Length = int64(len(body))
+	return l.IngestRecording(t.Context(), r, bytes.NewReader(body))
+}
+
+// TestIngest: a file becomes the recording, once, durably; the same again is
+// success, as a switch whose answer got lost needs it, and leaves no blob.
+func TestIngest(t *testing.T) {
+	t.Parallel()
+	l, local := newLibrary(t)
+	r := ticket(t, l, RecordingRequest{Name: "vm.wav", StoreAs: "vm/1"})
+	request := IngestRequest{RecordingID: r.ID, Password: r.Token, ContentType: "audio/x-wav"}
+	sound := wavSound(8000)
+	rec, created, err := ingest(t, l, request, sound)
+	if err != nil || !created {
+		t.Fatal(created, err)
+	}
+	equal(t, "state", rec.State, StateStored)
+	equal(t, "duration", rec.DurationMS, 1000)
+	equal(t, "ended by", rec.EndedBy, EndedBySource)
+	d := must[Document](t)(l.Get(t.Context(), "acme", "vm/1", Fresh))
+	if !bytes.Equal(readItem(t, l, d), sound) {
+		t.Error("the item holds other bytes")
+	}
+	again, created, err := ingest(t, l, request, sound)
+	if err != nil || created || again.ID != rec.ID || again.SHA256 != rec.SHA256 {
+		t.Errorf("again: %+v, %v, %v", again, created, err)
+	}
+	_, _, err = ingest(t, l, request, wavSound(100))
+	wantErr(t, "other bytes", err, ErrTicketUsed)
+	equal(t, "references", len(refs(t, local)), 1)
+	equal(t, "active rows", len(keys(t, local, activePrefix)), 0)
+	m := must[Mount](t)(l.Mount(t.Context(), "acme", "vm.wav"))
+	if m.Doc == nil || m.Doc.ID != "vm/1" {
+		t.Errorf("under its media name it is %+v", m)
+	}
+}
+
+// Goal: who may not is refused before a byte is read, and what is no sound or
+// not whole leaves the ticket as it was.
+func TestIngestRefused(t *testing.T) {
+	t.Parallel()
+	l, local := newLibrary(t)
+	limits := TicketLimits{MaxBytes: 20_000, Allow: []string{"10.0.0.1"}}
+	r := ticket(t, l, RecordingRequest{TicketLimits: limits})
+	good := IngestRequest{RecordingID: r.ID, Password: r.Token, RemoteAddr: "10.0.0.1:9", Length: -1}
+	unread := iotest.ErrReader(io.ErrClosedPipe)
+	for name, c := range map[string]struct {
+		change func(*IngestRequest)
+		want   error
+	}{
+		"wrong password":  {func(q *IngestRequest) { q.Password = "x" }, ErrUnauthorized},
+		"no password":     {func(q *IngestRequest) { q.Password = "" }, ErrUnauthorized},
+		"unknown":         {func(q *IngestRequest) { q.RecordingID = newRecordingID(time.Now()) }, ErrUnauthorized},
+		"nonsense":        {func(q *IngestRequest) { q.RecordingID = "../x" }, ErrUnauthorized},
+		"other address":   {func(q *IngestRequest) { q.RemoteAddr = "10.0.0.2:9" }, ErrUnauthorized},
+		"trusted unknown": {func(q *IngestRequest) { q.Trusted, q.RecordingID = true, newRecordingID(time.Now()) }, ErrNotFound},
+		"no audio":        {func(q *IngestRequest) { q.ContentType = "text/html" }, ErrUnsupportedMedia},
+		"too long":        {func(q *IngestRequest) { q.Length = 20_001 }, ErrTooLarge},
+	} {
+		q := good
+		c.change(&q)
+		_, _, err := l.IngestRecording(t.Context(), q, unread)
+		wantErr(t, name, err, c.want)
+	}
+	for name, c := range map[string]struct {
+		body string
+		want error
+	}{
+		"text":     {"hello", ErrUnsupportedMedia},
+		"nothing":  {"", ErrUnsupportedMedia},
+		"too much": {string(mp3Sound(200)), ErrTooLarge},
+	} {
+		_, _, err := l.IngestRecording(t.Context(), good, strings.NewReader(c.body))
+		wantErr(t, name, err, c.want)
+	}
+	equal(t, "references", len(refs(t, local)), 0)
+	equal(t, "state", recordingNow(t, l, r.ID).State, StateWaiting)
+
+	q := ticketRequest(l, r)
+	q.RemoteAddr = good.RemoteAddr
+	s := must[*Session](t)(l.Claim(t.Context(), q))
+	_, _, err := l.IngestRecording(t.Context(), good, unread)
+	wantErr(t, "while a source is live", err, ErrState)
+	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+}
+
+// Goal: what holds for a source's end holds for a file's: its least length,
+// and the mark of a switch that buffers.
+func TestIngestJudges(t *testing.T) {
+	t.Parallel()
+	l, _ := newLibrary(t)
+	wire, err := os.ReadFile("testdata/write-buffering.mp3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := ticket(t, l, RecordingRequest{})
+	rec, _, err := ingest(t, l, IngestRequest{RecordingID: r.ID, Trusted: true}, wire)
+	if err != nil || rec.Warning != WarningWriteBuffering {
+		t.Errorf("warning is %q, %v", rec.Warning, err)
+	}
+	r = ticket(t, l, RecordingRequest{TicketLimits: TicketLimits{MinMS: 1000}})
+	rec, _, err = ingest(t, l, IngestRequest{RecordingID: r.ID, Trusted: true}, wire)
+	if err != nil || rec.State != StateDiscarded || rec.EndedBy != EndedByTooShort {
+		t.Errorf("recording is %s by %s, %v", rec.State, rec.EndedBy, err)
+	}
+}
+
+// TestRerecord: the old sound is heard until there is new sound, and then
+// gone; a second try that brings none leaves it alone.
+func TestRerecord(t *testing.T) {
+	t.Parallel()
+	l, local := newLibrary(t)
+	ctx := t.Context()
+	heard := func() string {
+		m := must[Mount](t)(l.Mount(ctx, "acme", "vm.mp3"))
+		if m.Recording == nil {
+			t.Fatalf("mount is %+v", m)
+		}
+		return m.Recording.ID
+	}
+	first := ticket(t, l, RecordingRequest{
+		Name: "vm.mp3", Metadata: map[string]string{"box": "1"}, TicketLimits: TicketLimits{MaxSeconds: 60},
+	})
+	_, err := l.Rerecord(ctx, first.ID)
+	wantErr(t, "while waiting", err, ErrState)
+	record(t, l, first, mp3Sound(20), EndedClean)
+
+	silent := must[Recording](t)(l.Rerecord(ctx, first.ID))
+	if silent.Token == "" || silent.Name != "vm.mp3" || silent.Replaces != first.ID ||
+		silent.Metadata["box"] != "1" || silent.MaxSeconds != 60 || silent.Expires == nil {
+		t.Errorf("ticket is %+v", silent)
+	}
+	equal(t, "heard while waiting", heard(), first.ID)
+	record(t, l, silent, nil, EndedCut)
+	equal(t, "state of the first", recordingNow(t, l, first.ID).State, StateSealed)
+	equal(t, "heard after silence", heard(), first.ID)
+
+	second := must[Recording](t)(l.Rerecord(ctx, first.ID))
+	s := must[*Session](t)(l.Claim(ctx, ticketRequest(l, second)))
+	write(t, s, mp3Sound(10))
+	equal(t, "heard while live", heard(), second.ID)
+	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	old := recordingNow(t, l, first.ID)
+	equal(t, "state of the first", old.State, StateDiscarded)
+	equal(t, "ended by", old.EndedBy, EndedByRerecord)
+	equal(t, "references", len(refs(t, local)), 2) // the silent one has an empty blob
+	must[Document](t)(l.StoreRecording(ctx, second.ID, StoreRequest{Account: "acme", ID: "kept"}))
+	_, err = l.Rerecord(ctx, second.ID)
+	wantErr(t, "when stored", err, ErrState)
+}
