@@ -17,16 +17,17 @@ import (
 
 // fakeLibrary is a library in memory, as far as the API can tell.
 type fakeLibrary struct {
-	mu            sync.Mutex // guards the fields below
-	puts          int        // calls of Put
-	reads         int        // of them, those that got at least one byte
-	docs          map[string]library.Document
-	bytes         map[string][]byte
-	recordings    map[string]library.Recording
-	accounts      map[string]library.AccountSettings
-	lookups       []library.LookupRequest
-	exportLibrary       // what of it is not faked panics
-	fail          error // what every call returns, if set
+	mu               sync.Mutex // guards the fields below
+	puts             int        // calls of Put
+	reads            int        // of them, those that got at least one byte
+	docs             map[string]library.Document
+	bytes            map[string][]byte
+	recordings       map[string]library.Recording
+	accounts         map[string]library.AccountSettings
+	lookups          []library.LookupRequest
+	recordingLibrary // what of these is not faked panics
+	exportLibrary
+	fail error // what every call returns, if set
 }
 
 func newFake() *fakeLibrary {
