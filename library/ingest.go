@@ -47,11 +47,16 @@ func (l *Library) IngestRecording(
 	if err != nil {
 		return Recording{}, false, fmt.Errorf("recording %s: %w", s.ID, err)
 	}
+	defer sound.release()
 	o := outcome{totals: sound.totals, info: &sound.info, by: EndedBySource, ended: time.Now()}
-	o.warning = l.bufferingWarning(ctx, sound.blob, sound.totals.Size)
-	s, err = l.ingested(ctx, s.ID, sound.blob, began, &o)
+	if sound.whole != nil && len(sound.whole.Data) == bufferingBytes && silentFrames(sound.whole.Data) {
+		o.warning = WarningWriteBuffering
+	}
+	s, err = l.ingested(ctx, s.ID, &sound, began, &o)
 	if errors.Is(err, errDone) {
-		l.abandon(ctx, sound.blob)
+		if sound.whole == nil { // else nothing was written
+			l.abandon(ctx, sound.blob)
+		}
 		return s.Recording, false, nil
 	}
 	if err != nil {
@@ -94,7 +99,7 @@ func (l *Library) admitIngest(ctx context.Context, r *IngestRequest) (*stored, e
 // ingested commits that the waiting recording is that sound. errDone: it has
 // this very sound already.
 func (l *Library) ingested(
-	ctx context.Context, id string, blob blobstore.ID, began time.Time, o *outcome,
+	ctx context.Context, id string, sound *sound, began time.Time, o *outcome,
 ) (s *stored, err error) {
 	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
 		if s, err = l.freshRecording(ctx, id); err != nil {
@@ -107,10 +112,12 @@ func (l *Library) ingested(
 			return blobstore.Txn{}, fmt.Errorf("recording %s is %s: %w", s.ID, s.State, ErrTicketUsed)
 		}
 		began := began.UTC().Truncate(time.Millisecond)
-		s.Blob, s.Node, s.Started = blob, l.deps.NodeID, &began
+		s.Blob, s.Node, s.Started = sound.blob, l.deps.NodeID, &began
 		c := l.newChange()
+		c.urgent()
+		c.txn.Sound = sound.whole
 		c.put(nameKey(s.Account, s.Name, s.ID), encodeText(""))
-		c.put(blobstore.RefKey(blob, recordingKey(s.ID)), encodeText(""))
+		c.put(blobstore.RefKey(sound.blob, recordingKey(s.ID)), encodeText(""))
 		if err := l.conclude(ctx, c, s, o); err != nil {
 			return blobstore.Txn{}, err
 		}
