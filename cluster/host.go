@@ -35,6 +35,7 @@ func (n *Node) form(c charter) error {
 	if err := n.blobs.CountBy(n.ctx, c.Shards); err != nil {
 		return fmt.Errorf("count blobs: %w", err)
 	}
+	n.raft.leftBehind.set(c.Removed)
 	if err := n.openGroups(c); err != nil {
 		return err
 	}

@@ -24,6 +24,9 @@ const (
 	peersFile = "peers.json"
 	// charterFormat is the version of both files.
 	charterFormat = 1
+	// charterFormatRecovered is a charter that a recovery wrote (recover.go): a
+	// node that does not know Former and Removed must not use it.
+	charterFormatRecovered = 2
 	// charterBytesMax bounds a charter that a peer sends: 256 groups of 7 ids.
 	charterBytesMax = 256 << 10
 )
@@ -36,7 +39,8 @@ type identity struct {
 }
 
 // charter is what the first members agreed on when the cluster began. It never
-// changes: later membership is in the configurations of the groups.
+// changes but by a recovery from lost quorum, which makes another cluster of it:
+// later membership is in the configurations of the groups.
 type charter struct {
 	Format   int                 `json:"format"`
 	Cluster  string              `json:"cluster"`
@@ -45,6 +49,12 @@ type charter struct {
 	Members  []string            `json:"members"`
 	Voters   []string            `json:"voters"` // of the catalog
 	Groups   map[string][]string `json:"groups"` // blob group → members
+	// Former are the ids that the cluster had before it was recovered, oldest
+	// first, and Removed the members that were left behind and stay out.
+	Former  []string `json:"former,omitempty"`
+	Removed []string `json:"removed,omitempty"`
+	// Pending says that a recovery has begun and not finished on this node.
+	Pending bool `json:"pending,omitempty"`
 }
 
 // newCharter places the shards of a new cluster on its members.
@@ -92,7 +102,7 @@ func mix(h uint64) uint64 {
 }
 
 func (c *charter) validate() error {
-	if c.Format != charterFormat {
+	if c.Format != charterFormat && c.Format != charterFormatRecovered {
 		return fmt.Errorf("charter format %d: %w", c.Format, blobstore.ErrFormat)
 	}
 	if c.Cluster == "" || c.Shards < 1 || c.Shards > ShardsMax || len(c.Members) == 0 || len(c.Voters) == 0 ||
@@ -130,8 +140,17 @@ func loadIdentity(dir string) (string, error) {
 	return id.ID, nil
 }
 
-// loadCharter reads the charter; nil if this node has none yet.
+// loadCharter reads the charter of a node that starts; nil if it has none yet.
 func loadCharter(dir string) (*charter, error) {
+	c, err := readCharter(dir)
+	if err == nil && c != nil && c.Pending {
+		return nil, ErrHalfRecovered
+	}
+	return c, err
+}
+
+// readCharter reads the charter; nil if there is none.
+func readCharter(dir string) (*charter, error) {
 	var c charter
 	err := readJSON(filepath.Join(dir, charterFile), &c)
 	if errors.Is(err, fs.ErrNotExist) {

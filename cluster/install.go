@@ -101,6 +101,10 @@ func (t *transport) acceptSnapshots() {
 		if err != nil {
 			return
 		}
+		if !t.all.leftBehind.hears(conn) {
+			_ = conn.Close() // it has no say here
+			continue
+		}
 		t.wg.Go(func() {
 			if err := t.receiveSnapshot(conn); err != nil {
 				t.log.Warn("snapshot not taken", "error", err)

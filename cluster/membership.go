@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -68,7 +67,9 @@ func (n *Node) membershipLoop() {
 	var noted []string
 	for {
 		noted = n.notePeers(noted)
-		if !n.isFormed() {
+		if n.isFormed() {
+			n.heed()
+		} else {
 			n.tryForm()
 		}
 		select {
@@ -102,17 +103,21 @@ func (n *Node) notePeers(noted []string) []string {
 // to do it. The same command line serves first start, restart and growth.
 func (n *Node) tryForm() {
 	var fresh []string
+	clusters := map[string]gossip.Member{}
 	for _, m := range n.gossip.Members() {
 		switch {
 		case !m.Alive:
 		case m.Cluster != "":
-			if err := n.join(m); err != nil {
-				n.log.Warn("cluster not joined yet", "peer", m.ID, "error", err)
-			}
-			return
+			clusters[m.Cluster] = m
 		default:
 			fresh = append(fresh, m.ID)
 		}
+	}
+	if len(clusters) > 0 {
+		if err := n.join(clusters); err != nil {
+			n.log.Warn("cluster not joined yet", "error", err)
+		}
+		return
 	}
 	slices.Sort(fresh)
 	if len(fresh) < n.cfg.Expect || fresh[0] != n.id {
@@ -125,22 +130,24 @@ func (n *Node) tryForm() {
 
 // join takes the charter from a member. If the charter names this node, it is
 // a founder that has not heard yet; else the catalog's leader will see it in
-// gossip and add it.
-func (n *Node) join(m gossip.Member) error {
-	ctx, cancel := context.WithTimeout(n.ctx, memberCallWait)
-	defer cancel()
-	b, err := n.link.Call(ctx, m.ID, kindCharter)
-	if err != nil {
-		return fmt.Errorf("ask for the charter: %w", err)
+// gossip and add it. Where there are several clusters, only what the others
+// have become by a recovery may be joined.
+func (n *Node) join(clusters map[string]gossip.Member) error {
+	for id, m := range clusters {
+		c, err := n.askCharter(m.ID)
+		if err != nil {
+			return fmt.Errorf("peer %s: %w", m.ID, err)
+		}
+		current := true
+		for other := range clusters {
+			current = current && (other == id || slices.Contains(c.Former, other))
+		}
+		if current {
+			return n.form(c)
+		}
 	}
-	var c charter
-	if len(b) > charterBytesMax {
-		return fmt.Errorf("charter of %d bytes: %w", len(b), blobstore.ErrTooLarge)
-	}
-	if err := json.Unmarshal(b, &c); err != nil {
-		return fmt.Errorf("charter: %w", errors.Join(err, errBadCommand))
-	}
-	return n.form(c)
+	return fmt.Errorf("nodes of %d clusters are here, none of which has come from the others: %w",
+		len(clusters), ErrForeignCluster)
 }
 
 // found asks every founder for its promise and, with all of them, writes the

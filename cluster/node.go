@@ -38,6 +38,11 @@ type Node struct {
 	located  located
 	raft     transports
 	disk     *disk
+	// announced is the cluster that gossip is told of before this node has
+	// formed; only a recovery sets it.
+	announced string
+	// heard are the foreign clusters that membershipLoop has looked at, by node.
+	heard map[string]string
 
 	// formed is closed when charter, catalog and shards are set. The first two
 	// never change after that.
@@ -74,15 +79,7 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{
-		id: id, cfg: cfg, log: deps.Log.With("component", "cluster", "node_id", id),
-		blobs: deps.Blobs, rows: deps.Catalog, formed: make(chan struct{}), failed: make(chan error, 1),
-		lost: make(chan string, lostQueueMax),
-	}
-	n.chatter = hlog.Quieter(n.log)
-	n.disk = newDisk(n, deps.space)
-	n.metrics = newMetrics(deps.Metrics, n)
-	n.ctx, n.stop = context.WithCancel(context.Background())
+	n := newNode(id, cfg, deps)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -110,6 +107,20 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 	n.wg.Go(n.setCheckLoop)
 	n.wg.Go(n.takeoverLoop)
 	return n, nil
+}
+
+// newNode is a node of which nothing is open yet.
+func newNode(id string, cfg Config, deps Deps) *Node {
+	n := &Node{
+		id: id, cfg: cfg, log: deps.Log.With("component", "cluster", "node_id", id),
+		blobs: deps.Blobs, rows: deps.Catalog, formed: make(chan struct{}), failed: make(chan error, 1),
+		lost: make(chan string, lostQueueMax),
+	}
+	n.chatter = hlog.Quieter(n.log)
+	n.disk = newDisk(n, deps.space)
+	n.metrics = newMetrics(deps.Metrics, n)
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	return n
 }
 
 func (n *Node) openLink(deps Deps) error {
@@ -141,6 +152,7 @@ func (n *Node) openGossip(deps Deps) error {
 		Self: gossip.Member{
 			ID: n.id, Peer: n.advertised(n.link.Addr()), HTTP: n.cfg.HTTPURL, Shout: n.cfg.ShoutHost,
 			Zone: n.cfg.Zone, Version: n.cfg.Version, Weight: strconv.Itoa(n.cfg.Weight),
+			Cluster: n.announced,
 		},
 	}
 	if n.cfg.Advertise != "" {

@@ -124,6 +124,12 @@ func (n *Node) observe(rows map[string]nodeRow, now time.Time) map[string]nodeRo
 			news[id] = seen
 		}
 	}
+	for _, id := range n.charter.Removed { // by a recovery
+		if row, known := rows[id]; known && row.State != nodeRemoved {
+			row.State = nodeRemoved
+			news[id] = row
+		}
+	}
 	return news
 }
 

@@ -48,22 +48,22 @@ func (n *Node) serve() {
 		sentinels[byte(c)] = err
 	}
 	n.link.Errors(sentinels)
-	n.link.Handle(kindPropose, n.servePropose)
-	n.link.Handle(kindCharter, n.serveCharter)
-	n.link.Handle(kindPromise, n.servePromise)
-	n.link.Handle(kindProgress, n.serveProgress)
-	n.link.Handle(kindStat, n.serveStat)
-	n.link.Handle(kindRead, n.serveRead)
-	n.link.Handle(kindWait, n.serveWait)
-	n.link.Handle(kindStatus, n.serveStatus)
-	n.link.Handle(kindRaft, n.raft.serve)
-	n.link.Handle(kindAhead, n.serveAhead)
-	n.link.Handle(kindChunk, n.serveChunk)
-	n.link.Handle(kindSet, n.serveSet)
-	n.link.Handle(kindGroup, n.serveGroup)
-	n.link.Handle(kindHost, n.serveHost)
-	n.link.Handle(kindStanding, n.serveStanding)
-	n.link.Handle(kindRefused, n.serveRefused)
+	n.link.Handle(kindPropose, n.guarded(n.servePropose))
+	n.link.Handle(kindCharter, n.serveCharter) // who was left behind must hear of it
+	n.link.Handle(kindPromise, n.guarded(n.servePromise))
+	n.link.Handle(kindProgress, n.guarded(n.serveProgress))
+	n.link.Handle(kindStat, n.guarded(n.serveStat))
+	n.link.Handle(kindRead, n.guarded(n.serveRead))
+	n.link.Handle(kindWait, n.guarded(n.serveWait))
+	n.link.Handle(kindStatus, n.guarded(n.serveStatus))
+	n.link.Handle(kindRaft, n.guarded(n.raft.serve))
+	n.link.Handle(kindAhead, n.guarded(n.serveAhead))
+	n.link.Handle(kindChunk, n.guarded(n.serveChunk))
+	n.link.Handle(kindSet, n.guarded(n.serveSet))
+	n.link.Handle(kindGroup, n.guarded(n.serveGroup))
+	n.link.Handle(kindHost, n.guarded(n.serveHost))
+	n.link.Handle(kindStanding, n.guarded(n.serveStanding))
+	n.link.Handle(kindRefused, n.guarded(n.serveRefused))
 }
 
 func (n *Node) serveCharter(context.Context, string, []byte) ([]byte, error) {

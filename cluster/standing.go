@@ -84,15 +84,20 @@ func (n *Node) holdsNothing() bool {
 
 // wasRemoved writes down that this node was removed, and stops it.
 func (n *Node) wasRemoved() {
+	n.markRemoved()
+	select {
+	case n.failed <- fmt.Errorf("cluster %s: %w", n.charter.Cluster, ErrRemoved):
+	default: // one reason to stop is enough
+	}
+}
+
+// markRemoved writes down that this node was removed: it does not start again.
+func (n *Node) markRemoved() {
 	err := writeJSON(filepath.Join(n.cfg.Dir, removedFile), removal{
 		Format: charterFormat, Cluster: n.charter.Cluster, At: time.Now().UTC(),
 	})
 	if err != nil {
 		n.log.Error("removal not written down", "error", err)
-	}
-	select {
-	case n.failed <- fmt.Errorf("cluster %s: %w", n.charter.Cluster, ErrRemoved):
-	default: // one reason to stop is enough
 	}
 }
 

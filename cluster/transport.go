@@ -36,7 +36,10 @@ const (
 )
 
 // transports finds the transport of a group for messages that arrive.
-type transports struct{ m sync.Map } // group name → *transport
+type transports struct {
+	m          sync.Map // group name → *transport
+	leftBehind leftBehind
+}
 
 // serve is the link's handler for the raft messages of all groups.
 func (t *transports) serve(ctx context.Context, _ string, req []byte) ([]byte, error) {

@@ -12,7 +12,8 @@ import (
 
 // clusterCmd groups the commands on the cluster.
 type clusterCmd struct {
-	Status clusterStatusCmd `cmd:"" help:"Show whether all nodes have the same, where it is, and how long the disks last."`
+	Status  clusterStatusCmd  `cmd:"" help:"Show whether all nodes have the same, where it is, and how long the disks last."`
+	Recover clusterRecoverCmd `cmd:"" help:"Go on with the survivors after the majority was lost for ever."`
 }
 
 type clusterStatusCmd struct {

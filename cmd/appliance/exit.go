@@ -6,6 +6,7 @@ import (
 	"net"
 	"syscall"
 
+	"carillon/cluster"
 	"carillon/internal/config"
 	"carillon/library"
 )
@@ -43,7 +44,9 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errUsage), errors.Is(err, config.ErrInvalid), errors.Is(err, library.ErrBadName):
+	case errors.Is(err, errUsage), errors.Is(err, config.ErrInvalid), errors.Is(err, library.ErrBadName),
+		errors.Is(err, cluster.ErrRecovered), errors.Is(err, cluster.ErrRemoved),
+		errors.Is(err, cluster.ErrHalfRecovered):
 		return exitUsage
 	case errors.Is(err, library.ErrNotFound):
 		return exitNotFound

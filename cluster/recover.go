@@ -1,0 +1,408 @@
+package cluster
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"carillon/blobstore"
+)
+
+// A cluster whose catalog has lost its majority for ever cannot help itself:
+// nobody can prove to Raft that the others will not come back. An operator can.
+// A Recovery works on the directory of a stopped node. It says what is known
+// and, when the operator has decided, writes configurations in which only the
+// survivors are members. RECOVERY.md is the drill.
+
+// Errors of a recovery; each text says what to do instead.
+var (
+	// ErrQuorum is returned while a majority answers: then there is nothing to
+	// recover, and doing it would split the cluster.
+	ErrQuorum = errors.New("a majority of the members answers, start this node instead")
+	// ErrSurvivors is returned for a list of survivors that cannot be used.
+	ErrSurvivors = errors.New("cannot recover with these survivors")
+	// ErrRecovered is why a node stops that was left behind by a recovery.
+	ErrRecovered = errors.New("the cluster was recovered without this node: it must not come back with its " +
+		"old data; move its data directory away and start it as a new node")
+	// ErrHalfRecovered is returned by Open when a recovery was interrupted.
+	ErrHalfRecovered = errors.New("a recovery of this node was not finished: run it again")
+)
+
+// RecoverFacts is what is known before a recovery is decided.
+type RecoverFacts struct {
+	Node       string         `json:"node"`
+	Cluster    string         `json:"cluster"`
+	NewCluster string         `json:"new_cluster"` // the id after the recovery
+	Survivors  []string       `json:"survivors"`
+	LeftBehind []string       `json:"left_behind"` // members that cannot come back
+	Quorum     bool           `json:"quorum"`      // the catalog still has its majority
+	Groups     []RecoverGroup `json:"groups"`
+	Members    []RecoverPeer  `json:"members"`
+}
+
+// RecoverGroup is what this node holds of one Raft group.
+type RecoverGroup struct {
+	Name     string     `json:"name"`
+	Held     bool       `json:"held"` // this node has a part of it
+	Voters   []string   `json:"voters"`
+	Answer   []string   `json:"answer"` // voters that answer, this node included
+	After    []string   `json:"after"`  // voters after the recovery
+	Term     uint64     `json:"term"`
+	Last     uint64     `json:"last_index"`
+	LastTerm uint64     `json:"last_term"`
+	Snapshot uint64     `json:"snapshot_index"`
+	Applied  uint64     `json:"applied_index"` // at least: what is known to be applied here
+	Written  *time.Time `json:"written,omitempty"`
+
+	members []string // voters and others
+}
+
+// RecoverPeer is what is known of another member.
+type RecoverPeer struct {
+	ID      string        `json:"id"`
+	Answers bool          `json:"answers"`
+	HTTP    string        `json:"http,omitempty"`
+	Applied uint64        `json:"applied,omitempty"`
+	Groups  []GroupStatus `json:"groups,omitempty"`
+}
+
+// RecoverReport is what a recovery has done.
+type RecoverReport struct {
+	Cluster string   `json:"cluster"`
+	Applied uint64   `json:"applied"` // catalog log position
+	Groups  []string `json:"groups"`  // rewritten
+	Blobs   int64    `json:"blobs"`
+	// Silent are holders of references whose blob is not whole on this node:
+	// rows of the catalog. With several survivors another may have it.
+	Silent []string `json:"silent"`
+}
+
+// Recovery is a stopped node's directory. The caller has locked it and opened
+// blobs and catalog.
+type Recovery struct {
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	id      string
+	charter charter
+	peers   []RecoverPeer
+}
+
+// OpenRecovery reads identity and charter of the node in cfg.Dir. It changes
+// nothing.
+func OpenRecovery(cfg Config, deps Deps) (*Recovery, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	var id identity
+	if err := readJSON(filepath.Join(cfg.Dir, nodeFile), &id); err != nil {
+		return nil, fmt.Errorf("no node lives in %s: %w", cfg.Dir, err)
+	}
+	c, err := readCharter(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if c == nil {
+		return nil, fmt.Errorf("the node in %s has never been in a cluster: %w", cfg.Dir, ErrSurvivors)
+	}
+	return &Recovery{
+		cfg: cfg, deps: deps, log: deps.Log.With("component", "recovery"), id: id.ID, charter: *c,
+	}, nil
+}
+
+// Facts reads what the directory holds. Survivors are the ids of the nodes to
+// go on with; none means this one alone.
+func (r *Recovery) Facts(survivors []string) (RecoverFacts, error) {
+	survivors, err := r.survivors(survivors)
+	if err != nil {
+		return RecoverFacts{}, err
+	}
+	f := RecoverFacts{
+		Node: r.id, Cluster: r.charter.Cluster, Survivors: survivors, Members: slices.Clone(r.peers),
+		NewCluster: r.charter.Cluster, LeftBehind: []string{}, Groups: []RecoverGroup{},
+	}
+	if !r.charter.Pending { // else the charter is the new one already
+		f.NewCluster = recoveredName(r.charter.Cluster, survivors)
+	}
+	known := map[string]bool{}
+	for _, name := range r.groupNames() {
+		g, err := r.group(name)
+		if err != nil {
+			return f, err
+		}
+		g.After = after(g, survivors, r.charter.Replicas)
+		f.Groups = append(f.Groups, g)
+		for _, id := range append(slices.Clone(g.Voters), g.members...) {
+			known[id] = true
+		}
+		if name == catalogGroup {
+			f.Quorum = !r.charter.Pending && 2*len(g.Answer) > len(g.Voters)
+		}
+	}
+	for _, id := range append(slices.Clone(r.charter.Members), r.charter.Removed...) {
+		known[id] = true
+	}
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		if id != r.id && !slices.ContainsFunc(f.Members, func(p RecoverPeer) bool { return p.ID == id }) {
+			f.Members = append(f.Members, RecoverPeer{ID: id})
+		}
+		if !slices.Contains(survivors, id) {
+			f.LeftBehind = append(f.LeftBehind, id)
+		}
+	}
+	return f, nil
+}
+
+// survivors completes and checks the operator's list.
+func (r *Recovery) survivors(given []string) ([]string, error) {
+	if r.charter.Pending {
+		if len(given) > 0 && !slices.Equal(sorted(given), sorted(r.charter.Members)) {
+			return nil, fmt.Errorf("an unfinished recovery has the survivors %s: %w",
+				strings.Join(r.charter.Members, ", "), ErrSurvivors)
+		}
+		return sorted(r.charter.Members), nil
+	}
+	if len(given) == 0 {
+		given = []string{r.id}
+	}
+	out := slices.Compact(sorted(given))
+	if !slices.Contains(out, r.id) {
+		return nil, fmt.Errorf("this node, %s, is not among them: %w", r.id, ErrSurvivors)
+	}
+	return out, nil
+}
+
+func sorted(ids []string) []string { return slices.Sorted(slices.Values(ids)) }
+
+// recoveredName is the cluster's id after a recovery: the same on all
+// survivors, which do not speak to one another meanwhile.
+func recoveredName(cluster string, survivors []string) string {
+	sum := sha256.Sum256([]byte("carillon/recovered\x00" + cluster + "\x00" + strings.Join(survivors, "\x00")))
+	return hex.EncodeToString(sum[:8])
+}
+
+func (r *Recovery) groupNames() []string {
+	names := []string{catalogGroup}
+	for s := range r.charter.Shards {
+		names = append(names, blobGroup(s))
+	}
+	return names
+}
+
+func (r *Recovery) groupDir(name string) string {
+	return filepath.Join(r.cfg.Dir, "raft", name)
+}
+
+// group reads the Raft state of one group.
+func (r *Recovery) group(name string) (RecoverGroup, error) {
+	g := RecoverGroup{Name: name, Voters: slices.Clone(r.charter.Groups[name]), Answer: []string{}}
+	if name == catalogGroup {
+		g.Voters = slices.Clone(r.charter.Voters)
+		g.Applied = r.deps.Catalog.Applied()
+	}
+	if err := r.readGroup(&g); err != nil {
+		return g, fmt.Errorf("group %s: %w", name, err)
+	}
+	slices.Sort(g.Voters)
+	for _, id := range g.Voters {
+		if id == r.id && g.Held || r.answers(id, name) {
+			g.Answer = append(g.Answer, id)
+		}
+	}
+	return g, nil
+}
+
+// answers says whether the member runs that group.
+func (r *Recovery) answers(id, group string) bool {
+	return slices.ContainsFunc(r.peers, func(p RecoverPeer) bool {
+		return p.ID == id && p.Answers &&
+			slices.ContainsFunc(p.Groups, func(g GroupStatus) bool { return g.Name == group })
+	})
+}
+
+func (r *Recovery) readGroup(g *RecoverGroup) error {
+	dir := r.groupDir(g.Name)
+	if _, err := os.Stat(filepath.Join(dir, "wal")); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	state, err := r.openState(g.Name)
+	if err != nil {
+		return err
+	}
+	err = state.read(g)
+	if err = errors.Join(err, state.store.Close()); err != nil {
+		return err
+	}
+	g.Written = lastWritten(filepath.Join(dir, "wal"))
+	return nil
+}
+
+// lastWritten is when the newest segment of a log was written.
+func lastWritten(dir string) *time.Time {
+	var newest time.Time
+	files, _ := filepath.Glob(filepath.Join(dir, "*.wal")) // the pattern is fine
+	for _, path := range files {
+		if info, err := os.Stat(path); err == nil && info.ModTime().After(newest) {
+			newest = info.ModTime().UTC()
+		}
+	}
+	if newest.IsZero() {
+		return nil
+	}
+	return &newest
+}
+
+// after are the voters of a group once it is recovered: those of the survivors
+// that voted in it, else those that followed it. A group that nobody survived
+// begins again, empty, where a new cluster of the survivors would put it.
+func after(g RecoverGroup, survivors []string, replicas int) []string {
+	for _, held := range [][]string{g.Voters, g.members} {
+		out := slices.DeleteFunc(slices.Clone(survivors), func(id string) bool {
+			return !slices.Contains(held, id)
+		})
+		if len(out) > 0 {
+			return out
+		}
+	}
+	var able []candidate
+	for _, id := range survivors {
+		able = append(able, candidate{id: id, weight: WeightDefault})
+	}
+	return choose(g.Name, able, replicas, nil)
+}
+
+// Apply writes what Facts has shown. It may be interrupted at any moment and
+// run again; until it has finished, the node refuses to start.
+func (r *Recovery) Apply(ctx context.Context, f RecoverFacts) (RecoverReport, error) {
+	report := RecoverReport{Cluster: f.NewCluster, Groups: []string{}, Silent: []string{}}
+	if f.Quorum {
+		return report, fmt.Errorf("group %s: %w", catalogGroup, ErrQuorum)
+	}
+	for _, p := range r.peers {
+		if p.Answers && !slices.Contains(f.Survivors, p.ID) {
+			return report, fmt.Errorf("node %s answers: name it as a survivor or stop it: %w", p.ID, ErrSurvivors)
+		}
+	}
+	next := r.charter.recovered(f)
+	if err := writeJSON(filepath.Join(r.cfg.Dir, charterFile), next); err != nil {
+		return report, err
+	}
+	r.charter = next
+	for _, g := range f.Groups {
+		if err := ctx.Err(); err != nil {
+			return report, fmt.Errorf("%w: %w", ErrHalfRecovered, err)
+		}
+		done, err := r.rewrite(g)
+		if err != nil {
+			return report, fmt.Errorf("group %s: %w", g.Name, err)
+		}
+		if done {
+			report.Groups = append(report.Groups, g.Name)
+		}
+	}
+	if err := r.deps.Blobs.Sync(); err != nil {
+		return report, fmt.Errorf("sync the shelf: %w", err)
+	}
+	next.Pending = false
+	if err := writeJSON(filepath.Join(r.cfg.Dir, charterFile), next); err != nil {
+		return report, err
+	}
+	r.charter = next
+	report.Applied, report.Blobs = r.deps.Catalog.Applied(), r.deps.Blobs.Stats().Blobs
+	var err error
+	report.Silent, err = r.silent(ctx)
+	return report, err
+}
+
+// recovered is the charter after the recovery that f describes.
+func (c *charter) recovered(f RecoverFacts) charter {
+	if c.Pending {
+		return *c
+	}
+	next := charter{
+		Format: charterFormatRecovered, Cluster: f.NewCluster, Shards: c.Shards, Replicas: c.Replicas,
+		Members: f.Survivors, Groups: make(map[string][]string, c.Shards),
+		Former: append(slices.Clone(c.Former), c.Cluster), Removed: f.LeftBehind, Pending: true,
+	}
+	for _, g := range f.Groups {
+		if g.Name == catalogGroup {
+			next.Voters = g.After
+		} else {
+			next.Groups[g.Name] = g.After
+		}
+	}
+	return next
+}
+
+// rewrite gives a group its new members, if this node holds a part of it. It
+// applies everything in the log: what was not acknowledged may so become true,
+// as it may with any change of leader.
+func (r *Recovery) rewrite(g RecoverGroup) (done bool, err error) {
+	if !g.Held {
+		return false, nil
+	}
+	if !slices.Contains(g.After, r.id) { // not a voter, and does not become one
+		return false, os.RemoveAll(r.groupDir(g.Name))
+	}
+	state, err := r.openState(g.Name)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, state.store.Close()) }()
+	m := r.machine(g.Name)
+	if err := m.recover(state.snapshots); err != nil {
+		return false, err
+	}
+	var servers []raft.Server
+	for _, id := range g.After {
+		servers = append(servers, raft.Server{
+			Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(id),
+		})
+	}
+	err = raft.RecoverCluster(state.conf, m, state.store, state.store, state.snapshots, state.transport,
+		raft.Configuration{Servers: servers})
+	if err = errors.Join(err, m.failure()); err != nil {
+		return false, err
+	}
+	// A snapshot that was being restored has nobody to come from any more: what
+	// had arrived of it is what there is, and what lacks is listed by silent.
+	err = removeFile(filepath.Join(r.groupDir(g.Name), halfwayFile))
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return true, err
+}
+
+// silent lists the holders of references to blobs that are not whole here.
+func (r *Recovery) silent(ctx context.Context) ([]string, error) {
+	out := []string{}
+	for row, err := range r.deps.Catalog.Scan(ctx, blobstore.RefPrefix, "") {
+		if err != nil {
+			return out, fmt.Errorf("list references: %w", err)
+		}
+		text, holder, _ := strings.Cut(row.Key[len(blobstore.RefPrefix):], "/")
+		id, err := blobstore.ParseID(text)
+		if err != nil {
+			return out, fmt.Errorf("reference %q: %w", row.Key, err)
+		}
+		info, err := r.deps.Blobs.Stat(ctx, id)
+		switch {
+		case errors.Is(err, blobstore.ErrNotFound), err == nil && !info.Sealed && !info.Spec.Live:
+			out = append(out, holder)
+		case err != nil:
+			return out, fmt.Errorf("blob %s: %w", id, err)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"carillon/blobstore"
+	"carillon/cluster"
+	"carillon/internal/config"
+)
+
+// clusterRecoverCmd works on a stopped node: with the majority there is no API
+// left that could do it. cluster/RECOVERY.md is the drill.
+type clusterRecoverCmd struct {
+	configFlags
+
+	DataDir  string   `help:"Directory of the node's data, over the configuration." type:"path"`
+	Survivor []string `help:"Node to go on with; may be repeated. Default: this one alone." placeholder:"ID"`
+	DryRun   bool     `help:"Show what is known and what would be done; the default."`
+	Yes      bool     `help:"Do it." xor:"do"`
+	Cluster  string   `help:"With --yes: the cluster's id, as the dry run shows it." placeholder:"ID"`
+}
+
+// Help says more than one line.
+func (*clusterRecoverCmd) Help() string {
+	return `Run it on a survivor whose node is stopped. It shows what this node holds of each
+group and who else answers, and changes nothing. With --yes and --cluster it makes a
+cluster of the survivors; the other nodes can then never come back with their old data.
+It refuses while a majority answers. With several survivors, name all of them, and run
+the same command on each.`
+}
+
+// recoverAnswer is what --json prints.
+type recoverAnswer struct {
+	Done   bool                   `json:"done"`
+	Facts  cluster.RecoverFacts   `json:"facts"`
+	Report *cluster.RecoverReport `json:"report,omitempty"`
+}
+
+// Run shows the facts, and recovers if it was told to.
+func (c *clusterRecoverCmd) Run(ctx context.Context, g *globals, tty terminal) (err error) {
+	if c.Yes && (c.DryRun || c.Cluster == "") {
+		return fmt.Errorf("--yes wants --cluster ID and no --dry-run: %w", errUsage)
+	}
+	recovery, done, err := c.open(tty)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	if !g.JSON {
+		_, _ = fmt.Fprintln(tty.err, "looking for other members …")
+	}
+	if err := recovery.Ask(ctx); err != nil {
+		return fmt.Errorf("ask the other members: %w", err)
+	}
+	answer := recoverAnswer{}
+	if answer.Facts, err = recovery.Facts(c.Survivor); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	if !g.JSON {
+		if err := printRecoverFacts(tty.out, answer.Facts); err != nil {
+			return err
+		}
+	}
+	if c.Yes {
+		report, err := c.apply(ctx, recovery, answer.Facts)
+		if err != nil {
+			return err
+		}
+		answer.Done, answer.Report = true, &report
+	}
+	switch {
+	case g.JSON:
+		return printJSON(tty.out, answer)
+	case answer.Done:
+		return printRecoverReport(tty.out, *answer.Report)
+	case answer.Facts.Quorum:
+		return printf(tty.out, "\nnothing to recover: start this node, the majority is there\n")
+	}
+	return printf(tty.out, "\nnothing was changed. To do it, add: --yes --cluster %s\n", answer.Facts.Cluster)
+}
+
+func (c *clusterRecoverCmd) apply(ctx context.Context, r *cluster.Recovery, f cluster.RecoverFacts) (
+	cluster.RecoverReport, error,
+) {
+	if c.Cluster != f.Cluster {
+		return cluster.RecoverReport{}, fmt.Errorf("this node is of cluster %s, not %s: %w",
+			f.Cluster, c.Cluster, errUsage)
+	}
+	report, err := r.Apply(ctx, f)
+	if err != nil {
+		return report, fmt.Errorf("recover: %w", err)
+	}
+	return report, nil
+}
+
+// open locks and opens the node's directory as serve does, without its ports.
+func (c *clusterRecoverCmd) open(tty terminal) (_ *cluster.Recovery, done func() error, err error) {
+	if c.DataDir != "" {
+		c.Set = append(c.Set, "node.data_dir="+c.DataDir)
+	}
+	loaded, err := c.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	var opened []io.Closer
+	closeAll := func() error {
+		var errs []error
+		for _, o := range slices.Backward(opened) {
+			errs = append(errs, o.Close())
+		}
+		return errors.Join(errs...)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, closeAll())
+		}
+	}()
+	cfg := loaded.Config
+	cfg.Node.LogLevel = config.LogAt("error") // what others do not answer is shown in the table
+	log := newLogger(cfg.Node, tty.err)
+	w := wiring{cfg: cfg, httpPort: int(cfg.HTTP.Bind.Port())}
+	lock, err := lockDir(cfg.Node.DataDir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("stop the node first: %w", err)
+	}
+	opened = append(opened, lock)
+	blobs, err := blobstore.OpenStore(w.blobs(), log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open shelf: %w", err)
+	}
+	opened = append(opened, blobs)
+	rows, err := blobstore.OpenCatalog(w.catalog(), log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open catalog: %w", err)
+	}
+	opened = append(opened, rows)
+	r, err := cluster.OpenRecovery(w.cluster(), cluster.Deps{
+		Blobs: blobs, Catalog: rows, Log: log, Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("recover: %w", err)
+	}
+	return r, closeAll, nil
+}
+
+func printRecoverFacts(w io.Writer, f cluster.RecoverFacts) error {
+	if err := printf(w, "node %s of cluster %s\n\n", f.Node, f.Cluster); err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "GROUP\tTERM\tLAST\tOF TERM\tAPPLIED\tWRITTEN\tVOTERS\tANSWER\tAFTER")
+	for _, g := range f.Groups {
+		if !g.Held {
+			_, _ = fmt.Fprintf(table, "%s\t-\t-\t-\t-\tnot here\t%d\t%d\t%s\n",
+				g.Name, len(g.Voters), len(g.Answer), afterText(f, g))
+			continue
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s\n", g.Name, g.Term, g.Last, g.LastTerm,
+			g.Applied, writtenText(g.Written), len(g.Voters), len(g.Answer), afterText(f, g))
+	}
+	_, _ = fmt.Fprintln(table)
+	_, _ = fmt.Fprintln(table, "MEMBER\tANSWERS\tAPPLIED\tHTTP\tAFTER")
+	for _, m := range f.Members {
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", m.ID, yesNo(m.Answers), appliedText(m), orDash(m.HTTP),
+			fate(f, m.ID))
+	}
+	_, _ = fmt.Fprintf(table, "%s\tthis node\t%d\t\t%s\n", f.Node, catalogApplied(f), fate(f, f.Node))
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+func afterText(f cluster.RecoverFacts, g cluster.RecoverGroup) string {
+	if f.Quorum {
+		return "-" // nothing will be done
+	}
+	return strings.Join(g.After, " ")
+}
+
+func writtenText(t *time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	return t.Local().Format(time.DateTime)
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func appliedText(m cluster.RecoverPeer) string {
+	if !m.Answers {
+		return "?"
+	}
+	return fmt.Sprint(m.Applied)
+}
+
+func catalogApplied(f cluster.RecoverFacts) uint64 {
+	for _, g := range f.Groups {
+		if g.Name == "catalog" {
+			return g.Applied
+		}
+	}
+	return 0
+}
+
+// fate is what becomes of a node by the recovery.
+func fate(f cluster.RecoverFacts, id string) string {
+	if f.Quorum {
+		return "-"
+	}
+	if slices.Contains(f.Survivors, id) {
+		return "survivor"
+	}
+	return "left behind for ever"
+}
+
+func printRecoverReport(w io.Writer, r cluster.RecoverReport) error {
+	if err := printf(w, "\nrecovered as cluster %s: %d groups, catalog at %d, %d blobs\n",
+		r.Cluster, len(r.Groups), r.Applied, r.Blobs); err != nil {
+		return err
+	}
+	if len(r.Silent) > 0 {
+		if err := printf(w, "%d references have no sound on this node:\n", len(r.Silent)); err != nil {
+			return err
+		}
+		for _, holder := range r.Silent {
+			if err := printf(w, "  %s\n", strings.ReplaceAll(holder, "\x00", " ")); err != nil {
+				return err
+			}
+		}
+	}
+	return printf(w, "start this node now, then add new ones\n")
+}
