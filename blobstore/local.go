@@ -24,6 +24,7 @@ type Local struct {
 var (
 	_ Writer      = (*Local)(nil)
 	_ BatchWriter = (*Local)(nil)
+	_ Joiner      = (*Local)(nil)
 	_ Shelf       = (*Local)(nil)
 	_ Catalog     = (*Local)(nil)
 )
@@ -44,15 +45,31 @@ func OpenLocal(dir string, log *slog.Logger) (*Local, error) {
 // Close closes both databases. It may be called twice.
 func (l *Local) Close() error { return errors.Join(l.Blobs.Close(), l.Rows.Close()) }
 
-func (l *Local) do(ctx context.Context, op Op) error {
+func (l *Local) do(ctx context.Context, ops ...Op) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	op.At = time.Now()
-	if err := l.Blobs.Apply([]Op{op})[0]; err != nil {
-		return err
+	now := time.Now()
+	for i := range ops {
+		ops[i].At = now
+	}
+	for _, err := range l.Blobs.Apply(ops) {
+		if err != nil {
+			return err
+		}
 	}
 	return l.Blobs.Sync()
+}
+
+// Start implements Joiner.
+func (l *Local) Start(ctx context.Context, id ID, spec Spec, p []byte) error {
+	return l.do(ctx, Op{Kind: OpBegin, ID: id, Spec: spec}, Op{Kind: OpAppend, ID: id, Data: p})
+}
+
+// Finish implements Joiner.
+func (l *Local) Finish(ctx context.Context, id ID, offset int64, p []byte, totals Totals) error {
+	return l.do(ctx, Op{Kind: OpAppend, ID: id, Offset: offset, Data: p},
+		Op{Kind: OpSeal, ID: id, Totals: totals})
 }
 
 // Begin implements Writer.

@@ -135,6 +135,18 @@ type Writer interface {
 	Remove(ctx context.Context, id ID) error
 }
 
+// Joiner is a Writer that takes in one step what an upload does in a row at its
+// beginning and at its end. Outcomes are those of the two calls; after an error
+// the first may have happened alone, and repeating the call settles it.
+type Joiner interface {
+	Writer
+	// Start is Begin, and Append of the first chunk.
+	Start(ctx context.Context, id ID, spec Spec, p []byte) error
+	// Finish is Append of the last chunk, and Seal. All others must have been
+	// acknowledged.
+	Finish(ctx context.Context, id ID, offset int64, p []byte, totals Totals) error
+}
+
 // Shelf reads blobs. The local store implements it for what it holds, the
 // cluster for everything: local first, else a replica over the peer link.
 type Shelf interface {

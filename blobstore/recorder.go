@@ -172,13 +172,7 @@ func (r *Recorder) take(n int) error {
 func (r *Recorder) send() error {
 	ctx := r.ctx()
 	if !r.begun {
-		r.tried = true
-		if err := r.w.Begin(ctx, r.cfg.ID, r.spec); err != nil {
-			err = fmt.Errorf("begin blob: %w", err)
-			r.fail(err)
-			return err
-		}
-		r.begun = true
+		return r.start(ctx)
 	}
 	select {
 	case r.slots <- struct{}{}:
@@ -197,6 +191,26 @@ func (r *Recorder) send() error {
 		r.cfg.Buffers.chunk.Put(buf)
 		<-r.slots
 	})
+	return nil
+}
+
+// start begins the blob with its first chunk and waits for that: it is soon
+// known whether the cluster takes the upload.
+func (r *Recorder) start(ctx context.Context) error {
+	r.tried = true
+	p := (*r.buf)[:r.fill]
+	var err error
+	if j, ok := r.w.(Joiner); ok {
+		err = j.Start(ctx, r.cfg.ID, r.spec, p)
+	} else if err = r.w.Begin(ctx, r.cfg.ID, r.spec); err == nil {
+		err = r.w.Append(ctx, r.cfg.ID, 0, p)
+	}
+	if err != nil {
+		err = fmt.Errorf("begin blob: %w", err)
+		r.fail(err)
+		return err
+	}
+	r.begun, r.fill = true, 0
 	return nil
 }
 
@@ -279,22 +293,36 @@ func (r *Recorder) put(ctx context.Context, totals Totals) error {
 	return nil
 }
 
+// sealBegun seals a blob of several chunks, together with the last of them.
 func (r *Recorder) sealBegun(ctx context.Context, totals Totals) error {
-	if r.fill > 0 {
-		if err := r.send(); err != nil { //nolint:contextcheck // the appends' own, ended with ctx below
-			return err
-		}
-	}
 	stop := context.AfterFunc(ctx, r.cancel)
 	r.flights.Wait()
 	stop()
 	if err := r.failure(); err != nil {
 		return err
 	}
-	if err := r.w.Seal(ctx, r.cfg.ID, totals); err != nil {
+	var p []byte
+	if r.buf != nil {
+		p = (*r.buf)[:r.fill]
+	}
+	if err := r.seal(ctx, p, totals); err != nil {
 		return fmt.Errorf("seal blob: %w", err)
 	}
 	return nil
+}
+
+func (r *Recorder) seal(ctx context.Context, last []byte, totals Totals) error {
+	if len(last) == 0 {
+		return r.w.Seal(ctx, r.cfg.ID, totals)
+	}
+	off := totals.Size - int64(len(last))
+	if j, ok := r.w.(Joiner); ok {
+		return j.Finish(ctx, r.cfg.ID, off, last, totals)
+	}
+	if err := r.w.Append(ctx, r.cfg.ID, off, last); err != nil {
+		return err
+	}
+	return r.w.Seal(ctx, r.cfg.ID, totals)
 }
 
 // finish frees what the Recorder holds.

@@ -129,6 +129,9 @@ func (s *steady) Wait(ctx context.Context, size int64) (blobstore.Info, error) {
 	return s.current().Wait(ctx, size) //nolint:wrapcheck // a view around a view
 }
 
+// Buffers are those that a Reader of the view takes its own from.
+func (s *steady) Buffers() *blobstore.Buffers { return s.n.blobs.Buffers() }
+
 // Close closes the view in use.
 func (s *steady) Close() error { return s.current().Close() } //nolint:wrapcheck // a view around a view
 
@@ -354,6 +357,9 @@ func orContext(ctx context.Context, err error) error {
 	}
 	return err
 }
+
+// Buffers are those that a Reader of the view takes its own from.
+func (r *remote) Buffers() *blobstore.Buffers { return r.n.blobs.Buffers() }
 
 // Close ends a Wait.
 func (r *remote) Close() error {

@@ -28,7 +28,17 @@ func TestStatusAnswers(t *testing.T) {
 	}
 	var s Status
 	eventually(t, "all replicas hold everything", func() error {
+		if err := nodes[0].Catalog().Fresh(t.Context()); err != nil {
+			return err
+		}
 		s = nodes[1].Status(t.Context())
+		for _, p := range s.Placement {
+			for _, r := range p.Replicas {
+				if r.Lag != 0 {
+					return errBehind
+				}
+			}
+		}
 		return unless(s.SameSet && s.UnderReplicated == 0 && s.Position == nodes[0].rows.Applied())
 	})
 	blobs := int64(0)

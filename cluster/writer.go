@@ -24,6 +24,7 @@ var (
 	_ blobstore.Namer  = writer{}
 
 	_ blobstore.BatchWriter = writer{}
+	_ blobstore.Joiner      = writer{}
 )
 
 // nameTurn is how long new blobs of a node go to the same shard.
@@ -118,27 +119,49 @@ func (w writer) ready(ctx context.Context, op blobstore.Op) error {
 	return w.n.waitFormed(ctx)
 }
 
-// alone proposes one operation as its own entry.
-func (w writer) alone(ctx context.Context, op blobstore.Op) error {
-	if err := w.ready(ctx, op); err != nil {
+// Start begins an upload with its first chunk.
+func (w writer) Start(ctx context.Context, id blobstore.ID, spec blobstore.Spec, p []byte) error {
+	return w.alone(ctx, blobstore.Op{Kind: blobstore.OpBegin, ID: id, Spec: spec},
+		blobstore.Op{Kind: blobstore.OpAppend, ID: id, Data: p})
+}
+
+// Finish ends an upload with its last chunk.
+func (w writer) Finish(
+	ctx context.Context, id blobstore.ID, offset int64, p []byte, totals blobstore.Totals,
+) error {
+	return w.alone(ctx, blobstore.Op{Kind: blobstore.OpAppend, ID: id, Offset: offset, Data: p},
+		blobstore.Op{Kind: blobstore.OpSeal, ID: id, Totals: totals})
+}
+
+// alone proposes operations of one blob as an entry of their own.
+func (w writer) alone(ctx context.Context, ops ...blobstore.Op) error {
+	begun := time.Now()
+	for i := range ops {
+		if err := w.ready(ctx, ops[i]); err != nil {
+			return err
+		}
+		ops[i].At = begun
+	}
+	id := ops[0].ID
+	shard := shardOf(id, w.n.charter.Shards)
+	if err := w.n.ordinaryRoom(blobGroup(shard)); err != nil && !ops[0].Spec.Live {
 		return err
 	}
-	op.At = time.Now()
-	begun := op.At
-	shard := shardOf(op.ID, w.n.charter.Shards)
-	if err := w.n.ordinaryRoom(blobGroup(shard)); err != nil && !op.Spec.Live {
-		return err
-	}
-	index, outcomes, err := w.n.propose(ctx, blobGroup(shard), encodeBlobs([]blobstore.Op{op}))
+	index, outcomes, err := w.n.propose(ctx, blobGroup(shard), encodeBlobs(ops))
 	if err != nil {
 		return err
 	}
-	w.n.ahead[shard].add(w.n.shard(shard), index, op.ID)
+	w.n.ahead[shard].add(w.n.shard(shard), index, id)
 	w.n.metrics.writes.Observe(time.Since(begun).Seconds())
-	if len(outcomes) != 1 {
-		return fmt.Errorf("%d outcomes for one operation: %w", len(outcomes), errBadCommand)
+	if len(outcomes) != len(ops) {
+		return fmt.Errorf("%d outcomes for %d operations: %w", len(outcomes), len(ops), errBadCommand)
 	}
-	return outcomeError(op.ID, outcomes[0])
+	for _, c := range outcomes {
+		if c != codeOK {
+			return outcomeError(id, c)
+		}
+	}
+	return nil
 }
 
 // batched hands the operation to the shard's batcher and waits for it.
