@@ -7,6 +7,22 @@ import (
 	"carillon/library"
 )
 
+func (f *fakeLibrary) LookupAll(ctx context.Context, rs []library.LookupRequest) ([]library.LookupResult, error) {
+	all := make([]library.LookupResult, len(rs))
+	for i := range rs {
+		all[i].Lookup, all[i].Err = f.Lookup(ctx, rs[i])
+	}
+	return all, nil
+}
+
+func (f *fakeLibrary) Prompts(context.Context, string, library.PromptQuery) (library.PromptPage, error) {
+	return library.PromptPage{Items: []library.Prompt{}}, f.fail
+}
+
+func (f *fakeLibrary) Languages(context.Context, string) ([]library.LanguageCount, error) {
+	return []library.LanguageCount{}, f.fail
+}
+
 func (f *fakeLibrary) Copy(_ context.Context, r library.CopyRequest) (library.Document, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,18 +1,23 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
 
 	"github.com/labstack/echo/v4"
 
+	"carillon/internal/web"
 	"carillon/library"
 )
 
 // nameLibrary is the part of the library that finds names and moves them.
 type nameLibrary interface {
 	Lookup(ctx context.Context, r library.LookupRequest) (library.Lookup, error)
+	LookupAll(ctx context.Context, rs []library.LookupRequest) ([]library.LookupResult, error)
+	Prompts(ctx context.Context, account string, q library.PromptQuery) (library.PromptPage, error)
+	Languages(ctx context.Context, account string) ([]library.LanguageCount, error)
 	Copy(ctx context.Context, r library.CopyRequest) (library.Document, error)
 	Rename(ctx context.Context, r library.CopyRequest) (library.Document, error)
 	Alias(ctx context.Context, r library.AliasRequest) (library.Document, error)
@@ -25,6 +30,9 @@ type nameLibrary interface {
 
 func (s *Server) nameRoutes(e *echo.Echo) {
 	e.GET("/v1/lookup", s.guarded("lookup", s.lookup))
+	e.POST("/v1/lookup", s.guarded("lookup_all", s.lookupAll))
+	e.GET("/v1/accounts/:account/prompts", s.guarded("list_prompts", s.listPrompts))
+	e.GET("/v1/accounts/:account/languages", s.guarded("list_languages", s.listLanguages))
 	// Ids hold slashes, and these concern two items of maybe two accounts: so
 	// the names stand in the body.
 	e.POST("/v1/media/copy", s.guarded("copy_media", s.copyMedia))
@@ -38,7 +46,8 @@ func (s *Server) nameRoutes(e *echo.Echo) {
 }
 
 func (s *Server) lookup(c echo.Context) error {
-	q, err := newQuery(c.Request(), "name", "account", "language", "stream", "protocol", "consistency")
+	q, err := newQuery(c.Request(), "name", "account", "language", "stream", "protocol", "player",
+		"consistency")
 	if err != nil {
 		return err
 	}
@@ -48,12 +57,110 @@ func (s *Server) lookup(c echo.Context) error {
 	}
 	found, err := s.deps.Library.Lookup(c.Request().Context(), library.LookupRequest{
 		Name: q.get("name"), Account: q.get("account"), Language: q.get("language"),
-		Stream: q.get("stream"), Protocol: q.get("protocol"), Consistency: consistency,
+		Stream: q.get("stream"), Protocol: q.get("protocol"),
+		Player: library.Player(q.get("player")), Consistency: consistency,
 	})
 	if err != nil {
 		return err
 	}
 	return sendJSON(c, http.StatusOK, found)
+}
+
+// oneLookup is a lookup of a POST. What it does not say is taken from the
+// request as a whole.
+type oneLookup struct {
+	Name     string         `json:"name"`
+	Account  string         `json:"account"`
+	Language string         `json:"language"`
+	Stream   string         `json:"stream"`
+	Protocol string         `json:"protocol"`
+	Player   library.Player `json:"player"`
+}
+
+func (o *oneLookup) over(whole *oneLookup, consistency library.Consistency) library.LookupRequest {
+	return library.LookupRequest{
+		Name: o.Name, Account: cmp.Or(o.Account, whole.Account), Language: cmp.Or(o.Language, whole.Language),
+		Stream: cmp.Or(o.Stream, whole.Stream), Protocol: cmp.Or(o.Protocol, whole.Protocol),
+		Player: cmp.Or(o.Player, whole.Player), Consistency: consistency,
+	}
+}
+
+// lookupAll answers many lookups. Each has its own answer or error; the status
+// is 200 unless the request itself is wrong.
+func (s *Server) lookupAll(c echo.Context) error {
+	var body struct {
+		oneLookup
+
+		Consistency library.Consistency `json:"consistency"`
+		Lookups     []oneLookup         `json:"lookups"`
+	}
+	if err := readJSON(c, &body); err != nil {
+		return err
+	}
+	rs := make([]library.LookupRequest, len(body.Lookups))
+	for i := range body.Lookups {
+		rs[i] = body.Lookups[i].over(&body.oneLookup, body.Consistency)
+	}
+	found, err := s.deps.Library.LookupAll(c.Request().Context(), rs)
+	if err != nil {
+		return err
+	}
+	type failure struct {
+		Code    string              `json:"code"`
+		Message string              `json:"message"`
+		Fields  library.FieldErrors `json:"fields,omitempty"`
+	}
+	type item struct {
+		Name string `json:"name"` // as it was asked for
+		*library.Lookup
+		Error *failure `json:"error,omitempty"`
+	}
+	items := make([]item, len(found))
+	for i := range found {
+		items[i].Name = body.Lookups[i].Name
+		if err := found[i].Err; err != nil {
+			code, message, fields := web.Explain(err)
+			items[i].Error = &failure{code, message, fields}
+			continue
+		}
+		items[i].Lookup = &found[i].Lookup
+	}
+	return sendJSON(c, http.StatusOK, map[string]any{"items": items})
+}
+
+func (s *Server) listPrompts(c echo.Context) error {
+	account, err := accountOf(c)
+	if err != nil {
+		return err
+	}
+	q, err := newQuery(c.Request(), "prefix", "after", "limit", "language", "missing")
+	if err != nil {
+		return err
+	}
+	limit, err := q.limit()
+	if err != nil {
+		return err
+	}
+	page, err := s.deps.Library.Prompts(c.Request().Context(), account, library.PromptQuery{
+		Prefix: q.get("prefix"), After: q.get("after"), Limit: limit, Language: q.get("language"),
+		Missing: q.get("missing"),
+	})
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, page)
+}
+
+func (s *Server) listLanguages(c echo.Context) error {
+	account, err := accountOf(c)
+	if err != nil {
+		return err
+	}
+	languages, err := s.deps.Library.Languages(c.Request().Context(), account)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, map[string]any{"items": languages})
 }
 
 func (s *Server) copyMedia(c echo.Context) error { return copyItem(c, s.deps.Library.Copy) }

@@ -73,6 +73,32 @@ func TestNames(t *testing.T) {
 			status: 400, code: "bad_request", contains: []string{`"prompt_id":{"code":"fixed"`},
 		},
 		{
+			name: "lookups", method: "POST", path: "/v1/lookup",
+			body: `{"account":"acme","player":"plain","lookups":[{"name":"a/b"},{"name":"silence"},
+				{"name":"a//b"},{"name":"x","player":"vlc"}]}`,
+			status: 200, contains: []string{
+				`{"name":"a/b","error":{"code":"not_found"`, // it is not streamable
+				`{"name":"silence","stream_url":"silence"`, `{"name":"a//b","error":{"code":"bad_name"`,
+				`"fields":{"player":{"code":"unknown"`,
+			},
+		},
+		{
+			name: "streamable again", method: "PATCH", path: "/v1/accounts/acme/media/a/b", body: `{"streamable":true}`,
+			status: 200, lacks: "streamable",
+		},
+		{
+			name: "lookup for a player", method: "GET", path: "/v1/lookup?name=prompt://acme/p/en&player=shout",
+			status: 200, contains: []string{`"freeswitch":"shout://node:8080/play/`, `"player":"shout"`, `/a/b.mp3"`},
+		},
+		{
+			name: "prompts", method: "GET", path: "/v1/accounts/acme/prompts?missing=de&language=en", status: 200,
+			contains: []string{`{"items":[{"prompt_id":"p","languages":{"en":"a/b"}}]}`},
+		},
+		{
+			name: "languages", method: "GET", path: "/v1/accounts/acme/languages", status: 200,
+			contains: []string{`{"items":[{"language":"en","prompts":1,"missing":0}]}`},
+		},
+		{
 			name: "copy", method: "POST", path: "/v1/media/copy",
 			body:   `{"from":{"account":"acme","id":"a/b"},"to":{"account":"other","id":"c"},"set":{"name":"N"}}`,
 			status: 201, contains: []string{`"account":"other"`, `"name":"N"`, `"prompt_id":"p"`},

@@ -22,6 +22,9 @@ type Config struct {
 	TakeoverGrace   time.Duration
 	PlayTTL         time.Duration // life of a /play token
 	DefaultLanguage string        // of prompts, "en-us"
+	// ShellStream is the script on the switches that PlayerShellStream runs; ""
+	// is ShellStreamDefault.
+	ShellStream string
 	// FallbackSound is the media name that a lookup plays instead of answering
 	// 404, where the account has none; "" for none.
 	FallbackSound string
@@ -134,6 +137,12 @@ type Service interface {
 	OpenRendition(ctx context.Context, r Rendition) (*blobstore.Reader, error)
 	// ListenURL is where a recording is heard while it grows.
 	ListenURL(r Recording) string
+	// Prompts lists the prompts of an account, or what a language lacks.
+	Prompts(ctx context.Context, account string, q PromptQuery) (PromptPage, error)
+	// Languages counts the prompts of an account by language.
+	Languages(ctx context.Context, account string) ([]LanguageCount, error)
+	// LookupAll answers many lookups.
+	LookupAll(ctx context.Context, rs []LookupRequest) ([]LookupResult, error)
 	// OpenPlay checks a /play token against id and returns the pinned document.
 	OpenPlay(ctx context.Context, token string) (Document, error)
 
@@ -199,6 +208,7 @@ type LookupRequest struct {
 	Name, Account, Language string
 	Stream                  string // "new" (default) or "extant"
 	Protocol                string // "http" (default) or "shout"
+	Player                  Player // "": PlayerHTTPCache, or PlayerShout by protocol
 	Consistency             Consistency
 }
 
@@ -212,6 +222,14 @@ type Lookup struct {
 	ID          string `json:"id,omitempty"`
 	Revision    uint64 `json:"revision,omitempty"`
 	SHA256      string `json:"sha256,omitempty"`
+	Language    string `json:"language,omitempty"`
 	DurationMS  int64  `json:"duration_ms"`
 	RecordingID string `json:"recording_id,omitempty"` // when a recording in progress is played
+	// Player is the module that FreeSWITCH is for. It is not the wished one if
+	// that cannot play the item: mod_shout a recording that is live, only.
+	Player Player `json:"player,omitempty"`
+	// Fallback says that this is played because what was asked for is not there.
+	Fallback bool `json:"fallback,omitempty"`
+	// Parts are the answers of a macro's parts.
+	Parts []Lookup `json:"parts,omitempty"`
 }

@@ -6,6 +6,11 @@ import (
 	"fmt"
 )
 
+// nameScanMax bounds how many recordings of one name a search looks at: they
+// come newest first, and older ones matter only when the newer are stored and
+// deleted.
+const nameScanMax = 16
+
 // Mount finds what {account}/{id} plays: a stored item, else the newest
 // recording of that account under that name that is live or ended. An id whose
 // extension is not part of the item's own id finds the item all the same.

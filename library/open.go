@@ -35,6 +35,8 @@ const (
 	// ExpiryIntervalDefault: retention is counted in days, and a look reads all
 	// documents of the accounts that have one.
 	ExpiryIntervalDefault = time.Hour
+	// ShellStreamDefault is where examples/freeswitch puts it.
+	ShellStreamDefault = "/usr/local/bin/carillon-stream"
 	// SourcesMaxDefault is four times the load that we measure with.
 	SourcesMaxDefault = 4096
 )
@@ -151,6 +153,7 @@ func withDefaults(cfg Config) Config {
 	cfg.PlayTTL = cmp.Or(cfg.PlayTTL, PlayTTLDefault)
 	cfg.DefaultLanguage = strings.ToLower(cmp.Or(cfg.DefaultLanguage, DefaultLanguageDefault))
 	cfg.ExpiryInterval = cmp.Or(cfg.ExpiryInterval, ExpiryIntervalDefault)
+	cfg.ShellStream = cmp.Or(cfg.ShellStream, ShellStreamDefault)
 	cfg.SourcesMax = cmp.Or(cfg.SourcesMax, SourcesMaxDefault)
 	cfg.EventsKept = cmp.Or(cfg.EventsKept, EventsKeptDefault)
 	cfg.EventsMax = cmp.Or(cfg.EventsMax, EventsMaxDefault)

@@ -88,8 +88,8 @@ func TestPlayURLs(t *testing.T) {
 	} {
 		d := Document{Account: strings.Repeat("a", AccountBytesMax), ID: id}
 		d.Audio.Format = audio.FormatMP3
-		byHTTP := must[Lookup](t)(l.itemAnswer(t.Context(), &d, "http"))
-		byShout := must[Lookup](t)(l.itemAnswer(t.Context(), &d, "shout"))
+		byHTTP := must[Lookup](t)(l.itemAnswer(t.Context(), &d, &LookupRequest{Protocol: "http"}))
+		byShout := must[Lookup](t)(l.itemAnswer(t.Context(), &d, &LookupRequest{Protocol: "shout"}))
 		for _, url := range []string{byHTTP.StreamURL, byShout.StreamURL} {
 			path := url[strings.Index(url, "://")+3:]
 			if len(url) >= 1000 || !strings.HasSuffix(url, ".mp3") || strings.HasSuffix(url, ".mp3.mp3") {

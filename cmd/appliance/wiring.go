@@ -102,6 +102,7 @@ func (w wiring) library() (library.Config, error) {
 		PlayTTL:           c.Play.TTL.Duration,
 		DefaultLanguage:   c.Play.Language,
 		FallbackSound:     c.Play.FallbackSound,
+		ShellStream:       c.Play.ShellStream,
 		UndeleteWindow:    c.Media.UndeleteWindow.Duration,
 		ExpiryInterval:    c.Media.ExpiryInterval.Duration,
 		SourcesMax:        c.Shout.SourcesMax,

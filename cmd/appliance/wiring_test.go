@@ -27,7 +27,7 @@ func TestDefaultsAreThePackages(t *testing.T) {
 	}
 	got := []any{
 		lib.UploadBytesMax, lib.RecordingBytesMax, lib.TicketTTL, lib.PlayTTL, lib.DefaultLanguage, lib.SourcesMax,
-		lib.UndeleteWindow, lib.ExpiryInterval,
+		lib.UndeleteWindow, lib.ExpiryInterval, lib.ShellStream,
 		w.web().WriteStall, w.web().ReadStall, w.web().Grace, w.web().ConnsMax,
 		w.shout().ConnectionsMax, w.shout().SourceSilence, w.shout().WriteStall,
 		w.cluster().Shards, w.cluster().Replicas, w.cluster().ElectionWait, w.cluster().SweepWait,
@@ -37,7 +37,7 @@ func TestDefaultsAreThePackages(t *testing.T) {
 	want := []any{
 		int64(library.UploadBytesMaxDefault), int64(library.RecordingBytesMaxDefault), library.TicketTTLDefault,
 		library.PlayTTLDefault, library.DefaultLanguageDefault, library.SourcesMaxDefault,
-		library.UndeleteWindowDefault, library.ExpiryIntervalDefault,
+		library.UndeleteWindowDefault, library.ExpiryIntervalDefault, library.ShellStreamDefault,
 		web.WriteStallDefault, web.ReadStallDefault, web.GraceDefault, web.ConnsMaxDefault,
 		shoutd.ConnectionsMaxDefault, shoutd.SourceSilenceDefault, shoutd.WriteStallDefault,
 		cluster.ShardsDefault, cluster.ReplicasDefault, cluster.ElectionWaitDefault, cluster.SweepWaitDefault,

@@ -93,6 +93,8 @@ type Play struct {
 	Language string   `toml:"language"`
 	// FallbackSound is a media name.
 	FallbackSound string `toml:"fallback_sound"`
+	// ShellStream is a command on the switches.
+	ShellStream string `toml:"shell_stream"`
 
 	FormsBytesMax ByteSize `toml:"forms_bytes_max"`
 }
@@ -168,7 +170,7 @@ func Default() Config {
 		},
 		Streams:    Streams{Allow: PrivateNetworks()},
 		Recordings: Recordings{TicketTTL: Minutes(10), TakeoverGrace: Seconds(60), BytesMax: MiB(512)},
-		Play:       Play{TTL: Duration{time.Hour}, Language: "en-us", FormsBytesMax: GiB(1)},
+		Play:       Play{TTL: Duration{time.Hour}, Language: "en-us", ShellStream: "/usr/local/bin/carillon-stream", FormsBytesMax: GiB(1)},
 		Media:      Media{UndeleteWindow: Duration{7 * 24 * time.Hour}, ExpiryInterval: Duration{time.Hour}},
 		Storage: Storage{
 			MemtableBytes:   MiB(16),

@@ -90,7 +90,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 	values := map[string]string{
 		"node.data_dir": "/x", "node.zone": "z", "node.log_level": "debug", "node.log_format": "json",
 		"node.stop_grace": "1s", "http.bind": "127.0.0.1:1", "http.advertise": "https://h",
-		"play.language": "de-de", "play.fallback_sound": "/a/b", "media.undelete_window": "24h",
+		"play.language": "de-de", "play.fallback_sound": "/a/b", "play.shell_stream": "/x", "media.undelete_window": "24h",
 		"media.expiry_interval": "5m",
 		"http.upload_bytes_max": "1MiB", "shout.bind": "127.0.0.1:2", "shout.advertise": "h:2",
 		"shout.source_silence_max": "2s", "shout.listener_stall_max": "20s", "shout.sources_max": "1",

@@ -74,6 +74,10 @@ func (v *validator) play() {
 	if name := v.config.Play.FallbackSound; len(name) > 1000 || strings.ContainsFunc(name, unicode.IsControl) {
 		v.failf("play.fallback_sound", "is no media name of at most 1000 bytes")
 	}
+	if script := v.config.Play.ShellStream; len(script) > 255 || !strings.HasPrefix(script, "/") ||
+		strings.ContainsFunc(script, unicode.IsControl) || strings.ContainsAny(script, "!'\"`$;&|<>") {
+		v.failf("play.shell_stream", "is no absolute path of at most 255 bytes that a shell leaves alone")
+	}
 }
 
 func (v *validator) bounds() {

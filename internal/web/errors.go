@@ -101,6 +101,14 @@ func errorHandler(log *slog.Logger) echo.HTTPErrorHandler {
 	}
 }
 
+// Explain is what a client is told of an error that is a part of an answer: its
+// code, a message, and the fields at fault, if it is them.
+func Explain(err error) (code, message string, fields library.FieldErrors) {
+	fault := FaultOf(err)
+	fields, _ = errors.AsType[library.FieldErrors](err)
+	return fault.Code, messageOf(err, fault), fields
+}
+
 // messageOf is what a client may know of err: everything of what it did
 // wrong itself, nothing of what went wrong here.
 func messageOf(err error, fault library.Fault) string {
@@ -134,7 +142,7 @@ func answer(
 	}
 	if IsPlayback(r) {
 		h.Set(codeHeader, fault.Code) // there is no body to say why
-		h.Set("Content-Length", "0") // for HEAD, too: net/http only knows it of GET
+		h.Set("Content-Length", "0")  // for HEAD, too: net/http only knows it of GET
 		w.WriteHeader(fault.Status)
 		return
 	}
