@@ -87,8 +87,8 @@ func TestNames(t *testing.T) {
 			status: 200, lacks: "streamable",
 		},
 		{
-			name: "lookup for a player", method: "GET", path: "/v1/lookup?name=prompt://acme/p/en&player=shout",
-			status: 200, contains: []string{`"freeswitch":"shout://node:8080/play/`, `"player":"shout"`, `/a/b.mp3"`},
+			name: "lookup for a player", method: "GET", path: "/v1/lookup?name=prompt://acme/p/en&player=shell_stream",
+			status: 200, contains: []string{`"freeswitch":"shell_stream:///usr/local/bin/carillon-stream http://node:8080/play/`, `/a/b.raw"`},
 		},
 		{
 			name: "prompts", method: "GET", path: "/v1/accounts/acme/prompts?missing=de&language=en", status: 200,
