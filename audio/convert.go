@@ -46,7 +46,9 @@ func NewConverter(src io.Reader, info Info, form Form, options ...Option) (*Conv
 // NewConverterAt returns the same bytes from offset on, for much less than
 // reading up to there: src, which stands at the begin of the item, is sought if
 // it can be, or else read over, and MP3 is not decoded up to there.
-func NewConverterAt(src io.Reader, info Info, form Form, offset int64, options ...Option) (*Converter, error) {
+func NewConverterAt(
+	src io.Reader, info Info, form Form, offset int64, options ...Option,
+) (*Converter, error) {
 	form, err := form.Of(info)
 	if err != nil {
 		return nil, err

@@ -14,14 +14,14 @@ import (
 )
 
 // tool runs one of the programs that the tests compare with.
-func tool(t testing.TB, name string, args ...string) []byte {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), name, args...)
+func tool(tb testing.TB, name string, args ...string) []byte {
+	tb.Helper()
+	cmd := exec.CommandContext(tb.Context(), name, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, stderr.Bytes())
+		tb.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, stderr.Bytes())
 	}
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Decoder turns a stored item into samples while it is read: it keeps a few
@@ -64,7 +65,7 @@ func decodable(info Info) bool {
 	case FormatWAV:
 		return wavSampleDecoder(info.Codec) != nil
 	case FormatMP3:
-		return info.Channels <= 2
+		return info.Channels <= 2 && strings.HasPrefix(info.Codec, "mp3_")
 	case FormatOgg:
 	}
 	return false

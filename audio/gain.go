@@ -40,8 +40,8 @@ type gainReader struct {
 	// pass is what is left of the present frame or tag.
 	pass int64
 	buf  [mp3BufferBytes]byte
-	// from buf[from] to ready are bytes that may be read, up to to those that
-	// were not looked at.
+	// from and ready bound the bytes of buf that may be read; those behind, up
+	// to buf[to], were not looked at.
 	from, ready, to int
 	err             error // of r, behind buf
 }
@@ -126,12 +126,10 @@ func changeGain(h *FrameHeader, b []byte, steps int) {
 	}
 	// The gain is behind part2_3_length and big_values.
 	const gainAt = 12 + 9
-	at, length := 0, 59
+	// main_data_begin and private_bits, and in MPEG-1 scfsi
+	at, length := 8+h.Channels, 63
 	if h.Version == MPEG1 {
-		// main_data_begin, private_bits and scfsi
-		at = 9 + 7 - 2*h.Channels + 4*h.Channels
-	} else {
-		at, length = 8+h.Channels, 63
+		at, length = 9+7-2*h.Channels+4*h.Channels, 59
 	}
 	for range h.Samples / granuleLines * h.Channels {
 		bit := side*8 + at

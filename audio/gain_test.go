@@ -2,6 +2,7 @@ package audio
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -14,23 +15,23 @@ import (
 	"pgregory.net/rapid"
 )
 
-func lame(t testing.TB, wav, mp3 string, rate int, args ...string) []byte {
-	t.Helper()
+func lame(tb testing.TB, wav, mp3 string, rate int, args ...string) []byte {
+	tb.Helper()
 	kHz := strconv.FormatFloat(float64(rate)/1000, 'f', -1, 64)
 	all := append([]string{"-S", "--resample", kHz}, args...)
-	tool(t, "lame", append(all, wav, mp3)...)
+	tool(tb, "lame", append(all, wav, mp3)...)
 	b, err := os.ReadFile(mp3)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
 
-func gained(t testing.TB, b []byte, dB float64) []byte {
-	t.Helper()
+func gained(tb testing.TB, b []byte, dB float64) []byte {
+	tb.Helper()
 	out, err := io.ReadAll(NewGainReader(bytes.NewReader(b), dB))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out
 }
@@ -145,7 +146,8 @@ func TestGainLeavesOthers(t *testing.T) {
 	if NewGainReader(r, 0.5) != io.Reader(r) || NewGainReader(r, math.NaN()) != io.Reader(r) {
 		t.Error("no gain needs no reader")
 	}
-	if _, err := io.ReadAll(NewGainReader(iotest.ErrReader(io.ErrClosedPipe), 6)); err != io.ErrClosedPipe {
+	broken := NewGainReader(iotest.ErrReader(io.ErrClosedPipe), 6)
+	if _, err := io.ReadAll(broken); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -14,28 +14,28 @@ import (
 )
 
 // readFile is one of the recordings that FreeSWITCH sent, and its probe.
-func freeswitchFile(t testing.TB, name string) ([]byte, Info) {
-	t.Helper()
+func freeswitchFile(tb testing.TB, name string) ([]byte, Info) {
+	tb.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", "freeswitch", name+".mp3"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	info, err := probeWhole(b)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b, info
 }
 
-func wavOf(t testing.TB, pcm []int16, rate, channels int) ([]byte, Info) {
-	t.Helper()
+func wavOf(tb testing.TB, pcm []int16, rate, channels int) ([]byte, Info) {
+	tb.Helper()
 	var b bytes.Buffer
 	if err := WriteWAV(&b, pcm, rate, channels); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	info, err := probeWhole(b.Bytes())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes(), info
 }
@@ -76,7 +76,7 @@ func TestJoin(t *testing.T) {
 	if peak := slices.Max(beep); math.Abs(float64(peak)-math.MaxInt16*0.2512) > 40 || beep[0] != 0 {
 		t.Errorf("the tone has peak %d and begins with %d", peak, beep[0])
 	}
-	raw := convertAll(t, mail, mailInfo, Form{Container: ContainerRaw, SampleRate: 16000}, 0, Trim(800, 8800))
+	raw := convertAll(t, mail, mailInfo, Form{Container: ContainerRaw, SampleRate: 16000}, Trim(800, 8800))
 	if !slices.Equal(pcm[introN+pauseN+toneN:], samplesOf(raw)) {
 		t.Error("the message is changed")
 	}
@@ -129,7 +129,7 @@ func TestSilence(t *testing.T) {
 	ms := func(n int) Part { return Pause(time.Duration(n) * time.Millisecond) }
 	sound := Part{}
 	for _, tt := range []struct {
-		parts                                          []Part
+		parts                                           []Part
 		samples, leading, trailing, longest, at, silent int64
 	}{
 		{[]Part{sound}, 4000, 0, 0, 0, 0, 0},

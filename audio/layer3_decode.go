@@ -128,7 +128,7 @@ func (d *layer3Decoder) readGranule(h *FrameHeader, g int, r *bitReader) (lines 
 	}
 	middle, intense := h.jointStereo()
 	var count [2]int
-	for ch := range h.Channels {
+	for ch := range count[:h.Channels] {
 		side := &d.side.granule[g][ch]
 		part := bitReader{bytes: r.bytes, at: from}
 		from += side.bits

@@ -3,16 +3,15 @@ package audio
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 )
 
-// bitReader reads the highest bits first. bytes has bitReaderSlack bytes behind
-// the last that mean nothing, so that a look needs no check.
+// bitReader reads the highest bits first. There are eight bytes at least behind
+// those that mean something, so that a look needs no check.
 type bitReader struct {
 	bytes []byte
 	at    int // bits
 }
-
-const bitReaderSlack = 8
 
 // peek returns the next 32 bits.
 func (r *bitReader) peek() uint32 {
@@ -57,10 +56,10 @@ func newHuffmanLookup(table int) huffmanLookup {
 			deepest[begin] = max(deepest[begin], int(n)-lookupBits)
 		}
 	}
-	for begin, depth := range deepest {
+	for begin, depth := range &deepest {
 		if depth > 0 {
 			lookup[begin] = lookupLink | uint32(len(lookup))<<lookupShift | uint32(depth)
-			lookup = append(lookup, make(huffmanLookup, 1<<depth)...)
+			lookup = slices.Concat(lookup, make(huffmanLookup, 1<<depth))
 		}
 	}
 	for pair, n := range code.bits {

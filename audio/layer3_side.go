@@ -145,20 +145,8 @@ func (g *sideGranule) read(r *bitReader, h *FrameHeader, l *layouts) bool {
 	}
 	g.blockType, g.mixed, g.blockGain, g.layout = blockLong, false, [3]int{}, &l.long
 	if r.flag() {
-		g.blockType, g.mixed = r.take(2), r.flag()
-		if g.blockType == blockLong {
+		if !g.readWindowed(r, h, l) {
 			return false
-		}
-		g.table = [3]int{r.take(5), r.take(5), 0}
-		for i := range g.blockGain {
-			g.blockGain[i] = r.take(3)
-		}
-		g.regionEnd = [2]int{windowedRegion(h, l, g), granuleLines}
-		if g.blockType == blockShort {
-			g.layout = &l.short
-			if g.mixed {
-				g.layout = &l.mixed
-			}
 		}
 	} else {
 		g.table = [3]int{r.take(5), r.take(5), r.take(5)}
@@ -173,6 +161,25 @@ func (g *sideGranule) read(r *bitReader, h *FrameHeader, l *layouts) bool {
 	g.coarse = r.flag()
 	g.quadTable = huffmanQuadA + r.take(1)
 	return g.pairs <= granuleLines/2
+}
+
+// readWindowed takes what is told of a granule that is no plain long block.
+func (g *sideGranule) readWindowed(r *bitReader, h *FrameHeader, l *layouts) bool {
+	g.blockType, g.mixed = r.take(2), r.flag()
+	g.table = [3]int{r.take(5), r.take(5), 0}
+	for i := range g.blockGain {
+		g.blockGain[i] = r.take(3)
+	}
+	g.regionEnd = [2]int{windowedRegion(h, l, g), granuleLines}
+	switch {
+	case g.blockType == blockLong:
+		return false
+	case g.blockType == blockShort && g.mixed:
+		g.layout = &l.mixed
+	case g.blockType == blockShort:
+		g.layout = &l.short
+	}
+	return true
 }
 
 // windowedRegion is where the first region ends when it is not told.
