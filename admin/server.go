@@ -25,6 +25,7 @@ type Library interface {
 	exportLibrary
 	nameLibrary
 	eventLibrary
+	webhookLibrary
 	Put(ctx context.Context, account, id string, body io.Reader, opts library.PutOptions) (
 		library.Document, bool, error)
 	Get(ctx context.Context, account, id string, c library.Consistency) (library.Document, error)
@@ -110,6 +111,7 @@ func (s *Server) Routes(e *echo.Echo) {
 
 	s.recordingRoutes(e)
 
+	s.webhookRoutes(e)
 	e.GET("/v1/events", s.guarded("events", s.events))
 	e.GET("/v1/cluster", s.guarded("cluster", s.cluster))
 	e.GET("/v1/version", s.guarded("version", s.version))

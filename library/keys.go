@@ -25,6 +25,9 @@ const (
 	exportOpenPrefix = "xo1/"    // xo1/{export id}: exports that are not done
 	exportDonePrefix = "xd1/"    // xd1/{export id}: exports that are
 	reapKey          = "z1/reap" // the last pass over what is too old, see reapRow
+	webhookPrefix    = "w1/"     // w1/{webhook id}: a webhook
+	webhookStates    = "ws1/"    // ws1/{webhook id}: how far it is
+	webhookLeaseKey  = "z1/webhooks"
 	signingKey       = "k1/play"
 )
 
@@ -49,6 +52,10 @@ func promptIndexKey(account, prompt, language string) string {
 }
 
 func accountKey(account string) string { return accountPrefix + account + "/" }
+
+func webhookKey(id string) string { return webhookPrefix + id }
+
+func webhookStateKey(id string) string { return webhookStates + id }
 
 func recordingKey(id string) string { return recordingPrefix + id }
 

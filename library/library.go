@@ -195,6 +195,15 @@ type Service interface {
 	EventsNow() EventPosition
 	// WatchEvents returns a channel that is closed when an event comes.
 	WatchEvents() (changed <-chan struct{}, cancel func())
+
+	// PutWebhook makes a webhook or changes it, and says whether it is new.
+	PutWebhook(ctx context.Context, id string, r WebhookRequest) (Webhook, bool, error)
+	// Webhook returns a webhook and how it does.
+	Webhook(ctx context.Context, id string) (Webhook, error)
+	// Webhooks lists all, in the order of their ids.
+	Webhooks(ctx context.Context) ([]Webhook, error)
+	// DeleteWebhook removes a webhook; ErrNotFound when there is none.
+	DeleteWebhook(ctx context.Context, id string) error
 }
 
 // Mount is what a path of the SHOUT port or of /media stands for: Doc or Recording is set.

@@ -22,6 +22,9 @@ const (
 	metricExportAttempts = "carillon_library_export_attempts_total"
 	metricDeletedItems   = "carillon_library_deleted_items"
 	metricDeletedBytes   = "carillon_library_deleted_bytes"
+	metricDeliveries     = "carillon_library_webhook_deliveries_total"
+	metricWebhookStates  = "carillon_library_webhooks"
+	metricWebhookLag     = "carillon_library_webhook_lag_seconds"
 	metricReaped         = "carillon_library_reap_timestamp_seconds"
 )
 
@@ -35,7 +38,8 @@ type MetricDefinition struct {
 // counters.
 func isGauge(name string) bool {
 	switch name {
-	case metricLive, metricExportsOpen, metricExportsOldest, metricDeletedItems, metricDeletedBytes, metricReaped:
+	case metricLive, metricExportsOpen, metricExportsOldest, metricDeletedItems, metricDeletedBytes, metricReaped,
+		metricWebhookStates, metricWebhookLag:
 		return true
 	}
 	return false
@@ -65,6 +69,15 @@ func MetricDefinitions() []MetricDefinition {
 		{
 			metricExportAttempts, "Tries of this node to export, by what they left: done, queued, failed.",
 			[]string{"state"},
+		},
+		{
+			metricDeliveries, "Deliveries of this node to webhooks, by webhook and result: ok, failed.",
+			[]string{"webhook", "result"},
+		},
+		{metricWebhookStates, "Webhooks of the cluster by state: ok, failing, disabled.", []string{"state"}},
+		{
+			metricWebhookLag, "Age of the oldest event of the last delivery that this node tried, by webhook.",
+			[]string{"webhook"},
 		},
 		{metricDeletedItems, "Deleted items that can be brought back, at the last pass over them on any node.", nil},
 		{metricDeletedBytes, "Bytes of these items: they are freed when the undelete window is over.", nil},
@@ -180,4 +193,25 @@ func resultOf(err error) string {
 		return "ok"
 	}
 	return FaultOf(err).Code
+}
+
+// webhook counts a delivery; lag is the age of its oldest event.
+func (m *metrics) webhook(id string, ok bool, lag time.Duration) {
+	result := "failed"
+	if ok {
+		result = "ok"
+	}
+	m.counters[metricDeliveries].WithLabelValues(id, result).Inc()
+	m.gauges[metricWebhookLag].WithLabelValues(id).Set(max(lag.Seconds(), 0))
+}
+
+// webhookStates shows how many webhooks do how.
+func (m *metrics) webhookStates(hooks []hook) {
+	counts := map[WebhookState]int{}
+	for i := range hooks {
+		counts[hooks[i].state.state(hooks[i].row.Disabled)]++
+	}
+	for _, state := range []WebhookState{WebhookOK, WebhookFailing, WebhookDisabled} {
+		m.gauges[metricWebhookStates].WithLabelValues(string(state)).Set(float64(counts[state]))
+	}
 }

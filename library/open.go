@@ -63,6 +63,7 @@ type Library struct {
 	forms    *forms.Cache
 	usage    usageCounts
 	buffers  *blobstore.Buffers
+	webhooks *webhookRunner
 	exporter *exporter
 	flusher  *blobstore.Flusher
 	sources  []sourceHash
@@ -95,6 +96,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 		cache:    newDocumentCache(),
 		buffers:  blobstore.NewBuffers(),
 		exporter: newExporter(),
+		webhooks: newWebhookRunner(),
 		jobs:     make(chan func(context.Context)),
 		sessions: make(map[string]*Session),
 	}
@@ -127,6 +129,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 	l.running.Go(func() { l.tend(work) })
 	if deps.Sender != nil {
 		l.running.Go(func() { l.runExports(work) })
+		l.running.Go(func() { l.runWebhooks(work) })
 	}
 	l.running.Go(func() { l.reap(work) })
 	return l, nil

@@ -117,6 +117,25 @@ func TestRowFormats(t *testing.T) {
 	}
 }
 
+// TestWebhookRowFormats is TestRowFormats for webhooks.
+func TestWebhookRowFormats(t *testing.T) {
+	t.Parallel()
+	h := hook{
+		id: "crm", revision: 1, stateRevision: 2,
+		row: webhookRow{URL: "http://x", Secret: "s", Kinds: []string{"media"}, Account: "a", Disabled: true, CreatedMS: 3},
+		state: webhookStateRow{
+			Revision: 4, Number: 5, Node: "n", Missed: 6, Attempts: 7, Error: "e", FailingMS: 8, LastOKMS: 9, Off: true,
+		},
+	}
+	for name, row := range map[string]any{"webhook-1.row": h.row, "webhookstate-1.row": h.state} {
+		value, err := encodeRow(row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, value)
+	}
+}
+
 func sampleEvent() Event {
 	return Event{
 		Position: EventPosition{4711, 3}, Kind: EventExportFailed, Time: time.UnixMilli(1_700_000_002_000).UTC(),
@@ -242,6 +261,12 @@ func FuzzDecodeRows(f *testing.F) {
 			if again, at, err := decodeOpen(encodeOpen(state, due)); err != nil || again != state || !at.Equal(due) {
 				t.Fatal(again, at, err)
 			}
+		}
+		if h, err := decodeWebhook("w", row); err == nil {
+			_ = h.view()
+		}
+		if h := (&hook{}); h.decodeState(row) == nil {
+			_ = h.view()
 		}
 		row.Key = blobstore.AppendedKey(eventPrefix, 1, 0)
 		if e, err := decodeEvent(row); err == nil {

@@ -23,6 +23,7 @@ type program struct {
 	Exports     exportsCmd     `cmd:"" help:"Look after recordings that are sent to other places."`
 	Cluster     clusterCmd     `cmd:"" help:"Look at the cluster."`
 	Events      eventsCmd      `cmd:"" help:"Read or follow what happens to media and recordings."`
+	Webhooks    webhooksCmd    `cmd:"" help:"Post events to URLs."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with 0 if the node is ready, with 4 if not."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
@@ -36,7 +37,7 @@ type globals struct {
 
 // clientEnv are the variables with our prefix that are not settings of a node.
 func clientEnv() []string {
-	return []string{"CARILLON_SERVER", "CARILLON_TOKEN", "CARILLON_CONFIG"}
+	return []string{"CARILLON_SERVER", "CARILLON_TOKEN", "CARILLON_CONFIG", "CARILLON_WEBHOOK_SECRET"}
 }
 
 // terminal is where a command reads and prints; tests exchange it.

@@ -1,0 +1,45 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"carillon/library"
+)
+
+func webhookPath(id string) string { return "/v1/webhooks/" + url.PathEscape(id) }
+
+// PutWebhook makes a webhook or changes it. The secret that the server made
+// for a new one is in NewSecret, once.
+func (c *Client) PutWebhook(ctx context.Context, id string, r library.WebhookRequest) (library.Webhook, error) {
+	var w library.Webhook
+	// A Secret hides itself from encoders.
+	body := struct {
+		library.WebhookRequest
+		Secret string `json:"secret"`
+	}{r, r.Secret.Reveal()}
+	err := c.call(ctx, http.MethodPut, webhookPath(id), nil, body, &w)
+	return w, err
+}
+
+// Webhook returns a webhook and how it does.
+func (c *Client) Webhook(ctx context.Context, id string) (library.Webhook, error) {
+	var w library.Webhook
+	err := c.call(ctx, http.MethodGet, webhookPath(id), nil, nil, &w)
+	return w, err
+}
+
+// Webhooks lists all webhooks.
+func (c *Client) Webhooks(ctx context.Context) ([]library.Webhook, error) {
+	var answer struct {
+		Items []library.Webhook `json:"items"`
+	}
+	err := c.call(ctx, http.MethodGet, "/v1/webhooks", nil, nil, &answer)
+	return answer.Items, err
+}
+
+// DeleteWebhook removes a webhook.
+func (c *Client) DeleteWebhook(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, webhookPath(id), nil, nil, nil)
+}

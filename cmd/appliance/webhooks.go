@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+
+	"carillon/library"
+)
+
+// webhooksCmd groups the commands on webhooks.
+type webhooksCmd struct {
+	Ls  webhooksLsCmd  `cmd:"" help:"List the webhooks and how they do."`
+	Put webhooksPutCmd `cmd:"" help:"Make or change a webhook; prints the secret of a new one."`
+	Rm  webhooksRmCmd  `cmd:"" help:"Remove a webhook."`
+}
+
+type webhooksLsCmd struct{}
+
+// Run lists the webhooks.
+func (*webhooksLsCmd) Run(ctx context.Context, g *globals, tty terminal) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	hooks, err := api.Webhooks(ctx)
+	if err != nil {
+		return fmt.Errorf("list webhooks: %w", err)
+	}
+	if g.JSON {
+		return printJSON(tty.out, map[string]any{"items": hooks})
+	}
+	table := tabwriter.NewWriter(tty.out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "WEBHOOK\tSTATE\tPOSITION\tWAITING\tFOR\tNODE\tURL\tERROR")
+	for _, w := range hooks {
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%.0f s\t%s\t%s\t%s\n", w.ID, w.State, w.Position, w.Lag,
+			w.LagSeconds, orDash(w.Node), w.URL, orDash(w.Error))
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+type webhooksPutCmd struct {
+	ID       string   `arg:"" help:"Name of the webhook."`
+	URL      string   `arg:"" help:"Where events are posted to."`
+	Secret   string   `help:"Signs the deliveries (16 bytes or more). Default: one is made, or stays." env:"CARILLON_WEBHOOK_SECRET"`
+	Kind     []string `help:"Kinds, like media or recording.stored." placeholder:"KIND"`
+	Account  string   `help:"Events of this account only."`
+	After    string   `help:"Where to begin: a position, oldest or now." placeholder:"POS"`
+	Disabled bool     `help:"Keep it, and deliver nothing."`
+}
+
+// Run makes or changes a webhook.
+func (p *webhooksPutCmd) Run(ctx context.Context, g *globals, tty terminal) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	w, err := api.PutWebhook(ctx, p.ID, library.WebhookRequest{
+		URL: p.URL, Secret: library.Secret(p.Secret), Kinds: p.Kind, Account: p.Account, After: p.After,
+		Disabled: p.Disabled,
+	})
+	if err != nil {
+		return fmt.Errorf("put webhook %s: %w", p.ID, err)
+	}
+	if g.JSON {
+		return printJSON(tty.out, w)
+	}
+	if err := printf(tty.out, "webhook %s is %s, after %s\n", w.ID, w.State, w.Position); err != nil {
+		return err
+	}
+	if w.NewSecret != "" {
+		return printf(tty.out, "secret %s\n", w.NewSecret)
+	}
+	return nil
+}
+
+type webhooksRmCmd struct {
+	ID string `arg:"" help:"Name of the webhook."`
+}
+
+// Run removes a webhook.
+func (r *webhooksRmCmd) Run(ctx context.Context, g *globals, tty terminal) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	if err := api.DeleteWebhook(ctx, r.ID); err != nil {
+		return fmt.Errorf("remove webhook %s: %w", r.ID, err)
+	}
+	return printf(tty.out, "removed webhook %s\n", r.ID)
+}

@@ -1,0 +1,236 @@
+package library
+
+import (
+	"cmp"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"carillon/blobstore"
+)
+
+const (
+	// WebhooksMax bounds the webhooks of a cluster: each reads the feed.
+	WebhooksMax = 64
+	// webhookSecretBytesMin is 128 bits in hexadecimal, rounded down to half.
+	webhookSecretBytesMin = 16
+	webhookSecretBytesMax = 256
+	// webhookSecretBytes of randomness make a secret of ours.
+	webhookSecretBytes = 24
+	// webhookIDBytesMax bounds a webhook's name.
+	webhookIDBytesMax = 64
+)
+
+// WebhookState says how a webhook does.
+type WebhookState string
+
+// The states of a webhook.
+const (
+	WebhookOK       WebhookState = "ok"
+	WebhookFailing  WebhookState = "failing"  // the last delivery failed; it is tried again
+	WebhookDisabled WebhookState = "disabled" // it failed for too long, or was switched off; its position is kept
+)
+
+// WebhookRequest makes or changes a webhook.
+type WebhookRequest struct {
+	URL string `json:"url"`
+	// Secret signs the deliveries; "" or ***: as it was, and of a new webhook:
+	// one is made.
+	Secret  Secret   `json:"secret"`
+	Kinds   []string `json:"kinds"`   // as in EventQuery; none: all
+	Account string   `json:"account"` // "": all
+	// Disabled switches it off; its position is kept.
+	Disabled bool `json:"disabled"`
+	// After is where a new webhook begins, or an old one is set to: a position,
+	// "oldest" or "now"; "": now, or where it is.
+	After string `json:"after"`
+}
+
+// Webhook is a subscription: events are posted to a URL, in order, each at
+// least once.
+type Webhook struct {
+	ID string `json:"id"`
+	// URL is shown without user, password and query, which may be secrets.
+	URL      string   `json:"url"`
+	Kinds    []string `json:"kinds,omitempty"`
+	Account  string   `json:"account,omitempty"`
+	Disabled bool     `json:"disabled,omitempty"`
+	Revision uint64   `json:"revision"`
+	// Secret is only in the answer to the request that made it.
+	NewSecret string    `json:"secret,omitempty"`
+	Created   time.Time `json:"created"`
+
+	State WebhookState `json:"state"`
+	// Position is up to where events were delivered or not wanted.
+	Position EventPosition `json:"position"`
+	// Lag is how many events wait, at most webhookLagMax, and LagSeconds how
+	// long the oldest has.
+	Lag        int     `json:"lag_events"`
+	LagSeconds float64 `json:"lag_seconds"`
+	// Missed counts how often events were trimmed before they were delivered.
+	Missed   int        `json:"missed,omitempty"`
+	Attempts int        `json:"failed_attempts,omitempty"` // since the last success
+	Error    string     `json:"error,omitempty"`
+	Failing  *time.Time `json:"failing_since,omitempty"`
+	LastOK   *time.Time `json:"last_delivery,omitempty"`
+	Node     string     `json:"node,omitempty"` // that delivers it
+}
+
+// webhookRow is what was asked for, as it lies in the catalog.
+type webhookRow struct {
+	URL       string   `json:"url"`
+	Secret    string   `json:"sc"`
+	Kinds     []string `json:"k,omitempty"`
+	Account   string   `json:"ac,omitempty"`
+	Disabled  bool     `json:"off,omitempty"`
+	CreatedMS int64    `json:"c"`
+}
+
+// webhookStateRow is how far a webhook is. Only the node that delivers it
+// writes it, after it has claimed it by writing its name there: one that lost
+// its claim finds another revision and stops.
+type webhookStateRow struct {
+	Revision  uint64 `json:"p"` // of the position
+	Number    int    `json:"pn"`
+	Node      string `json:"nd,omitempty"`
+	Missed    int    `json:"mi,omitempty"`
+	Attempts  int    `json:"at,omitempty"`
+	Error     string `json:"er,omitempty"`
+	FailingMS int64  `json:"f,omitempty"`
+	LastOKMS  int64  `json:"ok,omitempty"`
+	Off       bool   `json:"off,omitempty"` // failed for too long
+}
+
+func (r *webhookStateRow) position() EventPosition { return EventPosition{r.Revision, r.Number} }
+
+func (r *webhookStateRow) moveTo(p EventPosition) { r.Revision, r.Number = p.Revision, p.Number }
+
+func (r *webhookStateRow) state(off bool) WebhookState {
+	switch {
+	case off || r.Off:
+		return WebhookDisabled
+	case r.FailingMS != 0:
+		return WebhookFailing
+	}
+	return WebhookOK
+}
+
+// hook is a webhook with both its rows.
+type hook struct {
+	id            string
+	row           webhookRow
+	revision      uint64 // of row
+	state         webhookStateRow
+	stateRevision uint64 // 0: there is none yet
+}
+
+func (h *hook) query() EventQuery {
+	return EventQuery{After: h.state.position(), Account: h.row.Account, Kinds: h.row.Kinds}
+}
+
+func (h *hook) view() Webhook {
+	return Webhook{
+		ID: h.id, URL: shownURL(h.row.URL), Kinds: h.row.Kinds, Account: h.row.Account, Disabled: h.row.Disabled,
+		Revision: h.revision, Created: fromMS(h.row.CreatedMS), State: h.state.state(h.row.Disabled),
+		Position: h.state.position(), Missed: h.state.Missed, Attempts: h.state.Attempts, Error: h.state.Error,
+		Failing: fromMSPtr(h.state.FailingMS), LastOK: fromMSPtr(h.state.LastOKMS), Node: h.state.Node,
+	}
+}
+
+func decodeWebhook(id string, row blobstore.Row) (hook, error) {
+	h := hook{id: id, revision: row.Revision}
+	if err := decodeRow(row.Value, &h.row); err != nil {
+		return hook{}, fmt.Errorf("webhook %s: %w", id, err)
+	}
+	return h, nil
+}
+
+func (h *hook) decodeState(row blobstore.Row) error {
+	h.stateRevision = row.Revision
+	if err := decodeRow(row.Value, &h.state); err != nil {
+		return fmt.Errorf("state of webhook %s: %w", h.id, err)
+	}
+	return nil
+}
+
+// checkWebhookID: letters, digits, and what else needs no escape in a path.
+func checkWebhookID(id string) error {
+	ok := id != "" && len(id) <= webhookIDBytesMax && id[0] != '.'
+	for i := range len(id) {
+		c := id[i]
+		alnum := '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		ok = ok && (alnum || c == '-' || c == '_' || c == '.')
+	}
+	if !ok {
+		return fmt.Errorf("webhook %s, want 1 to %d of A-Z a-z 0-9 . _ -: %w", shown(id), webhookIDBytesMax, ErrBadName)
+	}
+	return nil
+}
+
+// checkWebhook checks what was asked for, all of it.
+func (l *Library) checkWebhook(id string, r *WebhookRequest) error {
+	err := checkWebhookID(id)
+	if l.deps.Sender == nil {
+		return errors.Join(err, fmt.Errorf("this node sends nothing: %w", ErrTarget))
+	}
+	err = errors.Join(err, l.deps.Sender.CheckTarget(r.URL), checkEventKinds(r.Kinds))
+	if r.Account != "" {
+		err = errors.Join(err, CheckAccount(r.Account))
+	}
+	if n := len(r.Secret); r.Secret != "" && r.Secret != secretShown &&
+		(n < webhookSecretBytesMin || n > webhookSecretBytesMax) {
+		err = errors.Join(err, fmt.Errorf("secret of %d bytes, want %d to %d: %w",
+			n, webhookSecretBytesMin, webhookSecretBytesMax, ErrBadRequest))
+	}
+	return err
+}
+
+// newSecret makes a secret.
+func newSecret() string {
+	b := make([]byte, webhookSecretBytes)
+	_, _ = rand.Read(b) // never fails, see crypto/rand.Read
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// SignWebhook is the signature of a delivery: what the header
+// Carillon-Signature says behind "v1=". A receiver computes the same of the
+// header Carillon-Timestamp and the body as it came, compares in constant
+// time, and refuses timestamps that are minutes old.
+func SignWebhook(secret string, timestamp int64, body []byte) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	_, _ = mac.Write(strconv.AppendInt(nil, timestamp, 10)) // a hash never fails
+	_, _ = mac.Write([]byte{'.'})
+	_, _ = mac.Write(body)
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// startOf is where a webhook begins: what was asked for, else where it is,
+// else now.
+func (l *Library) startOf(after string, was *webhookStateRow) (EventPosition, error) {
+	switch after {
+	case "now":
+		return l.EventsNow(), nil
+	case "oldest":
+		return EventPosition{}, nil
+	case "":
+		if was != nil {
+			return was.position(), nil
+		}
+		return l.EventsNow(), nil
+	}
+	p, err := ParseEventPosition(after)
+	return p, err
+}
+
+func orSecret(wanted Secret, was string) string {
+	if wanted == secretShown {
+		wanted = ""
+	}
+	return cmp.Or(wanted.Reveal(), was)
+}

@@ -1,0 +1,203 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"carillon/blobstore"
+)
+
+const (
+	// webhookLook is the time between two looks at the webhooks: that late one
+	// begins that was made on another node.
+	webhookLook = 2 * time.Second
+	// webhookRenew is how often the node that delivers says that it does, and
+	// webhookLease how long it may be silent before another takes over, by the
+	// other's own clock: clocks of two nodes are never compared. A node that
+	// gossip calls gone is followed at once.
+	webhookRenew = 10 * time.Second
+	webhookLease = 35 * time.Second
+)
+
+// webhookRunner is what a node does for webhooks.
+type webhookRunner struct {
+	poke chan struct{} // of one: look now
+
+	// The rest belongs to the goroutine of runWebhooks.
+	lease     uint64    // revision of the lease as last seen
+	seen      time.Time // when that was first seen
+	renewed   time.Time // when this node last wrote it
+	delivered map[string]running
+}
+
+// running is one webhook that this node delivers.
+type running struct {
+	revision uint64 // of the webhook's row: another one means that it was changed
+	stop     context.CancelFunc
+	done     chan struct{}
+}
+
+// leaseRow says which node delivers the webhooks.
+type leaseRow struct {
+	Node string `json:"nd"`
+	MS   int64  `json:"t"` // makes each renewal another value; for people
+}
+
+func newWebhookRunner() *webhookRunner {
+	return &webhookRunner{poke: make(chan struct{}, 1), delivered: make(map[string]running)}
+}
+
+// pokeWebhooks lets this node look at the webhooks at once.
+func (l *Library) pokeWebhooks() {
+	select {
+	case l.webhooks.poke <- struct{}{}:
+	default:
+	}
+}
+
+// runWebhooks delivers the webhooks while this node holds the lease.
+func (l *Library) runWebhooks(ctx context.Context) {
+	w := l.webhooks
+	defer w.stopAll()
+	tick := time.NewTicker(webhookLook)
+	defer tick.Stop()
+	for {
+		if err := l.lookAtWebhooks(ctx); err != nil && ctx.Err() == nil {
+			l.log.WarnContext(ctx, "webhooks could not be looked at", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-w.poke:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// lookAtWebhooks starts and stops what has changed.
+func (l *Library) lookAtWebhooks(ctx context.Context) error {
+	w := l.webhooks
+	hooks, err := l.hooks(ctx)
+	if err != nil {
+		return err
+	}
+	wanted := make(map[string]*hook, len(hooks))
+	for i := range hooks {
+		if h := &hooks[i]; !h.row.Disabled && !h.state.Off {
+			wanted[h.id] = h
+		}
+	}
+	l.metrics.webhookStates(hooks)
+	if len(wanted) == 0 {
+		w.stopAll() // and let the lease run out: nobody needs it
+		return nil
+	}
+	mine, err := l.webhookLease(ctx)
+	if err != nil || !mine {
+		w.stopAll()
+		return err
+	}
+	for id, r := range w.delivered {
+		if h := wanted[id]; h == nil || h.revision != r.revision || r.ended() {
+			w.stop(id)
+		}
+	}
+	for id, h := range wanted {
+		if _, ok := w.delivered[id]; !ok {
+			w.start(ctx, l, h)
+		}
+	}
+	return nil
+}
+
+// webhookLease says whether this node may deliver, and renews or takes the
+// lease if it is time.
+func (l *Library) webhookLease(ctx context.Context) (mine bool, err error) {
+	w := l.webhooks
+	row, err := l.catalog.Get(ctx, webhookLeaseKey)
+	if err != nil && !errors.Is(err, blobstore.ErrNotFound) {
+		return false, fmt.Errorf("lease of the webhooks: %w", err)
+	}
+	var lease leaseRow
+	if err == nil {
+		if err := decodeRow(row.Value, &lease); err != nil {
+			return false, fmt.Errorf("lease of the webhooks: %w", err)
+		}
+	}
+	now := time.Now()
+	if row.Revision != w.lease || w.seen.IsZero() {
+		w.lease, w.seen = row.Revision, now
+	}
+	held := lease.Node == l.deps.NodeID && !w.renewed.IsZero() // not by a former life of this node
+	switch {
+	case held && now.Sub(w.renewed) < webhookRenew:
+		return true, nil
+	case held, lease.Node == "", lease.Node == l.deps.NodeID, now.Sub(w.seen) > webhookLease,
+		l.deps.Gone != nil && l.deps.Gone(lease.Node):
+	default:
+		return false, nil
+	}
+	value, err := encodeRow(leaseRow{Node: l.deps.NodeID, MS: now.UnixMilli()})
+	if err != nil {
+		return false, err
+	}
+	c := l.newChange()
+	c.expect(webhookLeaseKey, row.Revision)
+	c.put(webhookLeaseKey, value)
+	revision, err := l.catalog.Commit(ctx, c.txn)
+	switch {
+	case errors.Is(err, blobstore.ErrConflict):
+		return false, nil // another was faster
+	case err != nil:
+		// Nobody can take the lease without a majority either; while ours may
+		// still be believed, what runs goes on.
+		return held && now.Sub(w.renewed) < webhookLease, fmt.Errorf("lease of the webhooks: %w", err)
+	}
+	w.lease, w.seen, w.renewed = revision, now, now
+	return true, nil
+}
+
+func (r running) ended() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *webhookRunner) start(ctx context.Context, l *Library, h *hook) {
+	ctx, stop := context.WithCancel(ctx)
+	r := running{revision: h.revision, stop: stop, done: make(chan struct{})}
+	w.delivered[h.id] = r
+	d := &deliverer{l: l, h: *h}
+	go func() { // stop waits for it
+		defer close(r.done)
+		defer stop()
+		if err := d.run(ctx); err != nil && ctx.Err() == nil {
+			l.log.WarnContext(ctx, "webhook is not delivered for now", "webhook", h.id, "error", err)
+		}
+	}()
+}
+
+func (w *webhookRunner) stop(id string) {
+	r := w.delivered[id]
+	r.stop()
+	<-r.done
+	delete(w.delivered, id)
+}
+
+func (w *webhookRunner) stopAll() {
+	var all sync.WaitGroup
+	for id, r := range w.delivered {
+		all.Go(func() {
+			r.stop()
+			<-r.done
+		})
+		delete(w.delivered, id)
+	}
+	all.Wait()
+}

@@ -1,0 +1,251 @@
+package library
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"carillon/blobstore"
+)
+
+const (
+	// webhookBatchMax is how many events one delivery carries: those that came
+	// while the last was on its way.
+	webhookBatchMax = 50
+	// webhookWait bounds one delivery.
+	webhookWait = 30 * time.Second
+	// webhookPauseMin and webhookPauseMax are the first and the longest pause
+	// after failures.
+	webhookPauseMin = time.Second
+	webhookPauseMax = 5 * time.Minute
+	// webhookGiveUp is how long a webhook may fail before it is disabled: a long
+	// weekend.
+	webhookGiveUp = 72 * time.Hour
+	// webhookKeep is how long a position may be newer than what is written
+	// down: that much may be delivered again by another node.
+	webhookKeep = time.Second
+	// webhookIdleWait is how often a position is written down that moved only
+	// because nothing was wanted, so that it is not trimmed behind it.
+	webhookIdleWait = 10 * time.Minute
+	// webhookNoteWait is how often a failing webhook's state is written down.
+	webhookNoteWait = 30 * time.Second
+	// webhookStateWait bounds the last commit of a deliverer that is stopped.
+	webhookStateWait = 2 * time.Second
+)
+
+// errNotClaimed ends a deliverer whose webhook is another node's.
+var errNotClaimed = errors.New("the webhook was changed, or is delivered by another node")
+
+// deliverer delivers one webhook. It belongs to one goroutine.
+type deliverer struct {
+	l     *Library
+	h     hook
+	saved time.Time // when the state was last written
+	dirty bool      // it is newer than what was written
+}
+
+// run delivers until ctx ends or the webhook is taken away.
+func (d *deliverer) run(ctx context.Context) error {
+	d.h.state.Node = d.l.deps.NodeID
+	if err := d.save(ctx); err != nil {
+		return err
+	}
+	defer d.saveLast(ctx)
+	for ctx.Err() == nil && !d.h.state.Off {
+		changed, cancel := d.l.WatchEvents() // before the look
+		more, err := d.step(ctx)
+		if err == nil && !more {
+			err = d.await(ctx, changed)
+		}
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// step delivers the next events, if there are any.
+func (d *deliverer) step(ctx context.Context) (more bool, err error) {
+	page, err := d.l.Events(ctx, d.h.query(), webhookBatchMax)
+	if errors.Is(err, ErrTrimmed) {
+		return true, d.miss(ctx, err)
+	}
+	if err != nil {
+		return false, err
+	}
+	if len(page.Events) > 0 {
+		if err := d.deliver(ctx, page.Events); err != nil || d.h.state.Off {
+			return false, err
+		}
+	}
+	if page.Next != d.h.state.position() {
+		d.h.state.moveTo(page.Next)
+		d.dirty = d.dirty || len(page.Events) > 0 || time.Since(d.saved) >= webhookIdleWait
+	}
+	if d.dirty && time.Since(d.saved) >= webhookKeep {
+		return page.More, d.save(ctx)
+	}
+	return page.More, nil
+}
+
+// await returns when there may be something to do.
+func (d *deliverer) await(ctx context.Context, changed <-chan struct{}) error {
+	if !d.dirty {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		return nil
+	}
+	timer := time.NewTimer(webhookKeep)
+	defer timer.Stop()
+	select {
+	case <-changed:
+	case <-ctx.Done():
+	case <-timer.C:
+		return d.save(ctx)
+	}
+	return nil
+}
+
+// miss goes on where the feed begins, and says so.
+func (d *deliverer) miss(ctx context.Context, cause error) error {
+	trimmed, _, err := d.l.trimmed(ctx)
+	if err != nil {
+		return err
+	}
+	if at := d.h.state.position(); !trimmed.After(at) { // it was beyond the log
+		trimmed = d.l.EventsNow()
+	}
+	d.l.log.ErrorContext(ctx, "webhook has missed events", "webhook", d.h.id, "error", cause)
+	d.h.state.moveTo(trimmed)
+	d.h.state.Missed++
+	return d.save(ctx)
+}
+
+// deliver sends the events until they have arrived, or the webhook is disabled.
+func (d *deliverer) deliver(ctx context.Context, events []Event) error {
+	for {
+		receipt, err := d.send(ctx, events)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		now := time.Now()
+		ok := err == nil && receipt.Status/100 == 2
+		d.l.metrics.webhook(d.h.id, ok, now.Sub(events[0].Time))
+		s := &d.h.state
+		if ok {
+			recovered := s.FailingMS != 0
+			s.LastOKMS, s.FailingMS, s.Attempts, s.Error = now.UnixMilli(), 0, 0, ""
+			d.dirty = true
+			if recovered {
+				s.moveTo(events[len(events)-1].Position)
+				return d.save(ctx)
+			}
+			return nil
+		}
+		pause, err := d.failed(ctx, now, receipt, err)
+		if err != nil || s.Off {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// failed notes a delivery that did not arrive, and says how long to wait.
+func (d *deliverer) failed(ctx context.Context, now time.Time, r Receipt, cause error) (time.Duration, error) {
+	s := &d.h.state
+	first := s.FailingMS == 0
+	if first {
+		s.FailingMS = now.UnixMilli()
+	}
+	s.Attempts++
+	if s.Error = fmt.Sprintf("status %d %s", r.Status, r.Text); cause != nil {
+		s.Error = cause.Error()
+	}
+	s.Error = s.Error[:min(len(s.Error), eventDetailBytesMax)]
+	if now.Sub(fromMS(s.FailingMS)) > webhookGiveUp {
+		s.Off = true
+		d.l.log.ErrorContext(ctx, "webhook is disabled, it failed for too long", "webhook", d.h.id,
+			"position", s.position(), "error", s.Error)
+		return 0, d.save(ctx)
+	}
+	pause := min(webhookPauseMin<<min(s.Attempts-1, 10), webhookPauseMax)
+	pause = pause*3/4 + rand.N(pause/2) //nolint:gosec // spreads load, keeps no secret
+	d.dirty = true
+	if first || now.Sub(d.saved) >= webhookNoteWait {
+		return max(pause, r.RetryAfter), d.save(ctx)
+	}
+	return max(pause, r.RetryAfter), nil
+}
+
+// WebhookBody is what is posted.
+type WebhookBody struct {
+	Webhook string  `json:"webhook"`
+	Events  []Event `json:"events"`
+}
+
+// send posts events once.
+func (d *deliverer) send(ctx context.Context, events []Event) (Receipt, error) {
+	body, err := json.Marshal(WebhookBody{d.h.id, events})
+	if err != nil {
+		return Receipt{}, fmt.Errorf("webhook %s: %w", d.h.id, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, webhookWait)
+	defer cancel()
+	now := time.Now().Unix()
+	return d.l.deps.Sender.Send(ctx, Delivery{
+		Method: "POST", URL: d.h.row.URL, Body: bytes.NewReader(body), Size: int64(len(body)),
+		Header: map[string]string{
+			"Content-Type":       "application/json",
+			"Carillon-Webhook":   d.h.id,
+			"Carillon-Event-Id":  events[0].Position.String(),
+			"Carillon-Timestamp": strconv.FormatInt(now, 10),
+			"Carillon-Signature": "v1=" + SignWebhook(d.h.row.Secret, now, body),
+		},
+	})
+}
+
+// save writes the state; errNotClaimed if it is not ours to write.
+func (d *deliverer) save(ctx context.Context) error {
+	c := d.l.newChange()
+	c.expect(webhookKey(d.h.id), d.h.revision)
+	c.putWebhookState(&d.h)
+	txn, err := c.done()
+	if err != nil {
+		return err
+	}
+	revision, err := d.l.catalog.Commit(ctx, txn)
+	if errors.Is(err, blobstore.ErrConflict) {
+		return errNotClaimed
+	}
+	if err != nil {
+		return err
+	}
+	d.h.stateRevision, d.saved, d.dirty = revision, time.Now(), false
+	return nil
+}
+
+// saveLast writes what is not written yet, so that who goes on repeats nothing.
+func (d *deliverer) saveLast(ctx context.Context) {
+	if !d.dirty {
+		return
+	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), webhookStateWait)
+	defer cancel()
+	if err := d.save(bounded); err != nil {
+		d.l.log.InfoContext(bounded, "some events may be delivered again", "webhook", d.h.id, "error", err)
+	}
+}
