@@ -37,7 +37,7 @@ type globals struct {
 
 // clientEnv are the variables with our prefix that are not settings of a node.
 func clientEnv() []string {
-	return []string{"CARILLON_SERVER", "CARILLON_TOKEN", "CARILLON_CONFIG", "CARILLON_WEBHOOK_SECRET"}
+	return []string{"CARILLON_SERVER", "CARILLON_TOKEN", "CARILLON_CONFIG"}
 }
 
 // terminal is where a command reads and prints; tests exchange it.

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"os"
+	"strings"
 	"text/tabwriter"
 
 	"carillon/library"
@@ -45,7 +48,7 @@ func (*webhooksLsCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 type webhooksPutCmd struct {
 	ID       string   `arg:"" help:"Name of the webhook."`
 	URL      string   `arg:"" help:"Where events are posted to."`
-	Secret   string   `help:"Signs the deliveries (16 bytes or more). Default: one is made, or stays." env:"CARILLON_WEBHOOK_SECRET"`
+	Secret   string   `name:"secret-file" help:"File with what signs the deliveries (16 bytes or more), - for standard input. Default: one is made, or stays." placeholder:"FILE"`
 	Kind     []string `help:"Kinds, like media or recording.stored." placeholder:"KIND"`
 	Account  string   `help:"Events of this account only."`
 	After    string   `help:"Where to begin: a position, oldest or now." placeholder:"POS"`
@@ -58,8 +61,12 @@ func (p *webhooksPutCmd) Run(ctx context.Context, g *globals, tty terminal) erro
 	if err != nil {
 		return err
 	}
+	secret, err := readSecret(p.Secret, tty.in)
+	if err != nil {
+		return err
+	}
 	w, err := api.PutWebhook(ctx, p.ID, library.WebhookRequest{
-		URL: p.URL, Secret: library.Secret(p.Secret), Kinds: p.Kind, Account: p.Account, After: p.After,
+		URL: p.URL, Secret: secret, Kinds: p.Kind, Account: p.Account, After: p.After,
 		Disabled: p.Disabled,
 	})
 	if err != nil {
@@ -75,6 +82,29 @@ func (p *webhooksPutCmd) Run(ctx context.Context, g *globals, tty terminal) erro
 		return printf(tty.out, "secret %s\n", w.NewSecret)
 	}
 	return nil
+}
+
+// readSecret reads a secret from a file: the command line is seen by all users
+// of the machine.
+func readSecret(file string, in io.Reader) (library.Secret, error) {
+	const bytesMax = 4 << 10
+	switch file {
+	case "":
+		return "", nil
+	case "-":
+	default:
+		f, err := os.Open(file) //nolint:gosec // the user's own choice
+		if err != nil {
+			return "", fmt.Errorf("secret: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		in = f
+	}
+	b, err := io.ReadAll(io.LimitReader(in, bytesMax))
+	if err != nil {
+		return "", fmt.Errorf("secret: %w", err)
+	}
+	return library.Secret(strings.TrimSpace(string(b))), nil
 }
 
 type webhooksRmCmd struct {
