@@ -80,10 +80,12 @@ func (g *group) verified() (groupView, error) {
 	return v, nil
 }
 
-// hasAll says whether a member holds about all that this leader has.
+// hasAll says whether a member holds about all that this leader has. A member
+// that has acknowledged nothing has nothing, however short the log is: it may
+// still be restoring a snapshot, and with a vote it would stop the group.
 func (g *group) hasAll(id string) bool {
-	return id == g.transport.id ||
-		g.transport.hints.acked(raft.ServerID(id))+balanceLagMax >= g.raft.LastIndex()
+	acked := g.transport.hints.acked(raft.ServerID(id))
+	return id == g.transport.id || acked != 0 && acked+balanceLagMax >= g.raft.LastIndex()
 }
 
 // serveGroup tells what this node knows of a group: with the flag, only if it
@@ -217,7 +219,15 @@ func (n *Node) wanted(name string) []string {
 // members are the ids of a group's members, as far as this node knows.
 func (n *Node) members(name string) []string {
 	if g := n.group(name); g != nil {
-		return g.view().members()
+		// A member that begins with a snapshot has no configuration before it
+		// has restored it, and an old one if it was away; but it has a leader.
+		v := g.view()
+		if v.Leader != "" && !slices.Contains(v.members(), v.Leader) {
+			return append(v.members(), v.Leader)
+		}
+		if len(v.Voters) > 0 {
+			return v.members()
+		}
 	}
 	if v, ok := n.located.get(name); ok && v.Term != 0 {
 		return v.members()
