@@ -74,10 +74,11 @@ func (c catalog) store(ctx context.Context, t blobstore.Txn) (carried bool, err 
 const fetchersMax = 8
 
 // fetchReferenced brings to this node the small blobs that its catalog refers
-// to and that it should hold and does not: those that were carried by entries
-// which a snapshot stands for. Larger ones come by the log of their group.
-// Nothing remains to be done when it returns nil.
-func (n *Node) fetchReferenced(ctx context.Context) error {
+// to and that it should hold and does not, as a member of one group or (nil) of
+// any: those that were carried by entries which a snapshot stands for. Larger
+// ones come by the log of their group. Nothing remains to be done when it
+// returns nil.
+func (n *Node) fetchReferenced(ctx context.Context, only *group) error {
 	if err := n.waitFormed(ctx); err != nil {
 		return err
 	}
@@ -94,7 +95,8 @@ func (n *Node) fetchReferenced(ctx context.Context) error {
 			wg.Wait()
 			return fmt.Errorf("references: %w", err)
 		}
-		if id == last || n.shard(shardOf(id, n.charter.Shards)) == nil {
+		g := n.shard(shardOf(id, n.charter.Shards))
+		if id == last || g == nil || only != nil && g != only {
 			continue
 		}
 		last = id

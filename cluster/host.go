@@ -62,7 +62,7 @@ func (n *Node) openGroups(c charter) (err error) {
 	n.shards = make([]atomic.Pointer[group], c.Shards)
 	spec := n.groupSpec(catalogGroup, &catalogMachine{
 		breaker: n.breaker(), store: n.rows, blobs: n.blobs,
-		fetch: func() error { return n.fetchReferenced(n.ctx) },
+		fetch: func() error { return n.fetchReferenced(n.ctx, nil) },
 	})
 	if slices.Contains(c.Members, n.id) {
 		spec.members = c.Voters

@@ -56,7 +56,7 @@ func (n *Node) stepIn(ctx context.Context, g *group, v groupView, wanted []strin
 		case slices.Contains(v.Voters, id), n.Gone(id):
 		case !slices.Contains(v.Learners, id):
 			return true, n.addLearner(ctx, g, id)
-		case g.hasAll(id):
+		case g.hasAll(id) && n.saysWhole(ctx, g, id):
 			g.log.Info("member has everything and votes", "peer", id)
 			return true, g.reconfigure(func(index uint64) raft.IndexFuture {
 				return g.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(id), index, addMemberWait)

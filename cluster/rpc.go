@@ -30,6 +30,7 @@ const (
 	kindGroup    byte = 31 // group, flag → groupView as JSON
 	kindHost     byte = 32 // group → nothing, once this node has opened it
 	kindStanding byte = 33 // node → its state as this node knows it
+	kindWhole    byte = 34 // group → nothing, once this node has everything of it
 	kindRefused  byte = 30 // node → whether it refuses connections, and last positions
 )
 
@@ -63,6 +64,7 @@ func (n *Node) serve() {
 	n.link.Handle(kindGroup, n.guarded(n.serveGroup))
 	n.link.Handle(kindHost, n.guarded(n.serveHost))
 	n.link.Handle(kindStanding, n.guarded(n.serveStanding))
+	n.link.Handle(kindWhole, n.guarded(n.serveWhole))
 	n.link.Handle(kindRefused, n.guarded(n.serveRefused))
 }
 

@@ -60,12 +60,19 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 	_, grace := s.n.sweepTimes()
 	seen := make(map[blobstore.ID]time.Time)
 	var remove []blobstore.ID
+	var strays []blobstore.Info
 	for info, err := range s.n.blobs.Blobs(ctx) {
 		if err != nil {
 			return fmt.Errorf("list blobs: %w", err)
 		}
 		g := s.n.shard(shardOf(info.ID, s.n.charter.Shards))
-		if g == nil || now.Sub(info.Updated) < grace {
+		if now.Sub(info.Updated) < grace {
+			continue
+		}
+		if g == nil {
+			if len(strays) < sweepBatchMax {
+				strays = append(strays, info)
+			}
 			continue
 		}
 		referenced, err := s.n.referenced(ctx, info.ID)
@@ -95,6 +102,37 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 		}
 		delete(s.unreferenced, id)
 		s.n.metrics.swept.Inc()
+	}
+	return s.n.dropStrays(ctx, strays)
+}
+
+// dropStrays frees here what the catalog's entries carried while this node was
+// no member of the blob's group, once the group has it. What is left of a group
+// that the node was a member of is dropGroup's to judge.
+func (n *Node) dropStrays(ctx context.Context, strays []blobstore.Info) error {
+	for _, info := range strays {
+		name := blobGroup(shardOf(info.ID, n.charter.Shards))
+		st, err := loadStay(n.raftDir(), name)
+		if err != nil {
+			return err
+		}
+		if n.group(name) != nil || st != nil && st.State == stayLeft {
+			continue
+		}
+		v, err := n.leadersView(ctx, name)
+		if err != nil {
+			return fmt.Errorf("blob %s: %w", info.ID, err)
+		}
+		if ok, err := n.mayDrop(ctx, v.Leader, info); err != nil || !ok {
+			if err != nil {
+				return fmt.Errorf("blob %s: %w", info.ID, err)
+			}
+			continue
+		}
+		if err := n.applyHere(blobstore.Op{Kind: blobstore.OpRemove, ID: info.ID}); err != nil {
+			return err
+		}
+		n.metrics.swept.Inc()
 	}
 	return nil
 }

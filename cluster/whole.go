@@ -76,6 +76,44 @@ func (n *Node) checkGroup(ctx context.Context, g *group) error {
 		return fmt.Errorf("group %s is at %d of %d: %w", g.name, g.raft.AppliedIndex(), v.Index,
 			blobstore.ErrUnavailable)
 	}
+	if slices.Contains(v.Learners, n.id) {
+		if err := n.fetchCarried(ctx, g); err != nil {
+			return fmt.Errorf("group %s: %w", g.name, err)
+		}
+	}
 	g.whole.Store(true)
 	return nil
+}
+
+// fetchCarried brings here what came to the blobs of a group with entries of the
+// catalog, before this node was a member: neither the log of the group nor its
+// snapshot need have it. What such entries bring from now on this node stores.
+func (n *Node) fetchCarried(ctx context.Context, g *group) error {
+	if err := (catalog{n}).Fresh(ctx); err != nil {
+		return err
+	}
+	return n.fetchReferenced(ctx, g)
+}
+
+// serveWhole tells the leader of a group that this member has everything, and
+// may vote.
+func (n *Node) serveWhole(_ context.Context, _ string, req []byte) ([]byte, error) {
+	d := decoder{b: req}
+	name := d.text()
+	if err := d.end(); err != nil {
+		return nil, err
+	}
+	if g := n.group(name); g == nil || !g.whole.Load() {
+		return nil, errBehind
+	}
+	return nil, nil
+}
+
+// saysWhole asks a member without a vote whether it has everything, beside the
+// log, which the leader knows.
+func (n *Node) saysWhole(ctx context.Context, g *group, id string) bool {
+	ctx, cancel := context.WithTimeout(ctx, memberCallWait)
+	defer cancel()
+	_, err := n.link.Call(ctx, id, kindWhole, appendText(nil, g.name))
+	return err == nil
 }
