@@ -260,3 +260,8 @@ func (f *fakeLibrary) Events(context.Context, library.EventQuery, int) (library.
 func (f *fakeLibrary) EventsNow() library.EventPosition { return library.EventPosition{} }
 
 func (f *fakeLibrary) WatchEvents() (<-chan struct{}, func()) { return nil, func() {} }
+func (f *fakeLibrary) Spooled() []library.SpoolEntry          { return []library.SpoolEntry{} }
+
+func (f *fakeLibrary) SpoolEntry(string) (library.SpoolEntry, error) {
+	return library.SpoolEntry{}, library.ErrNotFound
+}

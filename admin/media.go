@@ -59,6 +59,11 @@ func (s *Server) putMedia(c echo.Context) error {
 		return err
 	}
 	c.Response().Header().Set("ETag", doc.ETag())
+	if doc.SpoolID != "" {
+		doc.StatusURL = s.cfg.HTTPURL + spoolPath(doc.SpoolID)
+		c.Response().Header().Set("Location", spoolPath(doc.SpoolID))
+		return sendJSON(c, http.StatusAccepted, doc)
+	}
 	if created {
 		c.Response().Header().Set("Location", mediaPath(account, id))
 		return sendJSON(c, http.StatusCreated, doc)

@@ -26,6 +26,7 @@ type Library interface {
 	nameLibrary
 	eventLibrary
 	webhookLibrary
+	spooler
 	Put(ctx context.Context, account, id string, body io.Reader, opts library.PutOptions) (
 		library.Document, bool, error)
 	Get(ctx context.Context, account, id string, c library.Consistency) (library.Document, error)
@@ -113,6 +114,8 @@ func (s *Server) Routes(e *echo.Echo) {
 
 	s.webhookRoutes(e)
 	e.GET("/v1/events", s.guarded("events", s.events))
+	e.GET("/v1/spool", s.guarded("list_spool", s.listSpool))
+	e.GET("/v1/spool/:id", s.guarded("get_spool", s.getSpool))
 	e.GET("/v1/cluster", s.guarded("cluster", s.cluster))
 	e.GET("/v1/version", s.guarded("version", s.version))
 	// What is under /v1 is nobody's business without a token, not even that it

@@ -63,7 +63,8 @@ type Deps struct {
 	Metrics prometheus.Registerer
 	Network peer.Network
 	Gossip  memberlist.Transport
-	space   diskSpace // nil: the file system's; tests set it
+	Spool   *blobstore.Spool // shown in the status; nil: none
+	space   diskSpace        // nil: the file system's; tests set it
 }
 
 // Validate fills in defaults and reports everything that is wrong at once.

@@ -26,6 +26,20 @@ func (n *Node) Room() error {
 	return n.urgentRoom(catalogGroup)
 }
 
+// Led says whether this node knows a leader for everything: the catalog and the
+// blob groups that it is a member of.
+func (n *Node) Led() bool {
+	if !n.isFormed() || n.catalog.leader() == "" {
+		return false
+	}
+	for s := range n.shards {
+		if g := n.shards[s].Load(); g != nil && g.leader() == "" {
+			return false
+		}
+	}
+	return true
+}
+
 // ordinaryRoom refuses what can wait for an operator.
 func (n *Node) ordinaryRoom(group string) error {
 	if diskLevel(n.disk.worst.Load()) < diskFull {

@@ -64,6 +64,12 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 			func() float64 { return float64(n.disk.free.Load()) }),
 		gauge("disk_level", "How full the disk is: 0 ok, 1 low, 2 full (no uploads), 3 out (no recordings).",
 			func() float64 { return float64(n.disk.level.Load()) }),
+		gauge("spool_items", "Items in the spool that wait for a leader.",
+			func() float64 { return float64(n.spoolStatus().Items) }),
+		gauge("spool_bytes", "Bytes in the spool.", func() float64 { return float64(n.spoolStatus().Bytes) }),
+		gauge("spool_oldest_seconds", "Age of the oldest item in the spool; 0: nothing waits.", n.spoolAge),
+		gauge("spool_quarantined", "Spooled items that could not be replayed and were put aside.",
+			func() float64 { return float64(n.spoolStatus().Quarantined) }),
 		gauge("groups_led", "Raft groups that this node leads.", func() float64 { return float64(n.groupsLed()) }),
 	)
 	return m

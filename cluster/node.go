@@ -38,6 +38,7 @@ type Node struct {
 	located  located
 	raft     transports
 	disk     *disk
+	spool    *blobstore.Spool // nil: none
 	// announced is the cluster that gossip is told of before this node has
 	// formed; only a recovery sets it.
 	announced string
@@ -114,7 +115,7 @@ func newNode(id string, cfg Config, deps Deps) *Node {
 	n := &Node{
 		id: id, cfg: cfg, log: deps.Log.With("component", "cluster", "node_id", id),
 		blobs: deps.Blobs, rows: deps.Catalog, formed: make(chan struct{}), failed: make(chan error, 1),
-		lost: make(chan string, lostQueueMax),
+		lost: make(chan string, lostQueueMax), spool: deps.Spool,
 	}
 	n.chatter = hlog.Quieter(n.log)
 	n.disk = newDisk(n, deps.space)

@@ -18,6 +18,7 @@ type NodeStatus struct {
 	Blobs   int64         `json:"blobs"`
 	Bytes   int64         `json:"bytes"`
 	Disk    DiskStatus    `json:"disk"`
+	Spool   SpoolStatus   `json:"spool"`
 	Groups  []GroupStatus `json:"groups"`
 
 	// Set is what this node's catalog comes to.

@@ -67,7 +67,7 @@ func (n *Node) LocalStatus() NodeStatus {
 	s := NodeStatus{
 		ID: n.id, Version: n.cfg.Version, Zone: n.cfg.Zone, Peer: self.Peer, HTTP: n.cfg.HTTPURL,
 		Shout: n.cfg.ShoutHost, Alive: true, Ready: true, Applied: n.rows.Applied(),
-		Blobs: stats.Blobs, Bytes: stats.Bytes, Disk: n.disk.status(), Groups: []GroupStatus{},
+		Blobs: stats.Blobs, Bytes: stats.Bytes, Disk: n.disk.status(), Spool: n.spoolStatus(), Groups: []GroupStatus{},
 		Set: n.setStatus(),
 	}
 	if n.isFormed() {

@@ -70,8 +70,13 @@ type Document struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 	// AliasOf is the ACCOUNT/ID that this second name stands for, in listings;
 	// everywhere else the item itself is found under it.
-	AliasOf string    `json:"alias_of,omitempty"`
-	Created time.Time `json:"created"`
+	AliasOf string `json:"alias_of,omitempty"`
+	// State is "spooled" in the answer to an upload that waits for a majority,
+	// and SpoolID and StatusURL are where to ask for it; "" for all others.
+	State     string    `json:"state,omitempty"`
+	SpoolID   string    `json:"spool_id,omitempty"`
+	StatusURL string    `json:"status_url,omitempty"`
+	Created   time.Time `json:"created"`
 	// Modified is of the last change, Stored of the sound: retention counts from
 	// there.
 	Modified time.Time `json:"modified"`

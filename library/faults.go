@@ -70,6 +70,7 @@ func faultTable() []faultRow {
 		// Not 507: the disk has room, and who watches for 5xx shall not be woken
 		// by a client that has used up its share.
 		{ErrQuota, Fault{http.StatusForbidden, "quota_exceeded"}},
+		{errSuperseded, Fault{http.StatusConflict, "superseded"}},
 		{ErrLimit, Fault{http.StatusServiceUnavailable, "limit"}},
 		// Who cancels is the client that hung up: nobody reads this answer,
 		// but the log and the metrics do. A deadline is our own.

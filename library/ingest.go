@@ -43,7 +43,7 @@ func (l *Library) IngestRecording(
 		return Recording{}, false, fmt.Errorf("body of %d bytes, at most %d: %w", r.Length, limit, ErrTooLarge)
 	}
 	began := time.Now()
-	sound, err := l.receive(ctx, body, r.Length, limit)
+	sound, err := l.receive(ctx, l.writer, body, r.Length, limit)
 	if err != nil {
 		return Recording{}, false, fmt.Errorf("recording %s: %w", s.ID, err)
 	}

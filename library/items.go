@@ -26,40 +26,76 @@ func (l *Library) put(
 	if err := l.admit(ctx, account, id, &opts); err != nil {
 		return Document{}, false, err
 	}
-	sound, err := l.receive(ctx, body, opts.Length, l.cfg.UploadBytesMax)
+	spool := l.spoolWriter(account, id, &opts)
+	to := l.writer
+	if spool != nil {
+		to = spool
+	}
+	sound, err := l.receive(ctx, to, body, opts.Length, l.cfg.UploadBytesMax)
 	if err != nil {
 		return Document{}, false, fmt.Errorf("put %s/%s: %w", account, id, err)
 	}
 	defer sound.release()
-	var d Document
-	var bytes, items int64
-	created := false
-	d.Revision, err = l.commit(ctx, func() (blobstore.Txn, error) {
-		before, err := l.current(ctx, account, id)
-		if err != nil {
-			return blobstore.Txn{}, err
-		}
-		if d, err = l.replacing(ctx, &opts, before, account, id); err != nil {
-			return blobstore.Txn{}, err
-		}
-		d.sounds(&sound)
-		created = before == nil
-		bytes, items = grown(before, d.Size)
-		if err := l.checkQuota(ctx, account, bytes, items); err != nil {
-			return blobstore.Txn{}, err
-		}
-		c := l.newChange()
-		c.replaceDocument(ctx, before, &d)
-		c.txn.Sound = sound.whole
-		return c.done()
-	})
+	d, created, err := l.storeUpload(ctx, spool, upload{account: account, id: id, opts: opts, sound: sound})
 	if err != nil {
 		// The blob has no reference, or, when the outcome is not known, may
 		// have one: the sweep decides, not we.
 		return Document{}, false, fmt.Errorf("put %s/%s: %w", account, id, err)
 	}
-	l.usage.add(account, bytes, items)
 	return d, created, nil
+}
+
+// upload is an item whose sound has arrived.
+type upload struct {
+	account, id string
+	opts        PutOptions
+	sound       sound
+	// arrived is when a spooled one came, zero for now.
+	arrived time.Time
+}
+
+// commitUpload writes the document of an upload, unless check refuses what is
+// to be replaced, and says whether it is new.
+func (l *Library) commitUpload(
+	ctx context.Context, u *upload, check func(before *Document) error,
+) (d Document, created bool, err error) {
+	var bytes, items int64
+	d.Revision, err = l.commit(ctx, func() (blobstore.Txn, error) {
+		before, err := l.current(ctx, u.account, u.id)
+		if err == nil && check != nil {
+			err = check(before)
+		}
+		if err != nil {
+			return blobstore.Txn{}, err
+		}
+		if d, err = l.replacing(ctx, &u.opts, before, u.account, u.id); err != nil {
+			return blobstore.Txn{}, err
+		}
+		if d.sounds(&u.sound); !u.arrived.IsZero() {
+			d.date(u.arrived, before)
+		}
+		created = before == nil
+		bytes, items = grown(before, d.Size)
+		if err := l.checkQuota(ctx, u.account, bytes, items); err != nil {
+			return blobstore.Txn{}, err
+		}
+		c := l.newChange()
+		c.replaceDocument(ctx, before, &d)
+		c.txn.Sound = u.sound.whole
+		return c.done()
+	})
+	if err != nil {
+		return Document{}, false, err
+	}
+	l.usage.add(u.account, bytes, items)
+	return d, created, nil
+}
+
+// date says that the sound came at a time that has passed.
+func (d *Document) date(at time.Time, before *Document) {
+	if d.Modified, d.Stored = at, at; before == nil {
+		d.Created = at
+	}
 }
 
 // sounds makes d the document of a sound.

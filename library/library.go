@@ -52,6 +52,8 @@ type Config struct {
 	// that are older, and more than so many, are trimmed.
 	EventsKept time.Duration
 	EventsMax  int
+	// SpoolWait is how long an upload waits for a leader before it is spooled.
+	SpoolWait time.Duration
 }
 
 // SourceAccount is a configured source login, for sources without a ticket.
@@ -78,6 +80,11 @@ type Deps struct {
 	// Room says whether the disks still take what a source sends:
 	// blobstore.ErrNoSpace if not. It is asked at every write. nil: always.
 	Room func() error
+	// Spool keeps what the cluster cannot take; nil: it is refused.
+	Spool *blobstore.Spool
+	// Led says whether the cluster can take writes, as far as this node knows.
+	// nil: unknown, and a write that takes longer than SpoolWait is spooled.
+	Led func() bool
 }
 
 // Service is what the doors see of a Library; they declare the part they use

@@ -26,6 +26,8 @@ const (
 	metricWebhookStates  = "carillon_library_webhooks"
 	metricWebhookLag     = "carillon_library_webhook_lag_seconds"
 	metricReaped         = "carillon_library_reap_timestamp_seconds"
+	metricSpooled        = "carillon_library_spooled_total"
+	metricReplayed       = "carillon_library_spool_replayed_total"
 )
 
 // MetricDefinition is the name, the labels and the meaning of one metric.
@@ -82,6 +84,11 @@ func MetricDefinitions() []MetricDefinition {
 		{metricDeletedItems, "Deleted items that can be brought back, at the last pass over them on any node.", nil},
 		{metricDeletedBytes, "Bytes of these items: they are freed when the undelete window is over.", nil},
 		{metricReaped, "When the last pass over what is too old began, on any node; Unix time.", nil},
+		{metricSpooled, "Uploads and recordings that went to the spool for want of a leader.", []string{"kind"}},
+		{
+			metricReplayed, "Items of the spool that were dealt with: ok, or the code of the fault that put them aside.",
+			[]string{"result"},
+		},
 	}
 }
 
@@ -119,6 +126,8 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 	m.reaped(&reapRow{})
 	m.counters[metricExportAttempts].WithLabelValues(string(ExportDone))
 	m.live = m.gauges[metricLive].WithLabelValues()
+	m.counters[metricSpooled].WithLabelValues(spoolPut)
+	m.counters[metricReplayed].WithLabelValues("ok")
 	m.recordingBytes = m.counters[metricRecordingBytes].WithLabelValues()
 	m.lookupItems = m.counters[metricLookups].WithLabelValues("item")
 	return m, nil
@@ -169,6 +178,9 @@ func (m *metrics) reaped(r *reapRow) {
 	m.gauges[metricDeletedBytes].WithLabelValues().Set(float64(r.Deleted.Bytes))
 	m.gauges[metricReaped].WithLabelValues().Set(float64(r.StartedMS) / 1000)
 }
+func (m *metrics) spooled(kind string) { m.counters[metricSpooled].WithLabelValues(kind).Inc() }
+
+func (m *metrics) replayed(result string) { m.counters[metricReplayed].WithLabelValues(result).Inc() }
 
 func (m *metrics) ended(how string) {
 	m.counters[metricEnded].WithLabelValues(how).Inc()

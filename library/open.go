@@ -73,9 +73,11 @@ type Library struct {
 	running sync.WaitGroup
 	closing sync.Once
 
-	mu       sync.Mutex // guards the two below
+	mu       sync.Mutex // guards the three below
 	sessions map[string]*Session
 	closed   bool
+	// spoolDone are the last items of the spool that were dealt with.
+	spoolDone []SpoolEntry
 }
 
 // sourceHash is a configured account as it is compared: hashes have one
@@ -132,6 +134,10 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 		l.running.Go(func() { l.runWebhooks(work) })
 	}
 	l.running.Go(func() { l.reap(work) })
+	if l.spooling() {
+		l.dropUnfinished()
+		l.running.Go(func() { l.unspool(work) })
+	}
 	return l, nil
 }
 
@@ -152,6 +158,7 @@ func (l *Library) dispatch(ctx context.Context) {
 func withDefaults(cfg Config) Config {
 	cfg.UploadBytesMax = cmp.Or(cfg.UploadBytesMax, UploadBytesMaxDefault)
 	cfg.RecordingBytesMax = cmp.Or(cfg.RecordingBytesMax, RecordingBytesMaxDefault)
+	cfg.SpoolWait = cmp.Or(cfg.SpoolWait, SpoolWaitDefault)
 	cfg.TicketTTL = cmp.Or(cfg.TicketTTL, TicketTTLDefault)
 	cfg.PlayTTL = cmp.Or(cfg.PlayTTL, PlayTTLDefault)
 	cfg.DefaultLanguage = strings.ToLower(cmp.Or(cfg.DefaultLanguage, DefaultLanguageDefault))

@@ -41,9 +41,11 @@ type sound struct {
 
 // receive streams a body of at most limit bytes onto the shelf and through the
 // prober at once. Nothing remains of it on error.
-func (l *Library) receive(ctx context.Context, body io.Reader, length, limit int64) (sound, error) {
+func (l *Library) receive(
+	ctx context.Context, to blobstore.Writer, body io.Reader, length, limit int64,
+) (sound, error) {
 	in := &intake{body: body, limit: limit, length: length}
-	recorder := blobstore.NewRecorder(ctx, l.writer, blobstore.RecorderConfig{Buffers: l.buffers})
+	recorder := blobstore.NewRecorder(ctx, to, blobstore.RecorderConfig{Buffers: l.buffers})
 	s, err := in.record(ctx, recorder)
 	if err == nil {
 		return s, nil

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"carillon/cluster"
 )
@@ -221,9 +222,14 @@ func printGroups(w io.Writer, s cluster.Status) error {
 	return nil
 }
 
-// printDisks names the nodes whose disk wants attention.
+// printDisks names the nodes whose disk or spool wants attention.
 func printDisks(w io.Writer, s cluster.Status) error {
 	for _, n := range s.Nodes {
+		if s := n.Spool; s.Items > 0 || s.Quarantined > 0 {
+			if err := printf(w, "\n%s: %s\n", n.ID, spoolText(s)); err != nil {
+				return err
+			}
+		}
 		if n.Disk.Level == "" || n.Disk.Level == "ok" {
 			continue
 		}
@@ -234,6 +240,18 @@ func printDisks(w io.Writer, s cluster.Status) error {
 		}
 	}
 	return nil
+}
+
+// spoolText is what waits in a spool, in a sentence.
+func spoolText(s cluster.SpoolStatus) string {
+	text := fmt.Sprintf("%d items (%s) wait in the spool", s.Items, sizeText(s.Bytes))
+	if s.Oldest != nil {
+		text += fmt.Sprintf(", the oldest for %s", time.Since(*s.Oldest).Round(time.Second))
+	}
+	if s.Quarantined > 0 {
+		text += fmt.Sprintf("; %d were put aside, see spool/quarantine there", s.Quarantined)
+	}
+	return text
 }
 
 func nodeState(n cluster.NodeStatus) string {

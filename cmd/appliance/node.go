@@ -43,6 +43,7 @@ type node struct {
 	web      *web.Server
 	blobs    *blobstore.Store
 	catalog  *blobstore.CatalogStore
+	spool    *blobstore.Spool // nil: switched off
 	cluster  *cluster.Node
 	library  *library.Library
 	shout    *shoutd.Server
@@ -85,7 +86,7 @@ func openNode(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *node
 		return nil, err
 	}
 	if n.cluster, err = cluster.Open(n.wiring.cluster(), cluster.Deps{
-		Blobs: n.blobs, Catalog: n.catalog, Log: log, Metrics: n.metrics,
+		Blobs: n.blobs, Catalog: n.catalog, Spool: n.spool, Log: log, Metrics: n.metrics,
 	}); err != nil {
 		return nil, fmt.Errorf("open cluster: %w", err)
 	}
@@ -154,6 +155,14 @@ func (n *node) openShelf() (err error) {
 		return fmt.Errorf("open catalog: %w", err)
 	}
 	n.closeLater(n.catalog)
+	cfg := n.wiring.spool()
+	if cfg.BytesMax == 0 || cfg.ItemsMax == 0 {
+		return nil
+	}
+	if n.spool, err = blobstore.OpenSpool(cfg, n.log); err != nil {
+		return fmt.Errorf("open spool: %w", err)
+	}
+	n.closeLater(n.spool)
 	return nil
 }
 
@@ -171,7 +180,7 @@ func (n *node) openLibrary(ctx context.Context) error {
 		NodeID: n.cluster.ID(), Writer: n.cluster.Writer(), Shelf: n.cluster.Shelf(),
 		Catalog: n.cluster.Catalog(), Log: n.log, Metrics: n.metrics, Gone: n.cluster.Gone,
 		Sender: sender,
-		Room:   n.cluster.Room,
+		Room:   n.cluster.Room, Spool: n.spool, Led: n.cluster.Led,
 	})
 	if err != nil {
 		return fmt.Errorf("open library: %w", err)

@@ -78,6 +78,13 @@ func (w wiring) cluster() cluster.Config {
 	}
 }
 
+func (w wiring) spool() blobstore.SpoolConfig {
+	return blobstore.SpoolConfig{
+		Dir:      filepath.Join(w.cfg.Node.DataDir, "spool"),
+		BytesMax: w.cfg.Storage.SpoolBytesMax.Int64(), ItemsMax: w.cfg.Storage.SpoolItemsMax,
+	}
+}
+
 func (w wiring) disk() cluster.DiskLimits {
 	s := w.cfg.Storage
 	reserve := s.ReserveBytes.Int64()
@@ -108,6 +115,7 @@ func (w wiring) library() (library.Config, error) {
 		SourcesMax:        c.Shout.SourcesMax,
 		EventsKept:        c.Events.Kept.Duration,
 		EventsMax:         c.Events.Max,
+		SpoolWait:         c.Storage.SpoolWait.Duration,
 		HTTPURL:           w.httpURL(),
 		ShoutHost:         w.shoutHost(),
 		FormsBytesMax:     c.Play.FormsBytesMax.Int64(),

@@ -121,6 +121,10 @@ type Storage struct {
 	ResumeFree        ByteSize `toml:"resume_free"`
 	ResumeFreePercent int      `toml:"resume_free_percent"`
 	ReserveBytes      ByteSize `toml:"reserve_bytes"`
+
+	SpoolBytesMax ByteSize `toml:"spool_bytes_max"`
+	SpoolItemsMax int      `toml:"spool_items_max"`
+	SpoolWait     Duration `toml:"spool_wait"`
 }
 
 // Outbound is where requests that users of the API ask for may go: webhooks
@@ -187,6 +191,10 @@ func Default() Config {
 			ResumeFree:        GiB(3),
 			ResumeFreePercent: 7,
 			ReserveBytes:      MiB(192),
+
+			SpoolBytesMax: GiB(1),
+			SpoolItemsMax: 10_000,
+			SpoolWait:     Seconds(3),
 		},
 		Outbound: Outbound{Allow: AllNetworks(), Deny: LocalNetworks()},
 		Events:   Events{Kept: Duration{7 * 24 * time.Hour}, Max: 100_000},

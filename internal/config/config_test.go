@@ -111,6 +111,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"storage.warn_free": "9GiB", "storage.warn_free_percent": "11",
 		"storage.stop_free": "1GiB", "storage.stop_free_percent": "4",
 		"storage.resume_free": "4GiB", "storage.resume_free_percent": "8",
+		"storage.spool_bytes_max": "2GiB", "storage.spool_items_max": "5", "storage.spool_wait": "2s",
 	}
 	for _, key := range config.Keys() {
 		value, ok := values[key.Name]

@@ -101,6 +101,7 @@ func (v *validator) bounds() {
 		{"play.ttl", c.Play.TTL, time.Second, 365 * 24 * time.Hour},
 		{"storage.sweep_interval", c.Storage.SweepInterval, time.Second, 24 * time.Hour},
 		{"events.kept", c.Events.Kept, time.Minute, 365 * 24 * time.Hour},
+		{"storage.spool_wait", c.Storage.SpoolWait, 100 * time.Millisecond, time.Minute},
 		{"storage.sweep_grace", c.Storage.SweepGrace, time.Second, 30 * 24 * time.Hour},
 	}
 	for _, d := range durations {
@@ -125,6 +126,7 @@ func (v *validator) bounds() {
 		{"storage.warn_free", c.Storage.WarnFree, MiB(64), GiB(1 << 20)},
 		{"storage.stop_free", c.Storage.StopFree, MiB(64), GiB(1 << 20)},
 		{"storage.resume_free", c.Storage.ResumeFree, MiB(64), GiB(1 << 20)},
+		{"storage.spool_bytes_max", c.Storage.SpoolBytesMax, Bytes(0), GiB(1 << 10)},
 		{"storage.reserve_bytes", c.Storage.ReserveBytes, Bytes(0), GiB(64)},
 	}
 	for _, s := range sizes {
@@ -144,6 +146,7 @@ func (v *validator) counts() {
 		{"shout.connections_max", c.Shout.ConnectionsMax, 1, connectionsMax},
 		{"http.connections_max", c.HTTP.ConnectionsMax, 1, connectionsMax},
 		{"cluster.expect", c.Cluster.Expect, 1, expectMax},
+		{"storage.spool_items_max", c.Storage.SpoolItemsMax, 0, 1_000_000},
 		{"storage.warn_free_percent", c.Storage.WarnFreePercent, 0, 90},
 		{"storage.stop_free_percent", c.Storage.StopFreePercent, 0, 90},
 		{"storage.resume_free_percent", c.Storage.ResumeFreePercent, 0, 90},

@@ -1,0 +1,202 @@
+package library
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"carillon/blobstore"
+)
+
+// spooling is a library over a store with bad moments, and with a spool that
+// survives it.
+type spooling struct {
+	*Library
+
+	t     *testing.T
+	f     *faulty
+	dir   string
+	spool *blobstore.Spool
+	led   atomic.Bool
+}
+
+func newSpooling(t *testing.T) *spooling {
+	t.Helper()
+	s := &spooling{t: t, f: &faulty{Local: openLocal(t, t.TempDir())}, dir: t.TempDir()}
+	s.led.Store(true)
+	s.open()
+	t.Cleanup(s.close)
+	return s
+}
+
+func (s *spooling) open() {
+	s.t.Helper()
+	var err error
+	s.spool, err = blobstore.OpenSpool(blobstore.SpoolConfig{Dir: filepath.Join(s.dir, "spool")},
+		slog.New(slog.DiscardHandler))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	deps := testDeps(s.f.Local)
+	deps.Writer, deps.Catalog, deps.Spool, deps.Led = s.f, s.f, s.spool, s.led.Load
+	deps.Metrics = prometheus.NewRegistry()
+	cfg := testConfig()
+	cfg.Key = []byte("configured, so that nothing is committed at the start")
+	cfg.SpoolWait = 20 * time.Millisecond
+	if s.Library, err = Open(s.t.Context(), cfg, deps); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *spooling) close() {
+	s.t.Helper()
+	if err := errors.Join(s.Library.Close(), s.spool.Close()); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// lose takes the majority away: calls wait for their context, as the cluster's
+// do while there is no leader. find gives it back.
+func (s *spooling) lose() {
+	s.led.Store(false)
+	s.f.set(func(f *faulty) {
+		f.write = func(ctx context.Context) error {
+			<-ctx.Done()
+			return blobstore.ErrUnavailable
+		}
+		f.commit = func(ctx context.Context, _ blobstore.Txn) (uint64, error) {
+			<-ctx.Done()
+			return 0, blobstore.ErrUnavailable
+		}
+		f.fresh = noMajority
+	})
+}
+
+func (s *spooling) find() {
+	s.f.set(func(f *faulty) { f.write, f.commit, f.fresh = nil, nil, nil })
+	s.led.Store(true)
+}
+
+func (s *spooling) put(id string, sound []byte) Document {
+	s.t.Helper()
+	return put(s.t, s.Library, "acme", id, sound, PutOptions{Name: "n"})
+}
+
+func (s *spooling) plays(id string, want []byte) {
+	s.t.Helper()
+	waitFor(s.t, id+" is there", func() bool {
+		d, err := s.Get(s.t.Context(), "acme", id, Local)
+		return err == nil && bytes.Equal(readItem(s.t, s.Library, d), want)
+	})
+}
+
+// Goal: without a leader uploads are kept, survive a restart, and arrive in
+// order; what has conditions is refused.
+func TestUploadsAreSpooled(t *testing.T) {
+	t.Parallel()
+	s := newSpooling(t)
+	short, long, last := wavSound(100), wavSound(400_000), wavSound(50)
+	s.lose()
+	for _, p := range []struct {
+		id    string
+		sound []byte
+	}{{"a.wav", short}, {"b.wav", long}, {"a.wav", last}} {
+		d := s.put(p.id, p.sound)
+		if d.State != stateSpooled || d.SpoolID == "" || d.Revision != 0 {
+			t.Fatalf("not spooled: %+v", d)
+		}
+		e, err := s.SpoolEntry(d.SpoolID)
+		if err != nil || e.State != SpoolWaiting || e.Item != p.id {
+			t.Errorf("entry %+v, %v", e, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, _, err := s.Put(ctx, "acme", "c.wav", bytes.NewReader(short),
+		PutOptions{Length: int64(len(short)), IfNoneMatch: "*"})
+	if equal(t, "status", FaultOf(err).Status, 503); err == nil {
+		t.Error("a conditional write was taken without a majority")
+	}
+	s.close()
+	s.open()
+	equal(t, "items after the restart", len(s.Spooled()), 3)
+	s.find()
+	s.plays("b.wav", long)
+	s.plays("a.wav", last) // the later one
+	waitFor(t, "the spool is empty", func() bool { return s.spool.Stats().Items == 0 })
+	equal(t, "put aside", s.spool.Stats().Quarantined, 0)
+}
+
+// Goal: a leader that is lost in the middle of an upload, or before its commit,
+// costs nothing: all of the upload is in the spool.
+func TestLeaderLostDuringUpload(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"second chunk", "commit"} {
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			s := newSpooling(t)
+			sound := wavSound(500_000)
+			body := &cutReader{r: bytes.NewReader(sound), at: 600 << 10, cut: s.lose}
+			if at == "commit" {
+				body.at = len(sound) + 1
+				s.f.set(func(f *faulty) { f.commit = noCommit })
+				s.led.Store(false)
+			}
+			d, _, err := s.Put(t.Context(), "acme", "x.wav", body, PutOptions{Length: -1})
+			if err != nil || d.State != stateSpooled {
+				t.Fatalf("%+v, %v", d, err)
+			}
+			// As if it had been swept meanwhile.
+			if err := s.f.Local.Remove(t.Context(), d.Blob); err != nil {
+				t.Fatal(err)
+			}
+			s.find()
+			s.plays("x.wav", sound)
+		})
+	}
+}
+
+// cutReader calls cut once it has given so many bytes.
+type cutReader struct {
+	r   *bytes.Reader
+	at  int
+	n   int
+	cut func()
+}
+
+func (c *cutReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p[:min(len(p), 64<<10)])
+	if c.n < c.at && c.n+n >= c.at {
+		c.cut()
+	}
+	c.n += n
+	return n, err
+}
+
+// Goal: what was written after the spooled upload arrived stays, and the
+// upload is put aside.
+func TestSpooledUploadIsSuperseded(t *testing.T) {
+	t.Parallel()
+	s := newSpooling(t)
+	old, newer := wavSound(10), wavSound(20)
+	s.lose()
+	d := s.put("a.wav", old)
+	waitFor(t, "a later millisecond", func() bool { return time.Since(d.Created) > 2*time.Millisecond })
+	// Another node has a majority.
+	other := openLibrary(t, testConfig(), testDeps(s.f.Local))
+	put(t, other, "acme", "a.wav", newer, PutOptions{})
+	s.find()
+	waitFor(t, "put aside", func() bool { return s.spool.Stats().Quarantined == 1 })
+	s.plays("a.wav", newer)
+	waitFor(t, "the status says so", func() bool {
+		e, err := s.SpoolEntry(d.SpoolID)
+		return err == nil && e.State == SpoolQuarantined
+	})
+}

@@ -1,0 +1,198 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"carillon/blobstore"
+)
+
+// spoolWriter writes one upload: to the cluster as long as that takes it, and
+// from the first operation that it does not take on to the spool, where the
+// whole upload is then. It belongs to one Recorder.
+type spoolWriter struct {
+	l    *Library
+	meta []byte
+
+	mu     sync.Mutex
+	item   *blobstore.SpoolItem // guarded by mu
+	begun  *blobstore.Op        // guarded by mu
+	taken  map[int64]int        // what the cluster took, by offset, guarded by mu
+	failed error                // of the spool, guarded by mu
+}
+
+var (
+	_ blobstore.Writer = (*spoolWriter)(nil)
+	_ blobstore.Namer  = (*spoolWriter)(nil)
+)
+
+// NewID names the blob as the cluster wants it.
+func (w *spoolWriter) NewID() blobstore.ID { return blobstore.NewIDFor(w.l.writer) }
+
+// Begin implements blobstore.Writer.
+func (w *spoolWriter) Begin(ctx context.Context, id blobstore.ID, spec blobstore.Spec) error {
+	op := blobstore.Op{Kind: blobstore.OpBegin, ID: id, Spec: spec, At: time.Now()}
+	return w.do(ctx, op, func(ctx context.Context) error { return w.l.writer.Begin(ctx, id, spec) })
+}
+
+// Append implements blobstore.Writer.
+func (w *spoolWriter) Append(ctx context.Context, id blobstore.ID, offset int64, p []byte) error {
+	op := blobstore.Op{Kind: blobstore.OpAppend, ID: id, Offset: offset, Data: p, At: time.Now()}
+	return w.do(ctx, op, func(ctx context.Context) error { return w.l.writer.Append(ctx, id, offset, p) })
+}
+
+// Seal implements blobstore.Writer.
+func (w *spoolWriter) Seal(ctx context.Context, id blobstore.ID, totals blobstore.Totals) error {
+	op := blobstore.Op{Kind: blobstore.OpSeal, ID: id, Totals: totals, At: time.Now()}
+	return w.do(ctx, op, func(ctx context.Context) error { return w.l.writer.Seal(ctx, id, totals) })
+}
+
+// Put implements blobstore.Writer.
+func (w *spoolWriter) Put(
+	ctx context.Context, id blobstore.ID, spec blobstore.Spec, p []byte, totals blobstore.Totals,
+) error {
+	op := blobstore.Op{Kind: blobstore.OpPut, ID: id, Spec: spec, Data: p, Totals: totals, At: time.Now()}
+	return w.do(ctx, op, func(ctx context.Context) error { return w.l.writer.Put(ctx, id, spec, p, totals) })
+}
+
+// Remove implements blobstore.Writer: nothing remains of a failed upload.
+func (w *spoolWriter) Remove(ctx context.Context, id blobstore.ID) error {
+	w.mu.Lock()
+	item := w.item
+	w.item = nil
+	w.mu.Unlock()
+	var err error
+	if item != nil {
+		err = item.Remove()
+	}
+	return errors.Join(err, w.l.writer.Remove(ctx, id))
+}
+
+// spooled is the item, nil as long as the cluster has taken everything.
+func (w *spoolWriter) spooled() *blobstore.SpoolItem {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.item
+}
+
+// do offers an operation to the cluster, then to the spool.
+func (w *spoolWriter) do(ctx context.Context, op blobstore.Op, call func(context.Context) error) error {
+	if w.spooled() == nil {
+		bounded, cancel := w.l.whileLed(ctx)
+		err := call(bounded)
+		cancel()
+		if err == nil {
+			w.note(&op)
+			return nil
+		}
+		if !w.l.spoolable(ctx, err) {
+			return err
+		}
+	}
+	return w.keep(ctx, &op)
+}
+
+// note remembers what the cluster has taken: should it stop, that is needed.
+func (w *spoolWriter) note(op *blobstore.Op) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch op.Kind {
+	case blobstore.OpBegin:
+		w.begun = op
+	case blobstore.OpAppend:
+		w.taken[op.Offset] = len(op.Data)
+	case blobstore.OpPut, blobstore.OpSeal, blobstore.OpRemove: // see whole
+	}
+}
+
+// keep writes an operation into the spool. The first brings what the cluster
+// has taken already with it: that is referred to by nothing, and would be swept
+// there if this node were away for long.
+func (w *spoolWriter) keep(ctx context.Context, op *blobstore.Op) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.failed != nil {
+		return w.failed
+	}
+	if w.item == nil {
+		if err := w.open(ctx, op.ID); err != nil {
+			w.failed = fmt.Errorf("%w: %w", ErrUnavailable, err)
+			return w.failed
+		}
+	}
+	if err := w.item.Append(*op); err != nil {
+		w.failed = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return w.failed
+	}
+	return nil
+}
+
+// open makes the item. The lock is held.
+func (w *spoolWriter) open(ctx context.Context, id blobstore.ID) error {
+	item, err := w.l.deps.Spool.Create(w.meta)
+	if err != nil {
+		return err
+	}
+	if w.begun != nil {
+		err = item.Append(*w.begun)
+	}
+	for off, n := range w.taken {
+		if err != nil {
+			break
+		}
+		var p []byte
+		if p, err = w.l.readSpan(ctx, id, off, n); err == nil {
+			err = item.Append(blobstore.Op{Kind: blobstore.OpAppend, ID: id, Offset: off, Data: p, At: time.Now()})
+		}
+	}
+	if err != nil {
+		return errors.Join(err, item.Remove())
+	}
+	w.item = item
+	return nil
+}
+
+// whole makes the item of an upload whose sound the cluster has taken whole, or
+// was to take with the document.
+func (w *spoolWriter) whole(ctx context.Context, s *sound) (*blobstore.SpoolItem, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.item != nil {
+		return w.item, nil
+	}
+	now := time.Now().UTC()
+	last := blobstore.Op{Kind: blobstore.OpSeal, ID: s.blob, Totals: s.totals, At: now}
+	if s.whole != nil {
+		last.Kind, last.Spec, last.Data = blobstore.OpPut, s.whole.Spec, s.whole.Data
+	} else {
+		w.begun = &blobstore.Op{Kind: blobstore.OpBegin, ID: s.blob, Spec: blobstore.Spec{Created: now}, At: now}
+		for off := int64(0); off < s.totals.Size; off += blobstore.ChunkBytesMax {
+			w.taken[off] = int(min(blobstore.ChunkBytesMax, s.totals.Size-off))
+		}
+	}
+	if err := w.open(ctx, s.blob); err != nil {
+		return nil, err
+	}
+	return w.item, w.item.Append(last)
+}
+
+// readSpan reads what the shelf has of a blob.
+func (l *Library) readSpan(ctx context.Context, id blobstore.ID, off int64, n int) ([]byte, error) {
+	bounded, cancel := context.WithTimeout(ctx, freshWait)
+	defer cancel()
+	r, err := l.shelf.Open(bounded, id)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }() // it was only read
+	p := make([]byte, n)
+	if _, err := r.Seek(off, io.SeekStart); err != nil {
+		return nil, err
+	}
+	_, err = io.ReadFull(r, p)
+	return p, err
+}
