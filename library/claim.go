@@ -75,19 +75,71 @@ func (l *Library) claim(ctx context.Context, r *SourceRequest) (*Session, error)
 // configured account's. All comparisons are made whatever the earlier ones
 // said, on hashes of one length.
 func (l *Library) authenticate(ctx context.Context, r *SourceRequest) (*stored, string, error) {
+	logins := []login{{r.User, r.Password, r.Mount, false}}
+	if r.PasswordOnly {
+		logins = lineLogins(r)
+	}
+	for _, in := range logins {
+		ticket, account, err := l.authenticateAs(ctx, in)
+		if err != nil || ticket == nil && account == "" {
+			if err != nil {
+				return nil, "", err
+			}
+			continue
+		}
+		r.Mount = in.mount
+		if ticket == nil {
+			return nil, account, nil
+		}
+		if r.PasswordOnly {
+			r.Mount = ticket.Name
+		}
+		return ticket, "", l.checkTicket(ticket, r.Mount, r.RemoteAddr)
+	}
+	return nil, "", fmt.Errorf("source on %s: %w", shown(r.Mount), ErrUnauthorized)
+}
+
+// login is one reading of a source's credentials. Anybody: the user does not
+// matter.
+type login struct {
+	user, password, mount string
+	anybody               bool
+}
+
+// lineLogins are the readings of a SHOUTcast password line, in the order in
+// which they are tried.
+func lineLogins(r *SourceRequest) []login {
+	logins := []login{{"", r.Password, r.Mount, true}}
+	if left, right, ok := strings.Cut(r.Password, ":"); ok {
+		if mount, slash := strings.CutPrefix(left, "/"); slash {
+			logins = append(logins, login{"", right, mount, true})
+		} else {
+			logins = append(logins, login{left, right, r.Mount, false})
+		}
+	}
+	return logins
+}
+
+// authenticateAs returns the ticket or the account that the login opens; of
+// neither kind: nil and "".
+func (l *Library) authenticateAs(ctx context.Context, in login) (*stored, string, error) {
 	var ticket *stored
-	if isRecordingID(r.User) {
+	if isRecordingID(in.user) {
 		var err error
-		ticket, err = l.freshRecording(ctx, r.User)
+		ticket, err = l.freshRecording(ctx, in.user)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return nil, "", err
 		}
 	}
-	user, password := sha256.Sum256([]byte(r.User)), sha256.Sum256([]byte(r.Password))
+	user, password := sha256.Sum256([]byte(in.user)), sha256.Sum256([]byte(in.password))
+	anybody := 0
+	if in.anybody && in.password != "" { // an empty line is nobody's password
+		anybody = 1
+	}
 	account, known := "", 0
 	for i := range l.sources {
 		source := &l.sources[i]
-		same := subtle.ConstantTimeCompare(user[:], source.user[:]) &
+		same := (anybody | subtle.ConstantTimeCompare(user[:], source.user[:])) &
 			subtle.ConstantTimeCompare(password[:], source.password[:])
 		if same == 1 && known == 0 {
 			account, known = source.account, 1
@@ -98,12 +150,9 @@ func (l *Library) authenticate(ctx context.Context, r *SourceRequest) (*stored, 
 		copy(hash[:], ticket.tokenHash)
 	}
 	if subtle.ConstantTimeCompare(password[:], hash[:]) == 1 {
-		return ticket, "", l.checkTicket(ticket, r.Mount, r.RemoteAddr)
+		return ticket, "", nil
 	}
-	if known == 1 {
-		return nil, account, nil
-	}
-	return nil, "", fmt.Errorf("source on %s: %w", shown(r.Mount), ErrUnauthorized)
+	return nil, account, nil
 }
 
 func (l *Library) checkTicket(t *stored, mount, remote string) error {

@@ -43,6 +43,8 @@ type Recording struct {
 	Metadata    map[string]string `json:"metadata,omitempty"`
 	// ICY holds the source's ice-name, ice-description, ice-url … headers.
 	ICY map[string]string `json:"icy,omitempty"`
+	// Title is the last that its source said of what is heard.
+	Title string `json:"title,omitempty"`
 	// StoreAs is the item id that the recording is stored under as soon as it
 	// is sealed, "" for an explicit store.
 	StoreAs string `json:"store_as,omitempty"`
@@ -129,6 +131,11 @@ type SourceRequest struct {
 	ContentType    string
 	ICY            map[string]string
 	RemoteAddr     string
+	// PasswordOnly is the login of SHOUTcast: Password is a line that holds
+	// all, "password", "user:password", "/mount:password", or a ticket's
+	// "id:token". Mount is where a source goes that names none; a ticket knows
+	// its own.
+	PasswordOnly bool
 }
 
 // Ending says how a source left.

@@ -140,6 +140,7 @@ type recordingRow struct {
 	Yields      bool              `json:"y,omitempty"`
 	ExportID    string            `json:"xi,omitempty"`
 	Replaces    string            `json:"rp,omitempty"`
+	Title       string            `json:"ti,omitempty"`
 	Target      *targetRow        `json:"xt,omitempty"`
 }
 
@@ -198,7 +199,7 @@ func encodeRecording(s *stored) ([]byte, error) {
 		ExpiresMS:  toMS(s.Expires),
 		MaxSeconds: s.MaxSeconds, MaxBytes: s.MaxBytes, MinMS: s.MinMS, Allow: s.Allow,
 		EndedBy: s.EndedBy, Warning: s.Warning, Segments: segmentRows(s.Segments), Yields: s.yields,
-		ExportID: s.ExportID, Replaces: s.Replaces,
+		ExportID: s.ExportID, Replaces: s.Replaces, Title: s.Title,
 	}
 	if t := s.target; t != nil {
 		r.Target = &targetRow{t.URL, t.Method, t.Headers, t.DeleteAfter}
@@ -223,7 +224,7 @@ func decodeRecording(id string, row blobstore.Row) (stored, error) {
 			Expires:      fromMSPtr(r.ExpiresMS),
 			TicketLimits: TicketLimits{r.MaxSeconds, r.MaxBytes, r.MinMS, r.Allow},
 			EndedBy:      r.EndedBy, Warning: r.Warning, Segments: fromSegmentRows(r.Segments),
-			ExportID: r.ExportID, Replaces: r.Replaces,
+			ExportID: r.ExportID, Replaces: r.Replaces, Title: r.Title,
 		},
 		configured: r.Configured,
 		truncated:  r.Truncated,

@@ -23,25 +23,30 @@ const (
 // Session is one live source: it takes the bytes as they arrive. Write does
 // not wait for the disk; bytes are durable on a majority within a second.
 type Session struct {
-	lib  *Library
-	id   string
-	blob blobstore.ID
-	live *blobstore.LiveRecorder
-	rec  Recording
-	cast sync.Once // closes done
+	lib    *Library
+	id     string
+	blob   blobstore.ID
+	live   *blobstore.LiveRecorder
+	rec    Recording
+	cast   sync.Once // closes done
+	titled time.Time // when the title was committed last; only watch knows it
 
 	ending  chan struct{} // closed when the source has left
 	done    chan struct{} // closed when the recording was ended from elsewhere
 	settled chan struct{} // closed when the ending is committed, or was given up
+	retitle chan struct{} // of one: there is a title to commit
 
-	mu     sync.Mutex // guards the rest
-	prober audio.Prober
-	size   int64
-	ended  bool
-	how    Ending
-	limit  EndedBy // the limit that ended it, "" for none
-	when   time.Time
-	result error // of the ending, once settled is closed
+	mu        sync.Mutex // guards the rest
+	prober    audio.Prober
+	size      int64
+	ended     bool
+	how       Ending
+	title     string            // the last that the source said
+	icy       map[string]string // what it said late of itself
+	retitling bool              // a commit of these is due
+	limit     EndedBy           // the limit that ended it, "" for none
+	when      time.Time
+	result    error // of the ending, once settled is closed
 }
 
 func newSession(l *Library, id string) *Session {
@@ -49,6 +54,7 @@ func newSession(l *Library, id string) *Session {
 	return &Session{
 		lib: l, id: id, blob: live.ID(), live: live,
 		ending: make(chan struct{}), done: make(chan struct{}), settled: make(chan struct{}),
+		retitle: make(chan struct{}, 1),
 	}
 }
 
@@ -163,6 +169,7 @@ func (s *Session) measure(rec *Recording) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rec.Size = s.size
+	s.describeLocked(rec)
 	if info, err := s.prober.Result(); err == nil {
 		rec.Audio, rec.DurationMS = &info, info.Duration().Milliseconds()
 	}
@@ -194,6 +201,7 @@ func (s *Session) run(ctx context.Context) {
 
 // watch returns when the source has left.
 func (s *Session) watch(ctx context.Context) {
+	var due <-chan time.Time // when a title is committed
 	for {
 		changed, cancel := s.lib.catalog.Watch(recordingKey(s.id))
 		if !s.stillOurs(ctx) {
@@ -208,6 +216,16 @@ func (s *Session) watch(ctx context.Context) {
 		select {
 		case <-changed:
 			cancel()
+		case <-s.retitle:
+			cancel()
+			due = time.After(titleEvery)
+			if s.titled.IsZero() || time.Since(s.titled) > titleEvery {
+				due = time.After(0)
+			}
+		case <-due:
+			cancel()
+			due, s.titled = nil, time.Now()
+			s.keepTitle(ctx)
 		case <-s.ending:
 			cancel()
 			return
@@ -271,7 +289,7 @@ func (s *Session) settleOnce(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
-	o := outcome{totals: totals, by: s.endedByLocked(), ended: s.when}
+	o := outcome{totals: totals, by: s.endedByLocked(), ended: s.when, describe: s.describe}
 	if info, err := s.prober.Result(); err == nil {
 		o.info = &info
 	}

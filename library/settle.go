@@ -19,6 +19,8 @@ type outcome struct {
 	ended  time.Time
 	// warning is the recording's.
 	warning string
+	// describe adds what the source said of itself; nil: nothing.
+	describe func(*Recording)
 }
 
 // truncated says whether the source had more to say. At a limit of its ticket
@@ -112,6 +114,9 @@ func (o *outcome) apply(s *stored) string {
 		s.State = StateTruncated
 	}
 	s.yields = false
+	if o.describe != nil {
+		o.describe(&s.Recording)
+	}
 	s.truncated, s.EndedBy, s.Warning = o.by.truncated(), o.by, o.warning
 	ended := o.ended.UTC().Truncate(time.Millisecond)
 	s.Ended = &ended
