@@ -30,7 +30,12 @@ const (
 
 // Config of the SHOUT port. Zero durations and numbers mean the defaults.
 type Config struct {
-	Address        string        // "127.0.0.1:8000"; port 0 picks one
+	Address string // "127.0.0.1:8000"; port 0 picks one
+	// ICYAddress is for sources of SHOUTcast, by custom the port after Address;
+	// "": none.
+	ICYAddress string
+	// ICYOptional: if that is taken, the server goes on without it.
+	ICYOptional    bool
 	ConnectionsMax int           // sources, listeners and handshakes together
 	HeadWait       time.Duration // for a complete request head
 	SourceSilence  time.Duration // a source quiet for so long is cut

@@ -45,14 +45,25 @@ type conn struct {
 
 // serve answers requests until one of them takes the connection over.
 func (c *conn) serve(ctx context.Context) {
-	c.server.metrics.connections.Inc()
-	defer c.server.metrics.connections.Dec()
-	c.borrow()
-	defer c.giveBack()
-	c.release = context.AfterFunc(ctx, func() { _ = c.tcp.Close() })
-	defer c.release()
-	defer func() { _ = c.tcp.Close() }()
+	defer c.opened(ctx)()
+	c.requests(ctx)
+}
 
+// opened prepares the connection; the function that it returns closes it.
+func (c *conn) opened(ctx context.Context) (closed func()) {
+	c.server.metrics.connections.Inc()
+	c.borrow()
+	c.release = context.AfterFunc(ctx, func() { _ = c.tcp.Close() })
+	return func() {
+		_ = c.tcp.Close()
+		c.release()
+		c.giveBack()
+		c.server.metrics.connections.Dec()
+	}
+}
+
+// requests reads and answers one request after the other.
+func (c *conn) requests(ctx context.Context) {
 	for range requestsMax {
 		c.in.deadline(time.Now().Add(c.server.cfg.HeadWait))
 		r, err := readRequest(c.in)

@@ -59,7 +59,8 @@ func (f *fakeLibrary) Claim(ctx context.Context, r library.SourceRequest) (Sessi
 		return nil, ctx.Err()
 	case f.claimErr != nil:
 		return nil, f.claimErr
-	case r.User != "foo" || r.Password != "bar":
+	case r.PasswordOnly && r.Password != "foo:bar" && r.Password != "bar",
+		!r.PasswordOnly && (r.User != "foo" || r.Password != "bar"):
 		return nil, library.ErrUnauthorized
 	case f.used[r.Mount]:
 		return nil, library.ErrTicketUsed
@@ -148,6 +149,8 @@ type fakeSession struct {
 	ended  bool
 	ending library.Ending
 	sealed chan struct{}
+	titles []string
+	icy    map[string]string // that came late
 }
 
 func newFakeSession(mount string, r library.SourceRequest) *fakeSession {
@@ -189,6 +192,24 @@ func (s *fakeSession) Recording() library.Recording {
 }
 
 func (s *fakeSession) Done() <-chan struct{} { return s.done }
+
+func (s *fakeSession) SetTitle(title string, icy map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if title != "" {
+		s.titles = append(s.titles, title)
+	}
+	if icy != nil {
+		s.icy = icy
+	}
+}
+
+// said is what the source has said of itself after it was let in.
+func (s *fakeSession) said() (titles []string, icy map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.titles, s.icy
+}
 
 func (s *fakeSession) Close(_ context.Context, how library.Ending) error {
 	s.mu.Lock()

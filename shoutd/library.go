@@ -40,6 +40,7 @@ type Session interface {
 	io.Writer
 	Recording() library.Recording
 	Done() <-chan struct{}
+	SetTitle(title string, icy map[string]string)
 	Close(ctx context.Context, how library.Ending) error
 }
 

@@ -49,7 +49,7 @@ func (c *conn) get(ctx context.Context, r *request) {
 	case "admin/!POKE":
 		c.refuse(r, http.StatusBadRequest) // what libshout takes for "speaks HTTP"
 		return
-	case "admin/metadata":
+	case "admin/metadata", "admin.cgi":
 		c.metadata(r, query)
 		return
 	}

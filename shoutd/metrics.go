@@ -1,6 +1,10 @@
 package shoutd
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // metrics of the SHOUT port.
 type metrics struct {
@@ -53,6 +57,9 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	}
 	return m, nil
 }
+
+// refused counts a request that was answered with an error.
+func (m *metrics) refused(status int) { m.answers.WithLabelValues(strconv.Itoa(status)).Inc() }
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{

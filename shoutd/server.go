@@ -50,6 +50,7 @@ type Server struct {
 	metrics *metrics
 
 	listener net.Listener
+	icy      net.Listener // nil without a port for SHOUTcast
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup // accept loop, connections, watchers
 	inputs   sync.Pool      // of *[inputBytes]byte
@@ -94,12 +95,30 @@ func Open(cfg Config, deps Deps) (*Server, error) {
 		quiet:    make(chan struct{}),
 	}
 	s.inputs.New = func() any { return new([inputBytes]byte) }
-	s.wg.Go(func() { s.accept(ctx) })
+	if s.cfg.ICYAddress != "" {
+		switch s.icy, err = lc.Listen(ctx, "tcp", s.cfg.ICYAddress); {
+		case err == nil:
+			s.wg.Go(func() { s.accept(ctx, s.icy, (*conn).serveICY) })
+		case s.cfg.ICYOptional:
+			s.log.Warn("no port for sources of SHOUTcast", "error", err)
+		default:
+			return nil, errors.Join(fmt.Errorf("shoutd listen: %w", err), s.Close())
+		}
+	}
+	s.wg.Go(func() { s.accept(ctx, ln, (*conn).serve) })
 	return s, nil
 }
 
 // Addr is the address that the server listens on.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// ICYAddr is the address for sources of SHOUTcast, nil if there is none.
+func (s *Server) ICYAddr() net.Addr {
+	if s.icy == nil {
+		return nil
+	}
+	return s.icy.Addr()
+}
 
 // Drain refuses new sources and returns when the live ones have ended by
 // themselves, or with ctx.Err(). FreeSWITCH never reconnects a recording, so a
@@ -126,6 +145,9 @@ func (s *Server) Drain(ctx context.Context) error {
 func (s *Server) Close() error {
 	s.cancel()
 	err := s.listener.Close()
+	if s.icy != nil {
+		err = errors.Join(err, s.icy.Close())
+	}
 	s.wg.Wait()
 	s.metrics.unregister()
 	if errors.Is(err, net.ErrClosed) {
@@ -136,9 +158,9 @@ func (s *Server) Close() error {
 
 // accept only accepts: whatever takes time is done by the connection's own
 // goroutine, or a thousand calls that start at once would wait in line here.
-func (s *Server) accept(ctx context.Context) {
+func (s *Server) accept(ctx context.Context, ln net.Listener, serve func(*conn, context.Context)) {
 	for {
-		nc, err := s.listener.Accept()
+		nc, err := ln.Accept()
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
@@ -166,7 +188,7 @@ func (s *Server) accept(ctx context.Context) {
 		}
 		s.wg.Go(func() {
 			defer s.open.Add(-1)
-			c.serve(ctx)
+			serve(c, ctx)
 		})
 	}
 }
@@ -198,14 +220,15 @@ func (s *Server) end(src *source) {
 	}
 }
 
-// sourceOn says whether the credentials are those of a live source on mount.
-func (s *Server) sourceOn(mount string, c credential) bool {
+// liveSource is the live source on mount ("": any) that has these credentials,
+// nil if there is none.
+func (s *Server) liveSource(mount string, has func(*source) bool) *source {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for src := range s.sources {
-		if src.admitted && src.mount == mount && src.credential.equal(c) {
-			return true
+		if src.admitted && (mount == "" || src.mount == mount) && has(src) {
+			return src
 		}
 	}
-	return false
+	return nil
 }

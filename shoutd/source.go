@@ -45,7 +45,8 @@ type source struct {
 	session    Session
 	mount      string
 	credential credential
-	admitted   bool // guarded by the server's mu
+	password   credential // alone
+	admitted   bool       // guarded by the server's mu
 	bytes      int64
 	// cut is why the source is ended from here; nil while it is not.
 	cut     atomic.Pointer[error]
@@ -56,9 +57,10 @@ type source struct {
 // and all compare in the same time.
 type credential [sha256.Size]byte
 
-func credentialOf(r *request) credential {
-	return sha256.Sum256([]byte(r.user + ":" + r.password))
-}
+// credentialOf is the login of a request, as the line of SHOUTcast has it.
+func credentialOf(r *request) credential { return secretOf(r.user + ":" + r.password) }
+
+func secretOf(text string) credential { return sha256.Sum256([]byte(text)) }
 
 func (c credential) equal(d credential) bool { return subtle.ConstantTimeCompare(c[:], d[:]) == 1 }
 
@@ -91,13 +93,11 @@ func (c *conn) claim(ctx context.Context, r *request) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	src := &source{conn: c, mount: mount, credential: credentialOf(r), stopped: make(chan struct{})}
-	if !c.server.begin(src) {
-		return nil, library.ErrUnavailable
+	src := &source{
+		conn: c, mount: mount, credential: credentialOf(r), password: secretOf(r.password),
+		stopped: make(chan struct{}),
 	}
-	ctx, cancel := context.WithTimeout(ctx, claimWait)
-	defer cancel()
-	src.session, err = c.server.library.Claim(ctx, library.SourceRequest{
+	return src, c.claimAs(ctx, src, library.SourceRequest{
 		Mount:       mount,
 		User:        r.user,
 		Password:    r.password,
@@ -105,23 +105,40 @@ func (c *conn) claim(ctx context.Context, r *request) (*source, error) {
 		ICY:         r.icy,
 		RemoteAddr:  c.remote(),
 	})
+}
+
+// claimAs claims for src, which is one of the server's sources from then on.
+func (c *conn) claimAs(ctx context.Context, src *source, r library.SourceRequest) error {
+	if !c.server.begin(src) {
+		return library.ErrUnavailable
+	}
+	ctx, cancel := context.WithTimeout(ctx, claimWait)
+	defer cancel()
+	session, err := c.server.library.Claim(ctx, r)
 	if err != nil {
 		c.server.end(src)
-		return nil, err
+		return err
 	}
+	src.session = session
 	c.server.admit(src)
-	return src, nil
+	return nil
 }
 
 // run takes the source's bytes until it leaves, and seals.
 func (s *source) run(ctx context.Context, r *request) {
+	s.runWith(ctx, r, func() (bool, error) { return s.answer(r) })
+}
+
+// runWith is run for a source that is let in by begin, which says whether that
+// was the final answer.
+func (s *source) runWith(ctx context.Context, r *request, begin func() (final bool, err error)) {
 	m := s.conn.server.metrics
 	m.sourcesLive.Inc()
 	defer m.sourcesLive.Dec()
 	defer s.conn.server.end(s)
 
 	began := time.Now()
-	answered, err := s.answer(r)
+	answered, err := begin()
 	if err == nil {
 		err = s.watched(ctx, r)
 	}

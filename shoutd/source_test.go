@@ -429,4 +429,7 @@ func TestMetadataUpdate(t *testing.T) {
 	if resp, body := c.answer(methodGet); resp.StatusCode != http.StatusOK || body != updated {
 		t.Errorf("answer %d %q", resp.StatusCode, body)
 	}
+	if titles, _ := d.session(t).said(); len(titles) != 1 || titles[0] != "a b" {
+		t.Errorf("titles are %q", titles)
+	}
 }

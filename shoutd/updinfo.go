@@ -11,12 +11,22 @@ import (
 const updated = `<?xml version="1.0"?>` + "\n" +
 	"<iceresponse><message>Metadata update successful</message><return>1</return></iceresponse>\n"
 
-// metadata accepts `/admin/metadata?mode=updinfo&mount=…&song=…` from a live
-// source, because encoders send it and some stop when it is refused. The song
-// is not used: a recording's title is its document's.
+// metadata takes `/admin/metadata?mode=updinfo&mount=…&song=…` of Icecast and
+// `/admin.cgi?pass=…&mode=updinfo&song=…` of SHOUTcast from who has the
+// credentials of a live source of this node: its title for those who listen.
 func (c *conn) metadata(r *request, query url.Values) {
 	mount := strings.TrimPrefix(query.Get("mount"), "/")
-	if !r.basic || !c.server.sourceOn(mount, credentialOf(r)) {
+	src := c.server.liveSource(mount, func(s *source) bool {
+		switch {
+		case r.basic:
+			return mount != "" && s.credential.equal(credentialOf(r))
+		case query.Get("pass") != "":
+			secret := secretOf(query.Get("pass"))
+			return s.credential.equal(secret) || s.password.equal(secret)
+		}
+		return false
+	})
+	if src == nil {
 		c.refuse(r, http.StatusUnauthorized)
 		return
 	}
@@ -24,6 +34,8 @@ func (c *conn) metadata(r *request, query url.Values) {
 		c.refuse(r, http.StatusBadRequest)
 		return
 	}
+	title := titleOf(query.Get("song"), query.Get("artist"), query.Get("title"), query.Get("charset"))
+	src.session.SetTitle(title, nil)
 	p := statusLine(nil, r.http11, http.StatusOK)
 	p = fmt.Appendf(p, "Content-Type: text/xml\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", len(updated))
 	if r.method == methodGet {

@@ -108,6 +108,7 @@ func (n *Node) configure(ports []int, join []string, changes settings) {
 		"http.bind":         fmt.Sprintf("%q", loopback(ports[0])),
 		"shout.bind":        fmt.Sprintf("%q", loopback(ports[1])),
 		"shout.sources":     `[{ user = "foo", password = "bar", account = "pbx" }]`,
+		"shout.icy_port":    "-1", // the port after may be another node's
 		"cluster.bind":      fmt.Sprintf("%q", loopback(ports[2])),
 		"cluster.peer_bind": fmt.Sprintf("%q", loopback(ports[3])),
 		"cluster.join":      `["` + strings.Join(join, `", "`) + `"]`,

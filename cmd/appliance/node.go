@@ -142,7 +142,7 @@ func (n *node) choosePorts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.wiring.cfg.Shout.Bind = addr
+	n.wiring.cfg.Shout.Bind, n.wiring.pickedPorts = addr, true
 	return nil
 }
 

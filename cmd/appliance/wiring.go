@@ -4,6 +4,7 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -31,6 +32,8 @@ type wiring struct {
 	cfg config.Config
 	// httpPort is the bound one, which the configuration may leave open.
 	httpPort int
+	// pickedPorts: the port of SHOUT was free by chance, its neighbour may not be.
+	pickedPorts bool
 }
 
 func (w wiring) blobs() blobstore.StoreConfig {
@@ -149,13 +152,31 @@ func (w wiring) web() web.Config {
 }
 
 func (w wiring) shout() shoutd.Config {
+	icy, optional := w.icyAddress()
 	return shoutd.Config{
 		Address:        w.cfg.Shout.Bind.String(),
+		ICYAddress:     icy,
+		ICYOptional:    optional,
 		ConnectionsMax: w.cfg.Shout.ConnectionsMax,
 		SourceSilence:  w.cfg.Shout.SourceSilenceMax.Duration,
 		WriteStall:     w.cfg.Shout.ListenerStallMax.Duration,
 		SealWait:       w.cfg.Node.StopGrace.Duration,
 	}
+}
+
+// icyAddress is where sources of SHOUTcast come to, "" for nowhere. By default
+// it is the port after that of SHOUT, by their custom, and a node can do
+// without it.
+func (w wiring) icyAddress() (addr string, optional bool) {
+	s := w.cfg.Shout
+	port := s.ICYPort
+	if port == 0 && len(s.Sources) > 0 && !w.pickedPorts && s.Bind.Port() < math.MaxUint16 {
+		port, optional = int(s.Bind.Port())+1, true
+	}
+	if port <= 0 {
+		return "", false
+	}
+	return net.JoinHostPort(s.Bind.Host(), strconv.Itoa(port)), optional
 }
 
 func (w wiring) tokens() *web.Tokens {

@@ -48,6 +48,7 @@ type Shout struct {
 	SourcesMax       int           `toml:"sources_max"`
 	ConnectionsMax   int           `toml:"connections_max"`
 	Sources          []SourceLogin `toml:"sources"`
+	ICYPort          int           `toml:"icy_port"`
 }
 
 // Cluster is how the nodes find, trust and agree with one another.

@@ -96,7 +96,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"shout.source_silence_max": "2s", "shout.listener_stall_max": "20s", "shout.sources_max": "1",
 		"shout.connections_max": "5000", "http.connections_max": "7", "http.upload_stall_max": "2s",
 		"http.listener_stall_max": "2h", "storage.sweep_grace": "2h", "storage.sweep_interval": "1h",
-		"shout.sources": "u:p:@q@acc", "cluster.bind": "127.0.0.1:3",
+		"shout.sources": "u:p:@q@acc", "shout.icy_port": "8001", "cluster.bind": "127.0.0.1:3",
 		"cluster.advertise": "h", "cluster.peer_bind": "127.0.0.1:4",
 		"cluster.join": "a:1,[::1]:2", "cluster.expect": "5", "cluster.secret": secret, "cluster.secret_file": "",
 		"cluster.shards": "4", "cluster.replicas": "5", "cluster.election_timeout": "2s",

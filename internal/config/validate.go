@@ -153,6 +153,7 @@ func (v *validator) counts() {
 		{"cluster.shards", c.Cluster.Shards, 1, shardsMax},
 		{"cluster.replicas", c.Cluster.Replicas, 1, replicasMax},
 		{"shout.sources", len(c.Shout.Sources), 0, listMax},
+		{"shout.icy_port", c.Shout.ICYPort, -1, 65_535},
 		{"cluster.join", len(c.Cluster.Join), 0, listMax},
 		{"api.tokens", len(c.API.Tokens), 0, listMax},
 		{"streams.allow", len(c.Streams.Allow), 0, listMax},
