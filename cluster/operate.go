@@ -72,7 +72,7 @@ func (n *Node) safeToRemove(ctx context.Context, id string) error {
 		names = append(names, blobGroup(s))
 	}
 	for _, name := range names {
-		v, err := n.verifiedView(ctx, name)
+		v, err := n.patientView(ctx, name)
 		if err != nil {
 			return fmt.Errorf("group %s has no leader: %w: %w", name, ErrUnsafe, err)
 		}
@@ -97,6 +97,18 @@ func (n *Node) safeToRemove(ctx context.Context, id string) error {
 		}
 	}
 	return nil
+}
+
+// patientView is verifiedView, again while leadership changes hands.
+func (n *Node) patientView(ctx context.Context, name string) (groupView, error) {
+	ctx, cancel := context.WithTimeout(ctx, openWait)
+	defer cancel()
+	for try := 0; ; try++ {
+		v, err := n.verifiedView(ctx, name)
+		if err == nil || !n.pauseForLeader(ctx, name, retryWait(try)) {
+			return v, err
+		}
+	}
 }
 
 // changeNode changes a node's row, again if somebody else changed it meanwhile.

@@ -44,7 +44,7 @@ func (n *Node) placeLoop() {
 		n.move(n.ctx)
 		n.balance()
 		n.checkStanding(n.ctx)
-		if time.Since(dropped) >= dropCheckWait {
+		if time.Since(dropped) >= min(dropCheckWait, n.cfg.DropAfter) {
 			dropped = time.Now()
 			n.dropLeft(n.ctx, dropped)
 		}
