@@ -103,7 +103,7 @@ func (l *Link) Call(ctx context.Context, node string, kind byte, req ...[]byte) 
 }
 
 // newCallConn starts the two goroutines of a connection.
-func newCallConn(l *Link, node string, conn net.Conn) *callConn {
+func newCallConn(l *Link, node string, conn net.Conn, version byte) *callConn {
 	c := &callConn{
 		link:  l,
 		node:  node,
@@ -112,7 +112,7 @@ func newCallConn(l *Link, node string, conn net.Conn) *callConn {
 		slots: make(chan struct{}, callsPerConnMax),
 		calls: make(map[uint64]*call),
 	}
-	c.out = newOutbox(conn, c.dead)
+	c.out = newOutbox(conn, version, c.dead)
 	c.heard.Store(time.Now().UnixNano())
 	return c
 }
@@ -302,7 +302,7 @@ func (c *callConn) read() error {
 		if _, err := io.ReadFull(r, head[:]); err != nil {
 			return fmt.Errorf("read frame: %w", err)
 		}
-		h, err := parseHeader(head[:])
+		h, err := parseHeader(head[:], c.out.version)
 		if err != nil {
 			return err
 		}

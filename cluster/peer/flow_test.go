@@ -209,12 +209,12 @@ func TestDeadInTheMiddle(t *testing.T) {
 		if _, err := b.Call(t.Context(), "a", kindEcho); err != nil {
 			t.Fatal(err)
 		}
-		raw, err := b.dial(t.Context(), "a", kindCalls, "")
+		raw, _, err := b.dial(t.Context(), "a", kindCalls, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		frame := make([]byte, headerBytes+10)
-		header{kind: frameRequest, code: kindEcho, id: 1, length: 1000}.put(frame)
+		header{kind: frameRequest, code: kindEcho, id: 1, length: 1000, version: ProtocolVersion}.put(frame)
 		if _, err = raw.Write(frame); err != nil {
 			t.Fatal(err)
 		}
@@ -316,7 +316,7 @@ func TestSlowReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		hello := preamble{version: protocolVersion, kind: kindCalls, from: "b", to: "a"}
+		hello := preamble{version: ProtocolVersion, kind: kindCalls, from: "b", to: "a"}
 		if _, err = conn.Write(hello.encode()); err != nil {
 			t.Fatal(err)
 		}
@@ -324,7 +324,7 @@ func TestSlowReader(t *testing.T) {
 		frame := make([]byte, headerBytes+1000)
 		sent := 0
 		for ; err == nil; sent++ {
-			header{kind: frameRequest, code: kindEcho, id: uint64(sent), length: 1000}.put(frame)
+			header{kind: frameRequest, code: kindEcho, id: uint64(sent), length: 1000, version: ProtocolVersion}.put(frame)
 			_, err = conn.Write(frame)
 		}
 		// Workers, the buffers of the pipe and of the reader: not more.

@@ -22,7 +22,7 @@ const (
 )
 
 // headerBytes is the length of a frame's header:
-// length(4) type(1) code(1) reserved(2) id(8) budget(4), big endian.
+// length(4) type(1) code(1) version(1) reserved(1) id(8) budget(4), big endian.
 const headerBytes = 20
 
 // header begins each frame.
@@ -34,31 +34,36 @@ type header struct {
 	// budget is how long the caller still waits, in milliseconds; 0 is for
 	// ever. A duration, not a time: clocks differ.
 	budget uint32
+	// version is that of the connection; its outbox sets it.
+	version byte
 }
 
 func (h header) put(b []byte) {
 	_ = b[headerBytes-1]
 	binary.BigEndian.PutUint32(b, h.length)
-	b[4], b[5], b[6], b[7] = h.kind, h.code, 0, 0
+	b[4], b[5], b[6], b[7] = h.kind, h.code, h.version, 0
 	binary.BigEndian.PutUint64(b[8:], h.id)
 	binary.BigEndian.PutUint32(b[16:], h.budget)
 }
 
-// parseHeader checks everything that does not depend on the direction.
-func parseHeader(b []byte) (header, error) {
+// parseHeader checks everything that does not depend on the direction. A frame
+// of another version than its connection's is not looked at.
+func parseHeader(b []byte, version byte) (header, error) {
 	_ = b[headerBytes-1]
 	h := header{
 		length: binary.BigEndian.Uint32(b),
 		kind:   b[4],
 		code:   b[5],
 		id:     binary.BigEndian.Uint64(b[8:]),
-		budget: binary.BigEndian.Uint32(b[16:]),
+		budget: binary.BigEndian.Uint32(b[16:]), version: b[6],
 	}
 	switch {
+	case h.version != version:
+		return header{}, fmt.Errorf("frame of version %d on a connection of %d: %w", h.version, version, ErrProtocol)
 	case h.kind < frameRequest || h.kind > framePong:
 		return header{}, fmt.Errorf("frame type %d: %w", h.kind, ErrProtocol)
-	case b[6] != 0 || b[7] != 0:
-		return header{}, fmt.Errorf("reserved bytes set: %w", ErrProtocol)
+	case b[7] != 0:
+		return header{}, fmt.Errorf("reserved byte set: %w", ErrProtocol)
 	case h.length > FrameBytesMax:
 		return header{}, fmt.Errorf("frame of %d bytes: %w", h.length, ErrProtocol)
 	case h.kind >= frameCancel && h.length != 0:

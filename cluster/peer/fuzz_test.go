@@ -7,15 +7,15 @@ import (
 )
 
 func FuzzPreamble(f *testing.F) {
-	f.Add(preamble{version: protocolVersion, kind: kindCalls, from: "a", to: "b"}.encode())
-	stream := preamble{version: protocolVersion, kind: kindStream, from: "a", to: "b", name: "raft/catalog"}
+	f.Add(preamble{version: ProtocolVersion, kind: kindCalls, from: "a", to: "b"}.encode())
+	stream := preamble{version: ProtocolVersion, kind: kindStream, from: "a", to: "b", name: "raft/catalog"}
 	f.Add(stream.encode())
 	f.Add(preamble{version: 9, kind: 'Z', from: "a", to: "b"}.encode())
 	f.Add([]byte("CARP\x01\xff\xff"))
 	f.Add([]byte("GET / HTTP/1.1\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := readPreamble(bytes.NewReader(b))
-		if err != nil || p.version != protocolVersion {
+		p, err := readPreamble(bytes.NewReader(b), ProtocolVersion)
+		if err != nil || p.version != ProtocolVersion {
 			return
 		}
 		if again := p.encode(); !bytes.HasPrefix(b, again) {
@@ -25,11 +25,11 @@ func FuzzPreamble(f *testing.F) {
 }
 
 func FuzzReply(f *testing.F) {
-	f.Add(encodeReply(statusOK, ""))
-	f.Add(encodeReply(statusRefused, "no"))
+	f.Add(encodeReply(ProtocolVersion, statusOK, ""))
+	f.Add(encodeReply(ProtocolVersion, statusRefused, "no"))
 	f.Add([]byte("CARP\x01\x01\xff\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		err := readReply(bytes.NewReader(b))
+		_, err := readReply(bytes.NewReader(b), ProtocolVersion)
 		if err == nil && (len(b) < 8 || b[5] != statusOK) {
 			t.Fatalf("%q was read as a welcome", b)
 		}
@@ -38,16 +38,16 @@ func FuzzReply(f *testing.F) {
 
 func FuzzHeader(f *testing.F) {
 	var b [headerBytes]byte
-	header{length: 5, kind: frameRequest, code: 3, id: 1 << 60, budget: 1000}.put(b[:])
+	header{length: 5, kind: frameRequest, code: 3, id: 1 << 60, budget: 1000, version: ProtocolVersion}.put(b[:])
 	f.Add(b[:])
-	header{kind: framePing}.put(b[:])
+	header{kind: framePing, version: ProtocolVersion}.put(b[:])
 	f.Add(b[:])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) < headerBytes {
 			return
 		}
 		b = b[:headerBytes]
-		h, err := parseHeader(b)
+		h, err := parseHeader(b, ProtocolVersion)
 		if err != nil {
 			if !errors.Is(err, ErrProtocol) {
 				t.Fatal(err)

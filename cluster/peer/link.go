@@ -47,6 +47,9 @@ type Config struct {
 	// Nil is plain TCP, on loopback (or a simulated network) only.
 	TLS     *tls.Config
 	Network Network // nil is TCP
+	// Version is the newest version of the protocol that this node speaks; 0:
+	// ProtocolVersion. Tests of upgrades set it.
+	Version byte
 	// Resolve says where a node is now. It is asked at each dial.
 	Resolve func(nodeID string) (addr string, err error)
 	// Lost is told each time a call connection with a node ends that this side
@@ -97,6 +100,9 @@ func Open(cfg Config) (*Link, error) {
 	}
 	if cfg.Network == nil {
 		cfg.Network = TCP{}
+	}
+	if cfg.Version == 0 {
+		cfg.Version = ProtocolVersion
 	}
 	if cfg.Lost == nil {
 		cfg.Lost = func(string) {}

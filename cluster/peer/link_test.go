@@ -65,9 +65,14 @@ func (w *world) tls(id string) *tls.Config {
 
 func (w *world) open(id string) *Link {
 	w.tb.Helper()
+	return w.openVersion(id, 0)
+}
+
+func (w *world) openVersion(id string, version byte) *Link {
+	w.tb.Helper()
 	l, err := Open(Config{
 		NodeID: id, Bind: "127.0.0.1:0", TLS: w.tls(id), Resolve: w.resolve,
-		Log: slog.New(slog.DiscardHandler),
+		Log: slog.New(slog.DiscardHandler), Version: version,
 	})
 	if err != nil {
 		w.tb.Fatal(err)

@@ -144,9 +144,9 @@ func (n *node) leastLoaded() (best int, least int64, missing int) {
 }
 
 func (n *node) dial(ctx context.Context, ln *lane, d *dialing) {
-	conn, err := n.link.dial(ctx, n.id, kindCalls, "")
+	conn, version, err := n.link.dial(ctx, n.id, kindCalls, "")
 	if err == nil {
-		d.conn = newCallConn(n.link, n.id, conn)
+		d.conn = newCallConn(n.link, n.id, conn, version)
 		if !n.link.adopt(d.conn) {
 			d.conn.fail(ErrClosed)
 			d.conn, err = nil, notSent(n.id, ErrClosed)

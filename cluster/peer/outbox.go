@@ -26,8 +26,10 @@ const (
 // goroutine writes all that wait with one writev.
 type outbox struct {
 	conn net.Conn
-	wake chan struct{} // capacity 1: there is something to write
-	dead chan struct{} // closed by the connection
+	// version is what the frames of this connection say.
+	version byte
+	wake    chan struct{} // capacity 1: there is something to write
+	dead    chan struct{} // closed by the connection
 
 	mu    sync.Mutex // guards what follows
 	next  batch
@@ -53,14 +55,15 @@ type outFrame struct {
 	written  chan struct{}
 }
 
-func newOutbox(conn net.Conn, dead chan struct{}) *outbox {
-	return &outbox{conn: conn, wake: make(chan struct{}, 1), dead: dead}
+func newOutbox(conn net.Conn, version byte, dead chan struct{}) *outbox {
+	return &outbox{conn: conn, version: version, wake: make(chan struct{}, 1), dead: dead}
 }
 
 // send adds a frame. With written nil the pieces are copied; else they are
 // referred to until written has a token or withdraw returned true. It waits
 // for room until done is closed. Nothing was added unless it returns true.
 func (o *outbox) send(done <-chan struct{}, h header, pieces [][]byte, written chan struct{}) bool {
+	h.version = o.version
 	for {
 		o.mu.Lock()
 		if o.next.bytes < outboxBytesMax {
@@ -89,6 +92,7 @@ func (o *outbox) send(done <-chan struct{}, h header, pieces [][]byte, written c
 
 // trySend adds a frame without a body if there is room.
 func (o *outbox) trySend(h header) {
+	h.version = o.version
 	o.mu.Lock()
 	room := o.next.bytes < outboxBytesMax
 	if room {

@@ -12,11 +12,18 @@ import (
 //	          kind(1) from(1+n) to(1+n) name(1+n)
 //	acceptor: "CARP" version(1) status(1) length(2) text
 //
-// The length comes before anything a later version may change, so that an old
-// node can read past it and answer why it refuses.
+// The dialer says the newest version it speaks; the acceptor answers with the
+// one that this connection speaks, the lower of both newest. Every frame says
+// it again. The length comes before anything a later version may change, and a
+// later version adds at the end, so that an old node can read what it knows and
+// pass over the rest.
 const (
-	magic           = "CARP"
-	protocolVersion = 1
+	magic = "CARP"
+	// ProtocolVersion is the newest version of the peer protocol that this
+	// build speaks, and protocolVersionMin the oldest: that of the release
+	// before, so that a cluster is upgraded node by node.
+	ProtocolVersion    = 1
+	protocolVersionMin = 1
 
 	kindCalls  = 'C'
 	kindStream = 'S'
@@ -52,10 +59,11 @@ func (p preamble) encode() []byte {
 	return append(b, body...)
 }
 
-// readPreamble reads what a dialer says first. A version that is not ours
-// comes back with nothing but the version set, and no error: the caller tells
-// the dialer. Everything else that is wrong is ErrProtocol.
-func readPreamble(r io.Reader) (preamble, error) {
+// readPreamble reads what a dialer says first; newest is what this node speaks.
+// A version that is too old comes back with nothing but the version set, and no
+// error: the caller tells the dialer. Everything else that is wrong is
+// ErrProtocol.
+func readPreamble(r io.Reader, newest byte) (preamble, error) {
 	var head [len(magic) + 3]byte
 	if _, err := io.ReadFull(r, head[:len(magic)]); err != nil {
 		return preamble{}, fmt.Errorf("read preamble: %w", err)
@@ -75,14 +83,15 @@ func readPreamble(r io.Reader) (preamble, error) {
 	if _, err := io.ReadFull(r, body); err != nil {
 		return preamble{}, fmt.Errorf("read preamble: %w", err)
 	}
-	if p.version != protocolVersion {
+	if p.version < protocolVersionMin {
 		return p, nil
 	}
-	err := p.decode(body)
+	err := p.decode(body, p.version > newest)
 	return p, err
 }
 
-func (p *preamble) decode(body []byte) error {
+// decode reads the body; of a later version there may be more of it.
+func (p *preamble) decode(body []byte, later bool) error {
 	if len(body) == 0 {
 		return fmt.Errorf("empty preamble: %w", ErrProtocol)
 	}
@@ -95,7 +104,7 @@ func (p *preamble) decode(body []byte) error {
 		*s, body = string(body[1:n]), body[n:]
 	}
 	switch {
-	case len(body) != 0:
+	case len(body) != 0 && !later:
 		return fmt.Errorf("%d bytes too many in the preamble: %w", len(body), ErrProtocol)
 	case p.kind != kindCalls && p.kind != kindStream:
 		return fmt.Errorf("connection kind %#x: %w", p.kind, ErrProtocol)
@@ -116,33 +125,39 @@ func validStreamName(name string) bool {
 	return name != "" && len(name) <= streamNameBytesMax
 }
 
-func encodeReply(status byte, text string) []byte {
+func encodeReply(version, status byte, text string) []byte {
 	text = text[:min(len(text), refusalBytesMax)]
-	b := append([]byte(magic), protocolVersion, status)
+	b := append([]byte(magic), version, status)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(text)))
 	return append(b, text...)
 }
 
-// readReply reads the acceptor's reply; a refusal is ErrRefused.
-func readReply(r io.Reader) error {
+// readReply reads the acceptor's reply, the version to speak; a refusal is
+// ErrRefused.
+func readReply(r io.Reader, newest byte) (version byte, err error) {
 	var head [len(magic) + 4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return fmt.Errorf("read reply: %w", err)
+		return 0, fmt.Errorf("read reply: %w", err)
 	}
 	if string(head[:len(magic)]) != magic {
-		return fmt.Errorf("not a peer: %w", ErrProtocol)
+		return 0, fmt.Errorf("not a peer: %w", ErrProtocol)
 	}
+	version = head[len(magic)]
 	status := head[len(magic)+1]
 	n := int(binary.BigEndian.Uint16(head[len(magic)+2:]))
 	if n > refusalBytesMax {
-		return fmt.Errorf("refusal of %d bytes: %w", n, ErrProtocol)
+		return 0, fmt.Errorf("refusal of %d bytes: %w", n, ErrProtocol)
 	}
 	text := make([]byte, n)
 	if _, err := io.ReadFull(r, text); err != nil {
-		return fmt.Errorf("read reply: %w", err)
+		return 0, fmt.Errorf("read reply: %w", err)
 	}
 	if status != statusOK {
-		return fmt.Errorf("%w: %q", ErrRefused, text)
+		return 0, fmt.Errorf("%w: %q", ErrRefused, text)
 	}
-	return nil
+	if version < protocolVersionMin || version > newest {
+		return 0, fmt.Errorf("peer wants protocol version %d, this node speaks %d to %d: %w",
+			version, protocolVersionMin, newest, ErrProtocol)
+	}
+	return version, nil
 }

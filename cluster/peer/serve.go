@@ -53,7 +53,7 @@ type request struct {
 
 // serveCalls reads requests until the connection ends, then ends and waits for
 // the handlers.
-func (l *Link) serveCalls(conn net.Conn, from string) {
+func (l *Link) serveCalls(conn net.Conn, from string, version byte) {
 	s := &serveConn{
 		link:    l,
 		from:    from,
@@ -63,7 +63,7 @@ func (l *Link) serveCalls(conn net.Conn, from string) {
 		slots:   make(chan struct{}, callsPerConnMax),
 		flights: make(map[uint64]*request),
 	}
-	s.out = newOutbox(conn, s.dead)
+	s.out = newOutbox(conn, version, s.dead)
 	s.heard.Store(time.Now().UnixNano())
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -110,7 +110,7 @@ func (s *serveConn) read(ctx context.Context) error {
 		if _, err := io.ReadFull(r, head[:]); err != nil {
 			return fmt.Errorf("read frame: %w", err)
 		}
-		h, err := parseHeader(head[:])
+		h, err := parseHeader(head[:], s.out.version)
 		if err != nil {
 			return err
 		}

@@ -82,7 +82,7 @@ func TestStrangerGetsNothing(t *testing.T) {
 	}
 	a := newWorld(t, secret()).open("a")
 	conn := rawDial(t, a.Addr(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{alpn}})
-	_, _ = conn.Write(preamble{version: protocolVersion, kind: kindCalls, from: "b", to: "a"}.encode())
+	_, _ = conn.Write(preamble{version: ProtocolVersion, kind: kindCalls, from: "b", to: "a"}.encode())
 	if got, err := io.ReadAll(conn); len(got) != 0 || err == nil {
 		t.Errorf("without a certificate: %q, %v", got, err)
 	}
@@ -99,14 +99,15 @@ func refusal(t *testing.T, a *Link, cfg *tls.Config, p []byte) error {
 	if _, err := conn.Write(p); err != nil {
 		t.Fatal(err)
 	}
-	return readReply(conn)
+	_, err := readReply(conn, ProtocolVersion)
+	return err
 }
 
 func TestRefusals(t *testing.T) {
 	w := newWorld(t, secret())
 	a := w.open("a")
-	good := preamble{version: protocolVersion, kind: kindCalls, from: "b", to: "a"}
-	newer := append([]byte(magic), 2, 0, 5, 'w', 'h', 'a', 't', '?')
+	good := preamble{version: ProtocolVersion, kind: kindCalls, from: "b", to: "a"}
+	older := append([]byte(magic), 0, 0, 5, 'w', 'h', 'a', 't', '?')
 	falseFrom, falseTo, noStream := good, good, good
 	falseFrom.from, falseTo.to = "c", "c"
 	noStream.kind, noStream.name = kindStream, "raft/catalog"
@@ -114,7 +115,7 @@ func TestRefusals(t *testing.T) {
 		preamble []byte
 		text     string
 	}{
-		"newer version":  {newer, "version 1, not 2"},
+		"older version":  {older, "versions 1 to 1, not 0"},
 		"false identity": {falseFrom.encode(), `not of \"c\"`},
 		"wrong node":     {falseTo.encode(), "this is node a, not c"},
 		"no stream":      {noStream.encode(), "nobody listens"},

@@ -52,7 +52,7 @@ func (l *Link) Dial(ctx context.Context, node, name string) (net.Conn, error) {
 	if !validStreamName(name) {
 		return nil, notSent(node, fmt.Errorf("stream name %q: %w", name, ErrConfig))
 	}
-	conn, err := l.dial(ctx, node, kindStream, name)
+	conn, _, err := l.dial(ctx, node, kindStream, name)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func (l *Link) welcome(raw net.Conn, host string) {
 	}
 	defer l.leave()
 	if p.kind == kindCalls {
-		l.serveCalls(conn, p.from)
+		l.serveCalls(conn, p.from, min(p.version, l.cfg.Version))
 		return
 	}
 	l.serveStream(conn, p)
@@ -48,15 +48,15 @@ func (l *Link) greet(raw net.Conn) (net.Conn, preamble, error) {
 		}
 		conn, state = &secureConn{Conn: secure, cork: cork}, secure.ConnectionState()
 	}
-	p, err := readPreamble(conn)
+	p, err := readPreamble(conn, l.cfg.Version)
 	if err != nil {
 		return nil, preamble{}, err // not a peer: it gets nothing
 	}
 	if refusal := l.admit(p, state); refusal != nil {
-		_, err = conn.Write(encodeReply(statusRefused, refusal.Error()))
+		_, err = conn.Write(encodeReply(l.cfg.Version, statusRefused, refusal.Error()))
 		return nil, p, errors.Join(refusal, err)
 	}
-	if _, err = conn.Write(encodeReply(statusOK, "")); err != nil {
+	if _, err = conn.Write(encodeReply(min(p.version, l.cfg.Version), statusOK, "")); err != nil {
 		l.leave()
 		return nil, p, fmt.Errorf("write reply: %w", err)
 	}
@@ -69,9 +69,9 @@ func (l *Link) greet(raw net.Conn) (net.Conn, preamble, error) {
 
 // admit gives a dialer a place, or says why it is not wanted.
 func (l *Link) admit(p preamble, state tls.ConnectionState) error {
-	if p.version != protocolVersion {
-		return fmt.Errorf("this node speaks peer protocol version %d, not %d: upgrade the older node: %w",
-			protocolVersion, p.version, ErrProtocol)
+	if p.version < protocolVersionMin {
+		return fmt.Errorf("this node speaks peer protocol versions %d to %d, not %d: upgrade the older node: %w",
+			protocolVersionMin, l.cfg.Version, p.version, ErrProtocol)
 	}
 	if l.cfg.TLS != nil {
 		if err := checkIdentity(state, p.from); err != nil {
@@ -95,40 +95,40 @@ var (
 	errTooMany  = errors.New("too many connections")
 )
 
-// dial makes a connection to a node, ready for frames or a stream. Errors are
-// ErrUnreachable and ErrNotSent.
-func (l *Link) dial(ctx context.Context, to string, kind byte, name string) (net.Conn, error) {
+// dial makes a connection to a node, ready for frames of the version or a
+// stream. Errors are ErrUnreachable and ErrNotSent.
+func (l *Link) dial(ctx context.Context, to string, kind byte, name string) (_ net.Conn, version byte, _ error) {
 	addr, err := l.cfg.Resolve(to)
 	if err != nil {
-		return nil, notSent(to, err)
+		return nil, 0, notSent(to, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialWait)
 	defer cancel()
 	stop := &canceler{cancel: cancel}
 	if !l.track(stop) {
-		return nil, notSent(to, ErrClosed)
+		return nil, 0, notSent(to, ErrClosed)
 	}
 	defer l.untrack(stop)
 	raw, err := l.cfg.Network.Dial(ctx, addr)
 	if err != nil {
-		return nil, notSent(to, err)
+		return nil, 0, notSent(to, err)
 	}
 	// The context must also end the handshake, which only knows deadlines.
 	unwatch := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
-	conn, err := l.introduce(ctx, raw, preamble{
-		version: protocolVersion, kind: kind, from: l.cfg.NodeID, to: to, name: name,
+	conn, version, err := l.introduce(ctx, raw, preamble{
+		version: l.cfg.Version, kind: kind, from: l.cfg.NodeID, to: to, name: name,
 	})
 	if !unwatch() && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		_ = raw.Close()
-		return nil, notSent(to, err)
+		return nil, 0, notSent(to, err)
 	}
-	return conn, nil
+	return conn, version, nil
 }
 
-func (l *Link) introduce(ctx context.Context, raw net.Conn, p preamble) (net.Conn, error) {
+func (l *Link) introduce(ctx context.Context, raw net.Conn, p preamble) (_ net.Conn, version byte, _ error) {
 	conn := raw
 	if l.cfg.TLS != nil {
 		cfg := l.cfg.TLS.Clone()
@@ -136,17 +136,18 @@ func (l *Link) introduce(ctx context.Context, raw net.Conn, p preamble) (net.Con
 		cork := &corkConn{Conn: raw}
 		secure := tls.Client(cork, cfg)
 		if err := secure.HandshakeContext(ctx); err != nil {
-			return nil, fmt.Errorf("tls handshake: %w", err)
+			return nil, 0, fmt.Errorf("tls handshake: %w", err)
 		}
 		if err := checkIdentity(secure.ConnectionState(), p.to); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		conn = &secureConn{Conn: secure, cork: cork}
 	}
 	if _, err := conn.Write(p.encode()); err != nil {
-		return nil, fmt.Errorf("write preamble: %w", err)
+		return nil, 0, fmt.Errorf("write preamble: %w", err)
 	}
-	return conn, readReply(conn)
+	version, err := readReply(conn, p.version)
+	return conn, version, err
 }
 
 func notSent(to string, err error) error {
