@@ -17,7 +17,7 @@ const gainBufferBytes = 4 << 10
 func (f *Form) lossless(info *audio.Info) bool {
 	plain := *f
 	plain.GainDB = 0
-	return false && f.GainDB != 0 && info.Format == audio.FormatMP3 && plain.AsStored(info)
+	return f.GainDB != 0 && info.Format == audio.FormatMP3 && plain.AsStored(info)
 }
 
 // checkGain returns an error unless the gain can be applied to the conversion.
@@ -38,6 +38,8 @@ func (f *Form) pcm() audio.Form {
 // zeros.
 func (f *Form) reader(src io.Reader, info audio.Info, offset int64, lossless bool) (io.Reader, error) {
 	switch {
+	case lossless:
+		return skipped(audio.NewGainReader(src, f.GainDB), offset), nil
 	case f.GainDB == 0:
 		return audio.NewConverterAt(src, info, f.Form, offset)
 	}

@@ -48,6 +48,12 @@ type Config struct {
 	// (0: forms.BytesMaxDefault); "": each is made for whoever asks.
 	FormsDir      string
 	FormsBytesMax int64
+	// Burst is how much sound a listener of a continuous stream, or of a live
+	// recording from now, is ahead; 0: BurstDefault.
+	Burst time.Duration
+	// StationIdle is how long a continuous stream outlives its last listener;
+	// 0: StationIdleDefault.
+	StationIdle time.Duration
 	// EventsKept and EventsMax bound the history of the change feed: events
 	// that are older, and more than so many, are trimmed.
 	EventsKept time.Duration
@@ -150,6 +156,14 @@ type Service interface {
 	Languages(ctx context.Context, account string) ([]LanguageCount, error)
 	// LookupAll answers many lookups.
 	LookupAll(ctx context.Context, rs []LookupRequest) ([]LookupResult, error)
+	// Tune starts, or joins, the continuous stream of an item, an ended recording
+	// or a playlist.
+	Tune(ctx context.Context, account, id string, f Form) (*Station, int64, error)
+	// The playlists of an account; see Playlist.
+	Playlist(ctx context.Context, account, id string) (Playlist, error)
+	PutPlaylist(ctx context.Context, p Playlist, ifMatch, ifNoneMatch string) (Playlist, bool, error)
+	DeletePlaylist(ctx context.Context, account, id, ifMatch string) error
+	ListPlaylists(ctx context.Context, account, after string, limit int) ([]Playlist, string, error)
 	// OpenPlay checks a /play token against id and returns the pinned document.
 	OpenPlay(ctx context.Context, token string) (Document, error)
 
@@ -213,10 +227,11 @@ type Service interface {
 	DeleteWebhook(ctx context.Context, id string) error
 }
 
-// Mount is what a path of the SHOUT port or of /media stands for: Doc or Recording is set.
+// Mount is what a path of the SHOUT port or of /media stands for: one of its fields is set.
 type Mount struct {
 	Doc       *Document
 	Recording *Recording
+	Playlist  *Playlist
 }
 
 // LookupRequest asks where a name is played.

@@ -12,11 +12,6 @@ import (
 )
 
 const (
-	// leadTime is how far before the live edge a listener begins who wants to
-	// hear what is said now. The doors hold a listener until he is 2.5 s ahead
-	// of his own playing, because sources pause for up to 1.23 s
-	// (freeswitch-wire.md 2.4); with this he need not wait.
-	leadTime = 3 * time.Second
 	// leadBitRate is assumed where no frame says better: FreeSWITCH's.
 	leadBitRate = 16_000
 	// beginWait bounds how long a listener waits for a blob whose recording is
@@ -53,7 +48,7 @@ func (l *Library) OpenRecording(
 	}
 	r.SetFollow(true)
 	if from == FromNow {
-		if err := seekLive(r); err != nil {
+		if err := seekLive(r, l.cfg.Burst); err != nil {
 			return nil, Recording{}, errors.Join(fmt.Errorf("open recording %s: %w", recordingID, err), r.Close())
 		}
 	}
@@ -107,9 +102,9 @@ func (l *Library) openBlob(ctx context.Context, s *stored) (*blobstore.Reader, e
 	}
 }
 
-// seekLive moves to leadTime before the end of what is there, at the beginning
+// seekLive moves to the lead before the end of what is there, at the beginning
 // of a frame: a decoder that starts within one makes noise first.
-func seekLive(r *blobstore.Reader) error {
+func seekLive(r *blobstore.Reader, lead time.Duration) error {
 	edge := r.Info().Size
 	head, err := readAt(r, 0, min(edge, audio.FindFrameBytesMin))
 	if err != nil {
@@ -121,7 +116,7 @@ func seekLive(r *blobstore.Reader) error {
 			bitRate = h.BitRate
 		}
 	}
-	start := edge - int64(bitRate)/8*int64(leadTime/time.Second) - audio.FrameBytesMax
+	start := edge - int64(float64(bitRate)/8*lead.Seconds()) - audio.FrameBytesMax
 	if start <= 0 {
 		_, err := r.Seek(0, io.SeekStart)
 		return err

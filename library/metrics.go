@@ -25,6 +25,7 @@ const (
 	metricDeliveries     = "carillon_library_webhook_deliveries_total"
 	metricWebhookStates  = "carillon_library_webhooks"
 	metricWebhookLag     = "carillon_library_webhook_lag_seconds"
+	metricStations       = "carillon_library_continuous_streams"
 	metricReaped         = "carillon_library_reap_timestamp_seconds"
 	metricSpooled        = "carillon_library_spooled_total"
 	metricReplayed       = "carillon_library_spool_replayed_total"
@@ -41,7 +42,8 @@ type MetricDefinition struct {
 func isGauge(name string) bool {
 	switch name {
 	case metricLive, metricExportsOpen, metricExportsOldest, metricDeletedItems, metricDeletedBytes, metricReaped,
-		metricWebhookStates, metricWebhookLag:
+		metricWebhookStates, metricWebhookLag,
+		metricStations:
 		return true
 	}
 	return false
@@ -83,6 +85,7 @@ func MetricDefinitions() []MetricDefinition {
 		},
 		{metricDeletedItems, "Deleted items that can be brought back, at the last pass over them on any node.", nil},
 		{metricDeletedBytes, "Bytes of these items: they are freed when the undelete window is over.", nil},
+		{metricStations, "Continuous streams that run on this node.", nil},
 		{metricReaped, "When the last pass over what is too old began, on any node; Unix time.", nil},
 		{metricSpooled, "Uploads and recordings that went to the spool for want of a leader.", []string{"kind"}},
 		{
@@ -124,6 +127,7 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 	}
 	m.exports(nil, 0)
 	m.reaped(&reapRow{})
+	m.station(0)
 	m.counters[metricExportAttempts].WithLabelValues(string(ExportDone))
 	m.live = m.gauges[metricLive].WithLabelValues()
 	m.counters[metricSpooled].WithLabelValues(spoolPut)
@@ -167,6 +171,8 @@ func (m *metrics) lookup(answer *Lookup, err error) {
 	}
 	m.counters[metricLookups].WithLabelValues(result).Inc()
 }
+
+func (m *metrics) station(n float64) { m.gauges[metricStations].WithLabelValues().Add(n) }
 
 func (m *metrics) claim(err error) {
 	m.counters[metricClaims].WithLabelValues(resultOf(err)).Inc()

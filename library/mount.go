@@ -11,7 +11,8 @@ import (
 // deleted.
 const nameScanMax = 16
 
-// Mount finds what {account}/{id} plays: a stored item, else the newest
+// Mount finds what {account}/{id} plays: a stored item, else a
+// playlist, else the newest
 // recording of that account under that name that is live or ended. An id whose
 // extension is not part of the item's own id finds the item all the same.
 func (l *Library) Mount(ctx context.Context, account, id string) (Mount, error) {
@@ -31,6 +32,10 @@ func (l *Library) mounted(ctx context.Context, account, id string) (Mount, error
 	d, err := l.item(ctx, account, id)
 	if !errors.Is(err, ErrNotFound) {
 		return Mount{Doc: d}, err
+	}
+	p, err := l.playlist(ctx, account, id)
+	if !errors.Is(err, ErrNotFound) {
+		return Mount{Playlist: p}, err
 	}
 	m, err := l.named(ctx, account, id)
 	if !errors.Is(err, ErrNotFound) {

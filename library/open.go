@@ -61,6 +61,7 @@ type Library struct {
 	cache    *documentCache
 	accounts settingsCache
 	forms    *forms.Cache
+	stations stations
 	usage    usageCounts
 	buffers  *blobstore.Buffers
 	webhooks *webhookRunner
@@ -164,6 +165,8 @@ func withDefaults(cfg Config) Config {
 	cfg.DefaultLanguage = strings.ToLower(cmp.Or(cfg.DefaultLanguage, DefaultLanguageDefault))
 	cfg.ExpiryInterval = cmp.Or(cfg.ExpiryInterval, ExpiryIntervalDefault)
 	cfg.ShellStream = cmp.Or(cfg.ShellStream, ShellStreamDefault)
+	cfg.Burst = cmp.Or(cfg.Burst, BurstDefault)
+	cfg.StationIdle = cmp.Or(cfg.StationIdle, StationIdleDefault)
 	cfg.SourcesMax = cmp.Or(cfg.SourcesMax, SourcesMaxDefault)
 	cfg.EventsKept = cmp.Or(cfg.EventsKept, EventsKeptDefault)
 	cfg.EventsMax = cmp.Or(cfg.EventsMax, EventsMaxDefault)

@@ -17,21 +17,23 @@ func arrows() map[string][]string {
 			"internal/config", "internal/web", "internal/outbound", "internal/hlog",
 		},
 		// The doors know the library, and never one another.
-		"shoutd":       {"library", "blobstore", "audio", "internal/web"},
-		"streamserver": {"library", "blobstore", "audio", "internal/web"},
+		"shoutd":       {"library", "blobstore", "audio", "internal/web", "internal/audience", "internal/ring"},
+		"streamserver": {"library", "blobstore", "audio", "internal/web", "internal/audience"},
 		"admin":        {"library", "blobstore", "audio", "internal/web"},
 		// The domain knows the nouns of the shelf and of sound, no machinery.
-		"library": {"blobstore", "audio"},
+		"library": {"blobstore", "audio", "internal/ring"},
 		// Agreement knows bytes, not what they sound like.
 		"cluster":   {"blobstore", "internal/hlog", "internal/simnet"},
 		"blobstore": {"internal/hlog"},
 		"audio":     {},
 		// Leaves.
-		"internal/config": {},
-		"internal/hlog":   {},
-		"internal/simnet": {"cluster/peer"},
-		"internal/rules":  {},
-		"internal/deps":   {},
+		"internal/ring":     {},
+		"internal/audience": {},
+		"internal/config":   {},
+		"internal/hlog":     {},
+		"internal/simnet":   {"cluster/peer"},
+		"internal/rules":    {},
+		"internal/deps":     {},
 		// The one place where both HTTP doors meet: errors, tokens, the server.
 		"internal/web": {"library"},
 		// Requests that we make; the library says which and when.

@@ -1,0 +1,246 @@
+package library
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"carillon/blobstore"
+)
+
+const (
+	// playlistPrefix starts the keys of playlists: q1/{account}/{id}.
+	playlistPrefix = "q1/"
+	// PlaylistItemsMax bounds the items of a playlist: a day of songs.
+	PlaylistItemsMax = 500
+)
+
+// Playlist is an ordered list of items that plays as one continuous sound, for
+// music on hold. It is played under its id like an item.
+type Playlist struct {
+	Account string `json:"account"`
+	ID      string `json:"id"`
+	// Revision is the log position of the commit that wrote it.
+	Revision uint64 `json:"revision"`
+	Name     string `json:"name,omitempty"` // for people
+	// Items are ids of the account, or /ACCOUNT/ID of another. One that is not
+	// there, or cannot be decoded, is passed over.
+	Items []string `json:"items"`
+	// Shuffle plays them in another order each time, the same on all nodes.
+	Shuffle  bool      `json:"shuffle"`
+	Created  time.Time `json:"created"`
+	Modified time.Time `json:"modified"`
+}
+
+// ETag is the validator of the playlist.
+func (p *Playlist) ETag() string { return fmt.Sprintf(`"%d"`, p.Revision) }
+
+// playlistRow is a Playlist as it lies in the catalog.
+type playlistRow struct {
+	Name       string   `json:"nm,omitempty"`
+	Items      []string `json:"i"`
+	Shuffle    bool     `json:"s,omitempty"`
+	CreatedMS  int64    `json:"c"`
+	ModifiedMS int64    `json:"u"`
+}
+
+func playlistKey(account, id string) string { return playlistPrefix + account + "/" + id }
+
+func decodePlaylist(account, id string, row blobstore.Row) (Playlist, error) {
+	var r playlistRow
+	if err := decodeRow(row.Value, &r); err != nil {
+		return Playlist{}, fmt.Errorf("playlist %s/%s: %w", account, id, err)
+	}
+	return Playlist{
+		Account: account, ID: id, Revision: row.Revision, Name: r.Name, Items: r.Items, Shuffle: r.Shuffle,
+		Created: fromMS(r.CreatedMS), Modified: fromMS(r.ModifiedMS),
+	}, nil
+}
+
+// check returns FieldErrors unless the playlist can be stored.
+func (p *Playlist) check() error {
+	var c checks
+	c.text("name", p.Name, TextBytesMax)
+	switch {
+	case len(p.Items) == 0:
+		c.fail("items", fieldRequired, "must name an item")
+	case len(p.Items) > PlaylistItemsMax:
+		c.fail("items", fieldTooLong, "has %d entries, at most %d", len(p.Items), PlaylistItemsMax)
+	}
+	for _, name := range p.Items {
+		account, id := p.place(name)
+		if err := checkItem(account, id); err != nil {
+			c.fail("items", fieldInvalid, "holds %s: %v", shown(name), err)
+		} else if account == p.Account && id == p.ID {
+			c.fail("items", fieldLoop, "holds the playlist itself")
+		}
+	}
+	return c.err()
+}
+
+// place is where an item of the playlist lies.
+func (p *Playlist) place(name string) (account, id string) {
+	if rest, absolute := strings.CutPrefix(name, "/"); absolute {
+		account, id, _ = strings.Cut(rest, "/")
+		return account, id
+	}
+	return p.Account, name
+}
+
+// Playlist returns the playlist {account}/{id}.
+func (l *Library) Playlist(ctx context.Context, account, id string) (Playlist, error) {
+	if err := checkItem(account, id); err != nil {
+		return Playlist{}, err
+	}
+	var p *Playlist
+	err := l.read(ctx, Fresh, func() (err error) {
+		p, err = l.playlist(ctx, account, id)
+		return err
+	})
+	if err != nil {
+		return Playlist{}, err
+	}
+	return *p, nil
+}
+
+// playlist returns the playlist as this node knows it, or ErrNotFound.
+func (l *Library) playlist(ctx context.Context, account, id string) (*Playlist, error) {
+	row, err := l.catalog.Get(ctx, playlistKey(account, id))
+	if err != nil {
+		return nil, notFound(err, "playlist", account, id)
+	}
+	p, err := decodePlaylist(account, id, row)
+	if err != nil {
+		return nil, err
+	}
+	return &p, nil
+}
+
+// PutPlaylist creates or replaces a playlist, and says whether it is new. The
+// conditions are the raw headers. It returns FieldErrors for what is not valid.
+func (l *Library) PutPlaylist(
+	ctx context.Context, p Playlist, ifMatch, ifNoneMatch string,
+) (Playlist, bool, error) {
+	if err := checkItem(p.Account, p.ID); err != nil {
+		return Playlist{}, false, err
+	}
+	if err := p.check(); err != nil {
+		return Playlist{}, false, err
+	}
+	created, err := false, error(nil)
+	p.Revision, err = l.changePlaylist(ctx, p.Account, p.ID, func(before *Playlist, c *change) error {
+		etag := ""
+		p.Modified = time.Now().UTC().Truncate(time.Millisecond)
+		p.Created = p.Modified
+		if created = before == nil; !created {
+			etag, p.Created = before.ETag(), before.Created
+		}
+		if err := checkConditions(ifMatch, ifNoneMatch, etag); err != nil {
+			return err
+		}
+		value, err := encodeRow(playlistRow{
+			p.Name, p.Items, p.Shuffle, p.Created.UnixMilli(), p.Modified.UnixMilli(),
+		})
+		c.put(playlistKey(p.Account, p.ID), value)
+		return err
+	})
+	return p, created, err
+}
+
+// DeletePlaylist removes a playlist; ErrNotFound when there is none. Its items
+// stay, and who listens hears it to the end of the moment.
+func (l *Library) DeletePlaylist(ctx context.Context, account, id, ifMatch string) error {
+	if err := checkItem(account, id); err != nil {
+		return err
+	}
+	_, err := l.changePlaylist(ctx, account, id, func(before *Playlist, c *change) error {
+		if before == nil {
+			return fmt.Errorf("playlist %s/%s: %w", account, id, ErrNotFound)
+		}
+		if err := checkConditions(ifMatch, "", before.ETag()); err != nil {
+			return err
+		}
+		c.remove(playlistKey(account, id))
+		return nil
+	})
+	return err
+}
+
+// changePlaylist commits what edit makes of the playlist that is there, nil for
+// none, by what the whole cluster knows.
+func (l *Library) changePlaylist(
+	ctx context.Context, account, id string, edit func(before *Playlist, c *change) error,
+) (uint64, error) {
+	if err := l.fresh(ctx); err != nil {
+		return 0, err
+	}
+	return l.commit(ctx, func() (blobstore.Txn, error) {
+		before, err := l.playlist(ctx, account, id)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return blobstore.Txn{}, err
+		}
+		c := l.newChange()
+		revision := uint64(0)
+		if before != nil {
+			revision = before.Revision
+		}
+		c.expect(playlistKey(account, id), revision)
+		if err := edit(before, c); err != nil {
+			return blobstore.Txn{}, err
+		}
+		return c.done()
+	})
+}
+
+// ListPlaylists returns the playlists of an account in the order of their ids,
+// and the after of the next page, "" at the end. Limit 0: PageLimitDefault.
+func (l *Library) ListPlaylists(
+	ctx context.Context, account, after string, limit int,
+) (found []Playlist, next string, err error) {
+	if err := CheckAccount(account); err != nil {
+		return nil, "", err
+	}
+	if limit, err = pageLimit(limit); err != nil {
+		return nil, "", err
+	}
+	prefix := playlistPrefix + account + "/"
+	from := ""
+	if after != "" {
+		from = prefix + after
+	}
+	found = []Playlist{}
+	for row, err := range l.catalog.Scan(ctx, prefix, from) {
+		if err != nil {
+			return nil, "", fmt.Errorf("list playlists of %s: %w", account, err)
+		}
+		if len(found) == limit {
+			return found, found[limit-1].ID, nil
+		}
+		p, err := decodePlaylist(account, row.Key[len(prefix):], row)
+		if err != nil {
+			return nil, "", err
+		}
+		found = append(found, p)
+	}
+	return found, "", nil
+}
+
+// ParsePlaylist reads what a client says of a playlist: name, items, shuffle.
+// Unknown fields are refused, since a misspelt one would be silently lost. It
+// returns ErrBadRequest.
+func ParsePlaylist(body []byte) (Playlist, error) {
+	var p struct {
+		Name    string   `json:"name"`
+		Items   []string `json:"items"`
+		Shuffle bool     `json:"shuffle"`
+	}
+	d := json.NewDecoder(strings.NewReader(string(body)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		return Playlist{}, fmt.Errorf("playlist: %w: %w", ErrBadRequest, err)
+	}
+	return Playlist{Name: p.Name, Items: p.Items, Shuffle: p.Shuffle}, nil
+}
