@@ -67,7 +67,7 @@ func TestFollowFromNow(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := readAll(t, reader)
-	lead := int(leadTime/(mp3FrameMS*time.Millisecond)) * mp3FrameBytes
+	lead := int(BurstDefault/(mp3FrameMS*time.Millisecond)) * mp3FrameBytes
 	if !bytes.HasSuffix(sound, got) || len(got)%mp3FrameBytes != 0 ||
 		len(got) < lead || len(got) > lead+2*audio.FrameBytesMax {
 		t.Errorf("heard the last %d bytes, the lead is %d", len(got), lead)

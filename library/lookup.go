@@ -121,6 +121,9 @@ func (l *Library) lookupExact(ctx context.Context, r *LookupRequest) (Lookup, er
 		}
 		return Lookup{}, fmt.Errorf("look up %s: %w", shown(r.Name), err)
 	}
+	if continuous(m, r) {
+		return l.stationAnswer(ctx, m, r)
+	}
 	if m.Recording != nil {
 		return l.recordingAnswer(m.Recording, r), nil
 	}

@@ -183,7 +183,7 @@ func TestPlay(t *testing.T) {
 	wantErr(t, "play after deletion", err, ErrNotFound)
 	_, err = l.OpenPlay(ctx, token+"x")
 	wantErr(t, "play with a changed token", err, ErrBadToken)
-	old := playToken{account: "acme", id: "x", expiry: d.Created.Add(-1)}
+	old := playToken{version: tokenVersion, account: "acme", id: "x", expiry: d.Created.Add(-1)}
 	_, err = l.OpenPlay(ctx, old.sign(*l.key.Load()))
 	wantErr(t, "play with an old token", err, ErrExpired)
 }

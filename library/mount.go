@@ -11,10 +11,10 @@ import (
 // deleted.
 const nameScanMax = 16
 
-// Mount finds what {account}/{id} plays: a stored item, else a
-// playlist, else the newest
-// recording of that account under that name that is live or ended. An id whose
-// extension is not part of the item's own id finds the item all the same.
+// Mount finds what {account}/{id} plays: a stored item, else a playlist, else
+// the newest recording of that account under that name that is live or ended.
+// An id whose extension is not part of the item's own id finds the item all the
+// same.
 func (l *Library) Mount(ctx context.Context, account, id string) (Mount, error) {
 	if err := checkItem(account, id); err != nil {
 		return Mount{}, err

@@ -76,7 +76,7 @@ type Station struct {
 	piece  int
 	pcm    *bufio.Reader
 	closer io.Closer
-	sample int64 // since the epoch, that pcm gives next
+	at     int64 // the sample in the piece that pcm gives next
 	silent time.Time
 
 	listeners int // guarded by stations.mu
@@ -337,7 +337,7 @@ func (s *Station) read(ctx context.Context, sample int64, pcm []int16) {
 		index, offset := s.line.at(sample)
 		left := s.line.pieces[index].samples - offset
 		part := pcm[:min(int64(len(pcm)), left)]
-		if err := s.readPiece(ctx, index, offset, sample, part); err != nil {
+		if err := s.readPiece(ctx, index, offset, part); err != nil {
 			clear(part)
 			if ctx.Err() == nil && time.Since(s.silent) > stationRetry {
 				s.silent = time.Now()
@@ -349,8 +349,8 @@ func (s *Station) read(ctx context.Context, sample int64, pcm []int16) {
 	}
 }
 
-func (s *Station) readPiece(ctx context.Context, index int, offset, sample int64, pcm []int16) error {
-	if s.pcm == nil || s.piece != index || s.sample != sample {
+func (s *Station) readPiece(ctx context.Context, index int, offset int64, pcm []int16) error {
+	if s.pcm == nil || s.piece != index || s.at != offset {
 		if s.pcm == nil && time.Since(s.silent) < stationRetry {
 			return ErrUnavailable
 		}
@@ -365,7 +365,7 @@ func (s *Station) readPiece(ctx context.Context, index int, offset, sample int64
 		}
 		pcm[i] = int16(binary.LittleEndian.Uint16(b[:]))
 	}
-	s.sample = sample + int64(len(pcm))
+	s.at = offset + int64(len(pcm))
 	return nil
 }
 

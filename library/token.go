@@ -26,7 +26,10 @@ import (
 // no other sound can be played under it, while an edit of the description does
 // not break the URLs that are out.
 const (
-	tokenVersion   = 1
+	tokenVersion = 1
+	// streamVersion is the token of a continuous stream, which pins no sound: it
+	// goes on with what the item or playlist holds.
+	streamVersion  = 2
 	tokenHeadBytes = 1 + 4 + 8 + 1
 	tokenTagBytes  = 16
 	// tokenBytesMax bounds a token before anything is decoded.
@@ -37,6 +40,7 @@ const (
 )
 
 type playToken struct {
+	version     byte
 	account, id string
 	blob        [8]byte
 	expiry      time.Time
@@ -44,7 +48,7 @@ type playToken struct {
 
 func (t playToken) sign(key []byte) string {
 	raw := make([]byte, 0, tokenHeadBytes+len(t.account)+len(t.id)+tokenTagBytes)
-	raw = append(raw, tokenVersion)
+	raw = append(raw, t.version)
 	raw = binary.BigEndian.AppendUint32(raw, uint32(t.expiry.Unix())) // good until 2106
 	raw = append(raw, t.blob[:]...)
 	raw = append(raw, byte(len(t.account))) // at most AccountBytesMax
@@ -71,9 +75,10 @@ func parseToken(key []byte, text string) (playToken, error) {
 		return t, fmt.Errorf("token is not ours: %w", ErrBadToken)
 	}
 	n := int(body[tokenHeadBytes-1])
-	if body[0] != tokenVersion || len(body) < tokenHeadBytes+n {
+	if body[0] != tokenVersion && body[0] != streamVersion || len(body) < tokenHeadBytes+n {
 		return t, fmt.Errorf("token version %d: %w", body[0], ErrBadToken)
 	}
+	t.version = body[0]
 	t.expiry = time.Unix(int64(binary.BigEndian.Uint32(body[1:])), 0)
 	copy(t.blob[:], body[5:])
 	t.account, t.id = string(body[tokenHeadBytes:tokenHeadBytes+n]), string(body[tokenHeadBytes+n:])
@@ -101,7 +106,7 @@ func (l *Library) playToken(ctx context.Context, d *Document) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	t := playToken{account: d.Account, id: d.ID, expiry: tokenExpiry(time.Now(), l.cfg.PlayTTL)}
+	t := playToken{version: tokenVersion, account: d.Account, id: d.ID, expiry: tokenExpiry(time.Now(), l.cfg.PlayTTL)}
 	copy(t.blob[:], d.Blob[:])
 	return t.sign(key), nil
 }
@@ -115,6 +120,9 @@ func (l *Library) OpenPlay(ctx context.Context, token string) (Document, error) 
 		return Document{}, err
 	}
 	t, err := parseToken(key, token)
+	if err == nil && t.version != tokenVersion {
+		err = fmt.Errorf("token is of a continuous stream: %w", ErrBadToken)
+	}
 	if err != nil {
 		return Document{}, err
 	}

@@ -13,6 +13,7 @@ import (
 
 func sampleToken() playToken {
 	return playToken{
+		version: tokenVersion,
 		account: "acme", id: "moh/jazz.mp3", blob: [8]byte{1, 2, 3}, expiry: time.Unix(1_900_000_000, 0),
 	}
 }

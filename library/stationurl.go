@@ -1,0 +1,95 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"carillon/audio"
+)
+
+// streamExtant is what asks for a continuous stream, in a lookup and in the
+// query of a URL.
+const streamExtant = "extant"
+
+// Extant says whether the stream parameter of a URL asks for the continuous
+// stream of what is there: "extant" does, "" and "new" do not. ErrBadRequest for
+// anything else.
+func Extant(stream string) (bool, error) {
+	switch stream {
+	case "", "new":
+		return false, nil
+	case streamExtant:
+		return true, nil
+	}
+	return false, fmt.Errorf("stream %s, want new or %s: %w", shown(stream), streamExtant, ErrBadRequest)
+}
+
+// continuous says whether a lookup is answered with a continuous stream: a
+// playlist is nothing else, and a recording in progress is one by itself.
+func continuous(m Mount, r *LookupRequest) bool {
+	if m.Playlist != nil {
+		return true
+	}
+	return r.Stream == streamExtant && (m.Recording == nil || m.Recording.State != StateLive)
+}
+
+// stationAnswer leads to a continuous stream, which FreeSWITCH can only hear by
+// mod_shout: what the others fetch must have an end. An item that no stream can
+// be made of is played as it is.
+func (l *Library) stationAnswer(ctx context.Context, m Mount, r *LookupRequest) (Lookup, error) {
+	if _, err := l.timeline(ctx, m, Form{}); err != nil {
+		if m.Doc != nil && errors.Is(err, ErrNotFound) {
+			return l.itemAnswer(ctx, m.Doc, r)
+		}
+		return Lookup{}, err
+	}
+	answer := Lookup{Type: audio.FormatMP3.ContentType(), Player: PlayerShout}
+	switch {
+	case m.Doc != nil:
+		answer.Account, answer.ID, answer.Revision = m.Doc.Account, m.Doc.ID, m.Doc.Revision
+	case m.Playlist != nil:
+		answer.Account, answer.ID, answer.Revision = m.Playlist.Account, m.Playlist.ID, m.Playlist.Revision
+	case m.Recording != nil:
+		answer.Account, answer.ID, answer.Revision = m.Recording.Account, m.Recording.Name, m.Recording.Revision
+	}
+	key, err := l.signingKey(ctx)
+	if err != nil {
+		return Lookup{}, err
+	}
+	t := playToken{
+		version: streamVersion, account: answer.Account, id: answer.ID,
+		expiry: tokenExpiry(time.Now(), l.cfg.PlayTTL),
+	}
+	// The HTTP port knows the token; to mod_shout all ports are alike.
+	base := l.cfg.HTTPURL + "/play/" + t.sign(key) + "/"
+	name := escapePath(withExt(answer.ID, audio.FormatMP3))
+	if len(base)+len(name) > urlBytesMax {
+		name = "audio" + audio.FormatMP3.Ext()
+	}
+	answer.StreamURL = base + name
+	answer.FreeSWITCH = "shout" + strings.TrimPrefix(answer.StreamURL, "http")
+	if r.Protocol == "shout" {
+		answer.StreamURL = l.shoutURL(answer.Account, withExt(answer.ID, audio.FormatMP3)) + "?stream=" + streamExtant
+	}
+	return answer, nil
+}
+
+// OpenStream checks a /play token and says which continuous stream it is of;
+// not ok: it is of an item, see OpenPlay. ErrBadToken and ErrExpired.
+func (l *Library) OpenStream(ctx context.Context, token string) (account, id string, ok bool, err error) {
+	key, err := l.signingKey(ctx)
+	if err != nil {
+		return "", "", false, err
+	}
+	t, err := parseToken(key, token)
+	if err != nil || t.version != streamVersion {
+		return "", "", false, err
+	}
+	if !time.Now().Before(t.expiry) {
+		return "", "", false, fmt.Errorf("stream %s/%s: %w", t.account, t.id, ErrExpired)
+	}
+	return t.account, t.id, true, nil
+}
