@@ -51,6 +51,9 @@ type Config struct {
 	// Burst is how much sound a listener of a continuous stream, or of a live
 	// recording from now, is ahead; 0: BurstDefault.
 	Burst time.Duration
+	// BehindMax is how far a listener of them may fall behind; 0:
+	// BehindMaxDefault.
+	BehindMax time.Duration
 	// StationIdle is how long a continuous stream outlives its last listener;
 	// 0: StationIdleDefault.
 	StationIdle time.Duration
@@ -158,7 +161,9 @@ type Service interface {
 	LookupAll(ctx context.Context, rs []LookupRequest) ([]LookupResult, error)
 	// Tune starts, or joins, the continuous stream of an item, an ended recording
 	// or a playlist.
-	Tune(ctx context.Context, account, id string, f Form) (*Station, int64, error)
+	Tune(ctx context.Context, account, id string, f Form) (Tuned, error)
+	// OpenStream says which continuous stream a /play token is of, if it is of one.
+	OpenStream(ctx context.Context, token string) (account, id string, ok bool, err error)
 	// The playlists of an account; see Playlist.
 	Playlist(ctx context.Context, account, id string) (Playlist, error)
 	PutPlaylist(ctx context.Context, p Playlist, ifMatch, ifNoneMatch string) (Playlist, bool, error)

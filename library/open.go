@@ -166,6 +166,7 @@ func withDefaults(cfg Config) Config {
 	cfg.ExpiryInterval = cmp.Or(cfg.ExpiryInterval, ExpiryIntervalDefault)
 	cfg.ShellStream = cmp.Or(cfg.ShellStream, ShellStreamDefault)
 	cfg.Burst = cmp.Or(cfg.Burst, BurstDefault)
+	cfg.BehindMax = cmp.Or(cfg.BehindMax, BehindMaxDefault)
 	cfg.StationIdle = cmp.Or(cfg.StationIdle, StationIdleDefault)
 	cfg.SourcesMax = cmp.Or(cfg.SourcesMax, SourcesMaxDefault)
 	cfg.EventsKept = cmp.Or(cfg.EventsKept, EventsKeptDefault)

@@ -28,9 +28,9 @@ const (
 	stationTick = 200 * time.Millisecond
 	// stationCheck is how often a station looks whether its items have changed.
 	stationCheck = 5 * time.Second
-	// stationKept is how much of the past a station keeps for listeners who are
-	// behind; who falls further behind is dropped.
-	stationKept = 20 * time.Second
+	// BehindMaxDefault is how far a listener of what goes on may fall behind
+	// before he is dropped: longer than any hiccup of a network.
+	BehindMaxDefault = 20 * time.Second
 	// stationSlip is how far a station may be off the clock before it jumps:
 	// more than clocks are set by in small steps, less than anybody compares.
 	stationSlip = 2 * time.Second
@@ -52,13 +52,23 @@ const (
 	stationBitRateFull   = 96000
 )
 
-// Station is a continuous stream with its listeners on this node: an item, or a
-// playlist, without an end and without gaps, whose position follows the clock.
-type Station struct {
+// Tuned is a listener's place in a continuous stream.
+type Tuned struct {
 	// Ring holds the MP3 of the last seconds, and of the next ones.
 	Ring *ring.Ring
-	// ByteRate is bytes a second, SampleRate and BitRate what is in them.
-	ByteRate, SampleRate, BitRate int
+	// Offset is where the listener begins; what is in the ring behind it is his
+	// burst. ByteRate is bytes a second.
+	Offset   int64
+	ByteRate int
+	// Leave gives the place back. It may be called twice.
+	Leave func()
+}
+
+// station is a continuous stream with its listeners on this node: an item, or a
+// playlist, without an end and without gaps, whose position follows the clock.
+type station struct {
+	ring                          *ring.Ring
+	byteRate, sampleRate, bitRate int
 
 	lib     *Library
 	key     string
@@ -87,54 +97,61 @@ type Station struct {
 // stations are the continuous streams of a node.
 type stations struct {
 	mu   sync.Mutex // guards the map, and listeners, idle and ended of each
-	open map[string]*Station
+	open map[string]*station
 }
 
-// Tune returns the continuous stream of {account}/{id}, which it starts unless
-// it runs, and the offset where a listener begins now. The caller calls Leave.
-// Of f the sample rate, the bit rate and the gain count. It returns ErrNotFound,
-// ErrBadRequest for rates that no MP3 has, ErrNoForm and ErrLimit.
-func (l *Library) Tune(ctx context.Context, account, id string, f Form) (*Station, int64, error) {
+// Tune gives a listener a place in the continuous stream of {account}/{id}, which
+// it starts unless it runs. Of f the sample rate, the bit rate and the gain
+// count. It returns ErrNotFound, ErrBadRequest for rates that no MP3 has, and
+// ErrLimit.
+func (l *Library) Tune(ctx context.Context, account, id string, f Form) (Tuned, error) {
+	s, err := l.tune(ctx, account, id, f)
+	if err != nil {
+		return Tuned{}, err
+	}
+	return Tuned{Ring: s.ring, Offset: s.offset(time.Now()), ByteRate: s.byteRate, Leave: sync.OnceFunc(s.leave)}, nil
+}
+
+func (l *Library) tune(ctx context.Context, account, id string, f Form) (*station, error) {
 	key := fmt.Sprintf("%s/%s\x00%d %d %.1f %v", account, id, f.SampleRate, f.BitRate, f.GainDB, f.GainSet)
 	if s := l.stations.join(key); s != nil {
-		return s, s.offset(time.Now()), nil
+		return s, nil
 	}
 	m, _, err := l.Playing(ctx, account, id)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	line, err := l.timeline(ctx, m, f)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	s, err := newStation(l, key, line, f)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	s.account, s.id = account, id
 	// The first burst is made here, so that the first listener has it at once.
 	if err := s.make(ctx, time.Now()); err != nil {
-		return nil, 0, errors.Join(err, s.close())
+		return nil, errors.Join(err, s.close())
 	}
 	started, err := l.stations.add(s)
 	if err != nil || started != s {
-		err = errors.Join(err, s.close())
-		if started == nil {
-			return nil, 0, err
+		if closed := s.close(); err == nil && closed != nil {
+			l.log.Warn("sound not closed", "error", closed)
 		}
-		return started, started.offset(time.Now()), nil
+		return started, err
 	}
 	select {
 	case l.jobs <- s.run:
 	case <-ctx.Done():
 		l.stations.remove(s)
-		return nil, 0, errors.Join(ctx.Err(), s.close())
+		return nil, errors.Join(ctx.Err(), s.close())
 	}
 	l.metrics.station(1)
-	return s, s.offset(time.Now()), nil
+	return s, nil
 }
 
-func (st *stations) join(key string) *Station {
+func (st *stations) join(key string) *station {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s := st.open[key]
@@ -146,7 +163,7 @@ func (st *stations) join(key string) *Station {
 }
 
 // add makes s the station of its key, unless there is one by now.
-func (st *stations) add(s *Station) (*Station, error) {
+func (st *stations) add(s *station) (*station, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if other := st.open[s.key]; other != nil {
@@ -157,14 +174,14 @@ func (st *stations) add(s *Station) (*Station, error) {
 		return nil, fmt.Errorf("%d continuous streams: %w", stationsMax, ErrLimit)
 	}
 	if st.open == nil {
-		st.open = make(map[string]*Station)
+		st.open = make(map[string]*station)
 	}
 	st.open[s.key] = s
 	s.listeners = 1
 	return s, nil
 }
 
-func (st *stations) remove(s *Station) {
+func (st *stations) remove(s *station) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s.ended = true
@@ -174,7 +191,7 @@ func (st *stations) remove(s *Station) {
 }
 
 // deserted says whether nobody has listened for so long, and then ends s.
-func (st *stations) deserted(s *Station, now time.Time, idle time.Duration) bool {
+func (st *stations) deserted(s *station, now time.Time, idle time.Duration) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if s.listeners > 0 || now.Sub(s.idle) < idle {
@@ -185,15 +202,15 @@ func (st *stations) deserted(s *Station, now time.Time, idle time.Duration) bool
 	return true
 }
 
-// Leave gives back what Tune returned.
-func (s *Station) Leave() {
+// leave gives back what tune returned.
+func (s *station) leave() {
 	s.lib.stations.mu.Lock()
 	defer s.lib.stations.mu.Unlock()
 	s.listeners--
 	s.idle = time.Now()
 }
 
-func newStation(l *Library, key string, line *timeline, f Form) (*Station, error) {
+func newStation(l *Library, key string, line *timeline, f Form) (*station, error) {
 	bitRate := f.BitRate
 	if bitRate == 0 {
 		switch {
@@ -209,15 +226,15 @@ func newStation(l *Library, key string, line *timeline, f Form) (*Station, error
 	if err != nil {
 		return nil, fmt.Errorf("continuous stream: %w: %w", ErrBadRequest, err)
 	}
-	s := &Station{
-		ByteRate: bitRate / 8, SampleRate: line.rate, BitRate: bitRate,
+	s := &station{
+		byteRate: bitRate / 8, sampleRate: line.rate, bitRate: bitRate,
 		lib: l, key: key, form: f, line: line, encoder: encoder, piece: -1, began: time.Now(),
 	}
 	// Frames of these rates would not all have one length.
 	if line.rate%8000 != 0 {
 		return nil, fmt.Errorf("continuous stream of %d Hz: %w", line.rate, ErrBadRequest)
 	}
-	s.Ring = ring.New(int((stationKept+l.cfg.Burst).Seconds()*float64(s.ByteRate)), 0)
+	s.ring = ring.New(int((l.cfg.BehindMax+l.cfg.Burst).Seconds()*float64(s.byteRate)), 0)
 	s.first = s.frameAt(s.began)
 	s.next = s.first - stationPrime
 	return s, nil
@@ -225,40 +242,40 @@ func newStation(l *Library, key string, line *timeline, f Form) (*Station, error
 
 // frameAt is the frame since the epoch that is heard at a time. Wall clock
 // seconds times a rate fit 63 bits for longer than MP3 will last.
-func (s *Station) frameAt(t time.Time) int64 {
-	samples := t.Unix()*int64(s.SampleRate) + int64(t.Nanosecond())*int64(s.SampleRate)/int64(time.Second)
+func (s *station) frameAt(t time.Time) int64 {
+	samples := t.Unix()*int64(s.sampleRate) + int64(t.Nanosecond())*int64(s.sampleRate)/int64(time.Second)
 	return samples / int64(s.encoder.FrameSamples())
 }
 
 // due is frameAt by a clock that is never set: since the station began.
-func (s *Station) due(t time.Time) int64 {
+func (s *station) due(t time.Time) int64 {
 	since := t.Sub(s.began) // monotonic
-	return s.first + int64(since.Seconds()*float64(s.SampleRate))/int64(s.encoder.FrameSamples())
+	return s.first + int64(since.Seconds()*float64(s.sampleRate))/int64(s.encoder.FrameSamples())
 }
 
 // offset is where a listener begins: at what is heard now, so that what is
 // ahead of it in the ring is his burst.
-func (s *Station) offset(now time.Time) int64 {
-	from, to, _ := s.Ring.Span()
+func (s *station) offset(now time.Time) int64 {
+	from, to, _ := s.ring.Span()
 	return max(from, min(to, (s.due(now)-s.first)*s.frameBytes()))
 }
 
-func (s *Station) frameBytes() int64 {
-	return int64(s.encoder.FrameSamples()) / 8 * int64(s.BitRate) / int64(s.SampleRate)
+func (s *station) frameBytes() int64 {
+	return int64(s.encoder.FrameSamples()) / 8 * int64(s.bitRate) / int64(s.sampleRate)
 }
 
 // run makes sound until nobody wants it, its items are gone, or ctx ends.
-func (s *Station) run(ctx context.Context) {
+func (s *station) run(ctx context.Context) {
 	defer s.lib.metrics.station(-1)
 	err := s.play(ctx)
-	s.Ring.End()
+	s.ring.End()
 	s.lib.stations.remove(s)
 	if err = errors.Join(err, s.close()); err != nil && ctx.Err() == nil {
 		s.lib.log.Warn("continuous stream ended", "account", s.account, "id", s.id, "error", err)
 	}
 }
 
-func (s *Station) play(ctx context.Context) error {
+func (s *station) play(ctx context.Context) error {
 	tick := time.NewTicker(stationTick)
 	defer tick.Stop()
 	checked := time.Now()
@@ -285,10 +302,10 @@ func (s *Station) play(ctx context.Context) error {
 }
 
 // check takes over what has changed: the items, and the clock.
-func (s *Station) check(ctx context.Context, now time.Time) error {
+func (s *station) check(ctx context.Context, now time.Time) error {
 	if off := s.frameAt(now) - s.due(now) - s.shift; off != 0 {
 		slip := time.Duration(off) * time.Second * time.Duration(s.encoder.FrameSamples()) /
-			time.Duration(s.SampleRate)
+			time.Duration(s.sampleRate)
 		if slip > stationSlip || slip < -stationSlip {
 			s.shift += off
 		}
@@ -298,7 +315,7 @@ func (s *Station) check(ctx context.Context, now time.Time) error {
 		return err
 	}
 	form := s.form
-	form.SampleRate = s.SampleRate // it stays what it is for those who listen
+	form.SampleRate = s.sampleRate // it stays what it is for those who listen
 	line, err := s.lib.timeline(ctx, m, form)
 	if err != nil {
 		return err
@@ -311,7 +328,7 @@ func (s *Station) check(ctx context.Context, now time.Time) error {
 }
 
 // make encodes what is to be in the ring at a time: the burst ahead of it.
-func (s *Station) make(ctx context.Context, now time.Time) error {
+func (s *station) make(ctx context.Context, now time.Time) error {
 	ahead := s.lib.cfg.Burst + stationTick
 	end := s.due(now.Add(ahead)) + 1
 	samples := s.encoder.FrameSamples()
@@ -324,7 +341,7 @@ func (s *Station) make(ctx context.Context, now time.Time) error {
 		s.read(ctx, (s.next+s.shift)*int64(samples), pcm)
 		frame = s.encoder.AppendFrame(frame[:0], pcm)
 		if s.next >= s.first {
-			s.Ring.Append(frame)
+			s.ring.Append(frame)
 		}
 	}
 	return nil
@@ -332,7 +349,7 @@ func (s *Station) make(ctx context.Context, now time.Time) error {
 
 // read fills pcm with what is heard from a sample on. What cannot be read is
 // silence: the stream goes on.
-func (s *Station) read(ctx context.Context, sample int64, pcm []int16) {
+func (s *station) read(ctx context.Context, sample int64, pcm []int16) {
 	for len(pcm) > 0 {
 		index, offset := s.line.at(sample)
 		left := s.line.pieces[index].samples - offset
@@ -349,7 +366,7 @@ func (s *Station) read(ctx context.Context, sample int64, pcm []int16) {
 	}
 }
 
-func (s *Station) readPiece(ctx context.Context, index int, offset int64, pcm []int16) error {
+func (s *station) readPiece(ctx context.Context, index int, offset int64, pcm []int16) error {
 	if s.pcm == nil || s.piece != index || s.at != offset {
 		if s.pcm == nil && time.Since(s.silent) < stationRetry {
 			return ErrUnavailable
@@ -369,7 +386,7 @@ func (s *Station) readPiece(ctx context.Context, index int, offset int64, pcm []
 	return nil
 }
 
-func (s *Station) openPiece(ctx context.Context, index int, offset int64) error {
+func (s *station) openPiece(ctx context.Context, index int, offset int64) error {
 	p := &s.line.pieces[index]
 	// The reader outlives the request of the first listener.
 	rd, err := s.lib.OpenRendition(context.WithoutCancel(ctx), p.rendition)
@@ -380,11 +397,11 @@ func (s *Station) openPiece(ctx context.Context, index int, offset int64) error 
 		return errors.Join(err, rd.Close())
 	}
 	s.pcm, s.closer, s.piece = bufio.NewReaderSize(rd, stationReadBytes), rd, index
-	s.Ring.SetTitle(p.title)
+	s.ring.SetTitle(p.title)
 	return nil
 }
 
-func (s *Station) close() error {
+func (s *station) close() error {
 	if s.closer == nil {
 		return nil
 	}

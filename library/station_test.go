@@ -91,26 +91,27 @@ func TestStation(t *testing.T) {
 	one := openLibrary(t, testConfig(), testDeps(local))
 	other := openLibrary(t, testConfig(), testDeps(local))
 	put(t, one, "acme", "tone", toneWAV(440, 8000*5/4), PutOptions{Name: "A"})
-	s, at, err := one.Tune(t.Context(), "acme", "tone", Form{})
+	s, err := one.tune(t.Context(), "acme", "tone", Form{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if from, to, ended := s.Ring.Span(); at < from || ended || s.Ring.Title() != "A" ||
-		to-at < int64(BurstDefault.Seconds()*float64(s.ByteRate)) {
-		t.Fatalf("begins at %d of %d to %d, title %q", at, from, to, s.Ring.Title())
+	at := s.offset(time.Now())
+	if from, to, ended := s.ring.Span(); at < from || ended || s.ring.Title() != "A" ||
+		to-at < int64(BurstDefault.Seconds()*float64(s.byteRate)) {
+		t.Fatalf("begins at %d of %d to %d, title %q", at, from, to, s.ring.Title())
 	}
-	again, _, err := one.Tune(t.Context(), "acme", "tone", Form{})
+	again, err := one.tune(t.Context(), "acme", "tone", Form{})
 	if err != nil || again != s {
 		t.Fatalf("a second listener has a station of his own: %v", err)
 	}
-	far, _, err := other.Tune(t.Context(), "acme", "tone.mp3", Form{})
+	far, err := other.tune(t.Context(), "acme", "tone.mp3", Form{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, "six seconds of sound", func() bool {
-		_, to, _ := far.Ring.Span()
-		_, here, _ := s.Ring.Span()
-		return to > int64(6*far.ByteRate) && here > int64(6*s.ByteRate)
+		_, to, _ := far.ring.Span()
+		_, here, _ := s.ring.Span()
+		return to > int64(6*far.byteRate) && here > int64(6*s.byteRate)
 	})
 	here, there := s.sound(), far.sound()
 	// Both begin at frames of one clock: the later is in the earlier.
@@ -119,15 +120,15 @@ func TestStation(t *testing.T) {
 		t.Error("two nodes play other bytes")
 	}
 	checkTone(t, here)
-	for _, x := range []*Station{s, s, far} {
-		x.Leave()
+	for _, x := range []*station{s, s, far} {
+		x.leave()
 	}
 }
 
-func (s *Station) sound() []byte {
-	from, to, _ := s.Ring.Span()
+func (s *station) sound() []byte {
+	from, to, _ := s.ring.Span()
 	p := make([]byte, to-from)
-	return p[:s.Ring.ReadAt(p, from)]
+	return p[:s.ring.ReadAt(p, from)]
 }
 
 // checkTone decodes MP3 and looks for 440 Hz in every tenth of a second.
@@ -182,36 +183,37 @@ func TestStationChanges(t *testing.T) {
 			}
 		}()
 		put(t, l, "acme", "a", wavSound(8000), PutOptions{Name: "first"})
-		s, _, err := l.Tune(t.Context(), "acme", "a", Form{})
+		s, err := l.tune(t.Context(), "acme", "a", Form{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
-		_, to, _ := s.Ring.Span()
-		if want := int64((10 + BurstDefault.Seconds()) * float64(s.ByteRate)); to < want || to > want+int64(s.ByteRate) {
+		_, to, _ := s.ring.Span()
+		if want := int64((10 + BurstDefault.Seconds()) * float64(s.byteRate)); to < want || to > want+int64(s.byteRate) {
 			t.Errorf("%d bytes after ten seconds, want %d", to, want)
 		}
 		put(t, l, "acme", "a", wavSound(12345), PutOptions{Name: "second"})
 		time.Sleep(2 * stationCheck)
-		if title := s.Ring.Title(); title != "second" {
+		if title := s.ring.Title(); title != "second" {
 			t.Errorf("plays %q", title)
 		}
-		s.Leave()
+		s.leave()
 		time.Sleep(StationIdleDefault / 2)
-		same, at, err := l.Tune(t.Context(), "acme", "a", Form{})
-		if _, to, _ := s.Ring.Span(); err != nil || same != s || to-at < int64(s.ByteRate) {
+		same, err := l.tune(t.Context(), "acme", "a", Form{})
+		at := s.offset(time.Now())
+		if _, to, _ := s.ring.Span(); err != nil || same != s || to-at < int64(s.byteRate) {
 			t.Errorf("not joined: %v, begins at %d of %d", err, at, to)
 		}
 		time.Sleep(2 * StationIdleDefault)
-		if _, _, ended := s.Ring.Span(); ended {
+		if _, _, ended := s.ring.Span(); ended {
 			t.Error("ended with a listener")
 		}
-		s.Leave()
+		s.leave()
 		time.Sleep(2 * StationIdleDefault)
-		if _, _, ended := s.Ring.Span(); !ended {
+		if _, _, ended := s.ring.Span(); !ended {
 			t.Error("goes on without a listener")
 		}
-		s, _, err = l.Tune(t.Context(), "acme", "a", Form{})
+		s, err = l.tune(t.Context(), "acme", "a", Form{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,11 +221,11 @@ func TestStationChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * stationCheck)
-		if _, _, ended := s.Ring.Span(); !ended {
+		if _, _, ended := s.ring.Span(); !ended {
 			t.Error("goes on without its item")
 		}
-		s.Leave()
-		if _, _, err := l.Tune(t.Context(), "acme", "a", Form{}); !errors.Is(err, ErrNotFound) {
+		s.leave()
+		if _, err := l.Tune(t.Context(), "acme", "a", Form{}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("error %v", err)
 		}
 	})
