@@ -22,6 +22,10 @@ const (
 	// WriteStallDefault drops a listener that takes no byte: a paused
 	// playback() simply stops reading, and a caller on hold is minutes.
 	WriteStallDefault = 15 * time.Minute
+	// DeafWaitDefault: ffmpeg keeps 32 KiB back unless told to flush, 16 s at
+	// 16 kbit/s. What calls itself libavformat and waits for an answer all the
+	// same has to wait for it so long.
+	DeafWaitDefault = 20 * time.Second
 	// SealWaitDefault bounds the seal of a source that ended; what takes
 	// longer is finished by the library in the background. It is below the
 	// 10 s that Docker leaves a container to stop.
@@ -40,6 +44,7 @@ type Config struct {
 	HeadWait       time.Duration // for a complete request head
 	SourceSilence  time.Duration // a source quiet for so long is cut
 	WriteStall     time.Duration // a listener that takes nothing for so long is dropped
+	DeafWait       time.Duration // for the first byte of a source that never reads its answer
 	SealWait       time.Duration // for the seal of one source, at its end and at Close
 }
 
@@ -59,6 +64,7 @@ func (c Config) Validate() error {
 		{"head_wait", c.HeadWait},
 		{"source_silence", c.SourceSilence},
 		{"write_stall", c.WriteStall},
+		{"deaf_wait", c.DeafWait},
 		{"seal_wait", c.SealWait},
 	} {
 		if d.value < 0 {
@@ -75,6 +81,7 @@ func (c Config) withDefaults() Config {
 	c.HeadWait = orDefault(c.HeadWait, HeadWaitDefault)
 	c.SourceSilence = orDefault(c.SourceSilence, SourceSilenceDefault)
 	c.WriteStall = orDefault(c.WriteStall, WriteStallDefault)
+	c.DeafWait = orDefault(c.DeafWait, DeafWaitDefault)
 	c.SealWait = orDefault(c.SealWait, SealWaitDefault)
 	return c
 }

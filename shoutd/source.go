@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"carillon/library"
@@ -26,10 +27,10 @@ const (
 	lostFlushBytes = 864
 	// deafAgent begins the User-Agent of libavformat. It never reads the
 	// answer to a SOURCE (-legacy_icecast), and closing with an unread answer
-	// is a reset that throws its last bytes away. It is answered at the end.
+	// is a reset that throws away what it has not sent yet. It is answered at
+	// the end; if it had to be answered before (Config.DeafWait), a reset is how
+	// it takes its leave, as a FIN is for others.
 	deafAgent = "Lavf/"
-	// deafWait is for one that waits for its answer all the same.
-	deafWait = time.Second
 )
 
 // errSilence, errStopped and errDiscarded say why a source was cut.
@@ -51,6 +52,7 @@ type source struct {
 	// cut is why the source is ended from here; nil while it is not.
 	cut     atomic.Pointer[error]
 	stopped chan struct{} // closed with it
+	deaf    bool          // it never reads an answer
 }
 
 // credential is a digest of a source's login, so that none is kept in memory
@@ -96,6 +98,7 @@ func (c *conn) claim(ctx context.Context, r *request) (*source, error) {
 	src := &source{
 		conn: c, mount: mount, credential: credentialOf(r), password: secretOf(r.password),
 		stopped: make(chan struct{}),
+		deaf:    r.method == methodSource && strings.HasPrefix(r.userAgent, deafAgent),
 	}
 	return src, c.claimAs(ctx, src, library.SourceRequest{
 		Mount:       mount,
@@ -167,7 +170,7 @@ func (s *source) runWith(ctx context.Context, r *request, begin func() (final bo
 // asked for 100 or announced its end waits for the 200 after it.
 func (s *source) answer(r *request) (final bool, err error) {
 	switch {
-	case r.method == methodSource && strings.HasPrefix(r.userAgent, deafAgent) && s.talks():
+	case s.deaf && s.talks():
 		return false, nil
 	case r.method == methodSource:
 		return true, s.conn.send([]byte(answerSource))
@@ -184,7 +187,7 @@ func (s *source) talks() bool {
 	if s.conn.in.buffered() > 0 {
 		return true
 	}
-	s.conn.in.deadline(time.Now().Add(deafWait))
+	s.conn.in.deadline(time.Now().Add(s.conn.server.cfg.DeafWait))
 	return s.conn.in.fill() == nil
 }
 
@@ -234,6 +237,8 @@ func (s *source) receive(b *body) error {
 		}
 		switch {
 		case errors.Is(err, io.EOF):
+			return nil
+		case s.deaf && errors.Is(err, syscall.ECONNRESET):
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return errSilence

@@ -433,3 +433,25 @@ func TestMetadataUpdate(t *testing.T) {
 		t.Errorf("titles are %q", titles)
 	}
 }
+
+// TestDeafSource: libavformat closes with our answer unread, if it has got one,
+// and that is a reset; it has said all that it had to say. Of others a reset is
+// a cut.
+func TestDeafSource(t *testing.T) {
+	for agent, how := range map[string]library.Ending{
+		"Lavf/59.27.100": library.EndedClean, "libshout/2.4.6": library.EndedCut,
+	} {
+		d := openDoor(t, Config{DeafWait: time.Millisecond})
+		c := d.dial(t)
+		c.send("SOURCE /x.mp3 HTTP/1.0\r\nUser-Agent: " + agent + "\r\n" + authorization + "\r\n")
+		s := d.session(t)
+		if p, err := c.br.Peek(len(answerSource)); err != nil || string(p) != answerSource {
+			t.Fatalf("answer %q, %v", p, err)
+		}
+		c.send("sound")
+		until(t, "the sound", func() bool { return s.count() == len("sound") })
+		_ = c.SetLinger(0)
+		_ = c.Close()
+		s.endsAs(t, how, "sound")
+	}
+}

@@ -48,6 +48,7 @@ type recording struct {
 	RecordURL     string `json:"record_url"`
 	RecordURLHTTP string `json:"record_url_http"`
 	EndedBy       string `json:"ended_by"`
+	Title         string `json:"title"`
 	Warning       string `json:"warning"`
 	ExportID      string `json:"export_id"`
 	PlayURLs      struct {
