@@ -77,6 +77,7 @@ func newNode(t *testing.T, lib Library) *node {
 		Tokens:  web.NewTokens(testToken),
 		Allow:   func(netip.Addr) bool { return n.allow },
 		Status:  func(context.Context) (any, error) { return map[string]int{"nodes": 3}, nil },
+		Nodes:   fakeNodes{},
 		Ready:   func() error { return n.ready },
 		Log:     log, Metrics: reg, Gatherer: reg, Stopping: n.stopping,
 	})

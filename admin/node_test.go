@@ -17,7 +17,7 @@ func TestAuth(t *testing.T) {
 		"GET /v1/accounts/a/media/b", "PATCH /v1/accounts/a/media/b", "DELETE /v1/accounts/a/media/b",
 		"GET /v1/lookup?name=x", "POST /v1/recordings", "GET /v1/recordings", "GET /v1/recordings/x",
 		"POST /v1/recordings/x/store", "POST /v1/recordings/x/discard", "GET /v1/cluster", "GET /v1/version",
-		"GET /v1/nowhere",
+		"GET /v1/nowhere", "POST /v1/cluster/nodes/a/drain", "DELETE /v1/cluster/nodes/a",
 	} {
 		method, path, _ := strings.Cut(route, " ")
 		for _, header := range []string{"X-None: x", "Authorization: Bearer wrong", "Authorization: Basic Og=="} {

@@ -67,6 +67,8 @@ type Deps struct {
 	// Status describes the cluster as this node sees it; what it returns is
 	// sent as JSON.
 	Status func(ctx context.Context) (any, error)
+	// Nodes changes what is wanted of the cluster's nodes.
+	Nodes Nodes
 	// Ready returns nil when this node can serve, else why not.
 	Ready    func() error
 	Log      *slog.Logger
@@ -117,6 +119,7 @@ func (s *Server) Routes(e *echo.Echo) {
 	e.GET("/v1/spool", s.guarded("list_spool", s.listSpool))
 	e.GET("/v1/spool/:id", s.guarded("get_spool", s.getSpool))
 	e.GET("/v1/cluster", s.guarded("cluster", s.cluster))
+	s.clusterNodeRoutes(e)
 	e.GET("/v1/version", s.guarded("version", s.version))
 	// What is under /v1 is nobody's business without a token, not even that it
 	// is not there.

@@ -143,3 +143,47 @@ func (n *Node) changeNode(
 		}
 	}
 }
+
+// NodeProgress is how far a node is on its way in or out.
+type NodeProgress struct {
+	ID    string `json:"id"`
+	State string `json:"state"` // as in NodeStatus
+	// Groups is how many blob groups have the node as a member, and Wanted how
+	// many are to have it.
+	Groups int `json:"groups"`
+	Wanted int `json:"wanted"`
+	// Moving is how many groups are not where they are to be yet.
+	Moving int `json:"moving"`
+}
+
+// Progress tells how far a node is on its way, as the leaders of the groups see
+// it. ErrNotFound: there is no such node; ErrUnavailable: a group has no leader.
+func (n *Node) Progress(ctx context.Context, id string) (NodeProgress, error) {
+	if err := n.waitFormed(ctx); err != nil {
+		return NodeProgress{}, err
+	}
+	row, _, err := n.nodeRow(ctx, id)
+	if err != nil {
+		return NodeProgress{}, fmt.Errorf("node %s: %w", id, err)
+	}
+	out := NodeProgress{ID: id, State: string(row.State)}
+	for s := range n.charter.Shards {
+		name := blobGroup(s)
+		v, err := n.patientView(ctx, name)
+		if err != nil {
+			return out, fmt.Errorf("group %s: %w: %w", name, blobstore.ErrUnavailable, err)
+		}
+		wanted := n.wanted(name)
+		if slices.Contains(v.members(), id) {
+			out.Groups++
+		}
+		if slices.Contains(wanted, id) {
+			out.Wanted++
+		}
+		slices.Sort(v.Voters)
+		if len(v.Learners) > 0 || !slices.Equal(v.Voters, wanted) {
+			out.Moving++
+		}
+	}
+	return out, nil
+}

@@ -12,6 +12,8 @@ type NodeStatus struct {
 	HTTP    string        `json:"http"`
 	Shout   string        `json:"shout"`
 	Alive   bool          `json:"alive"`
+	State   string        `json:"state"` // joining, active, draining, removed: what is wanted of it
+	Weight  int           `json:"weight,omitempty"`
 	Ready   bool          `json:"ready"`
 	Reason  string        `json:"reason,omitempty"` // why it is not ready
 	Applied uint64        `json:"applied"`          // catalog log position

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -34,6 +35,7 @@ func (n *Node) Status(ctx context.Context) Status {
 	if !n.isFormed() {
 		return out
 	}
+	n.addStanding(ctx, &out)
 	out.Cluster = n.charter.Cluster
 	out.lags()
 	out.Position = out.comparable()
@@ -41,6 +43,30 @@ func (n *Node) Status(ctx context.Context) Status {
 	out.compare()
 	out.place(n.charter.Shards, n.charter.Replicas)
 	return out
+}
+
+// addStanding adds what the catalog says of the nodes, also of those that gossip
+// does not know or has forgotten: they still have a place.
+func (n *Node) addStanding(ctx context.Context, out *Status) {
+	rows, _, err := n.nodeRows(ctx)
+	if err != nil {
+		n.log.Warn("status without the wishes of the operator", "error", err)
+		return
+	}
+	for i := range out.Nodes {
+		s := &out.Nodes[i]
+		row, known := rows[s.ID]
+		delete(rows, s.ID)
+		if s.State = "joining"; known {
+			s.State, s.Weight = string(row.State), row.Weight
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(rows)) {
+		out.Nodes = append(out.Nodes, NodeStatus{
+			ID: id, Cluster: n.charter.Cluster, Zone: rows[id].Zone, State: string(rows[id].State),
+			Weight: rows[id].Weight, Reason: noAnswer, Groups: []GroupStatus{},
+		})
+	}
 }
 
 // each calls fn for all elements at once and waits.

@@ -14,6 +14,9 @@ import (
 // clusterCmd groups the commands on the cluster.
 type clusterCmd struct {
 	Status  clusterStatusCmd  `cmd:"" help:"Show whether all nodes have the same, where it is, and how long the disks last."`
+	Drain   clusterDrainCmd   `cmd:"" help:"Let the other nodes take over all that a node holds."`
+	Undrain clusterUndrainCmd `cmd:"" help:"Give a node its share again."`
+	Remove  clusterRemoveCmd  `cmd:"" help:"Take a node that is drained or dead out of the cluster for ever."`
 	Recover clusterRecoverCmd `cmd:"" help:"Go on with the survivors after the majority was lost for ever."`
 }
 
@@ -256,6 +259,12 @@ func spoolText(s cluster.SpoolStatus) string {
 
 func nodeState(n cluster.NodeStatus) string {
 	switch {
+	case n.State == "removed":
+		return "removed"
+	case n.Alive && n.State == "draining" && len(n.Groups) > 1:
+		return "draining"
+	case n.Alive && n.State == "draining":
+		return "drained"
 	case !n.Alive:
 		return "gone"
 	case !n.Ready:

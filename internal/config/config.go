@@ -24,6 +24,7 @@ type Config struct {
 type Node struct {
 	DataDir   string    `toml:"data_dir"`
 	Zone      string    `toml:"zone"`
+	Weight    int       `toml:"weight"`
 	LogLevel  LogLevel  `toml:"log_level"`
 	LogFormat LogFormat `toml:"log_format"`
 	StopGrace Duration  `toml:"stop_grace"`
@@ -63,6 +64,13 @@ type Cluster struct {
 	Shards          int      `toml:"shards"`
 	Replicas        int      `toml:"replicas"`
 	ElectionTimeout Duration `toml:"election_timeout"`
+	ReplaceAfter    Duration `toml:"replace_after"`
+	DropAfter       Duration `toml:"drop_after"`
+	CatchUpRate     ByteSize `toml:"catch_up_rate"`
+	AcceptSecrets   []Secret `toml:"accept_secrets"`
+	CertFile        string   `toml:"cert_file"`
+	KeyFile         string   `toml:"key_file"`
+	CAFile          string   `toml:"ca_file"`
 }
 
 // API is who may write and administer.
@@ -126,6 +134,8 @@ type Storage struct {
 	SpoolBytesMax ByteSize `toml:"spool_bytes_max"`
 	SpoolItemsMax int      `toml:"spool_items_max"`
 	SpoolWait     Duration `toml:"spool_wait"`
+
+	ReadCacheBytes ByteSize `toml:"read_cache_bytes"`
 }
 
 // Outbound is where requests that users of the API ask for may go: webhooks
@@ -147,6 +157,7 @@ func Default() Config {
 	return Config{
 		Node: Node{
 			DataDir:   "/var/lib/carillon",
+			Weight:    100,
 			LogLevel:  LogAt("info"),
 			LogFormat: LogAs("text"),
 			StopGrace: Seconds(8),
@@ -172,6 +183,8 @@ func Default() Config {
 			Shards:          8,
 			Replicas:        3,
 			ElectionTimeout: Duration{750 * time.Millisecond},
+			ReplaceAfter:    Minutes(10),
+			DropAfter:       Duration{time.Hour},
 		},
 		Streams:    Streams{Allow: PrivateNetworks()},
 		Recordings: Recordings{TicketTTL: Minutes(10), TakeoverGrace: Seconds(60), BytesMax: MiB(512)},
@@ -196,6 +209,8 @@ func Default() Config {
 			SpoolBytesMax: GiB(1),
 			SpoolItemsMax: 10_000,
 			SpoolWait:     Seconds(3),
+
+			ReadCacheBytes: MiB(32),
 		},
 		Outbound: Outbound{Allow: AllNetworks(), Deny: LocalNetworks()},
 		Events:   Events{Kept: Duration{7 * 24 * time.Hour}, Max: 100_000},

@@ -122,7 +122,16 @@ func (l *loader) secretFiles() {
 		if err != nil {
 			l.problem(l.where["cluster.secret_file"], "cluster.secret_file", err.Error())
 		}
-		c.Cluster.Secret = NewSecret(strings.TrimSpace(string(text)))
+		for line := range strings.Lines(string(text)) {
+			line = strings.TrimSpace(line)
+			switch {
+			case line == "" || strings.HasPrefix(line, "#"):
+			case c.Cluster.Secret.IsZero():
+				c.Cluster.Secret = NewSecret(line)
+			default:
+				c.Cluster.AcceptSecrets = append(c.Cluster.AcceptSecrets, NewSecret(line))
+			}
+		}
 	}
 	if path := c.API.TokensFile; path != "" {
 		text, err := readFile(path)

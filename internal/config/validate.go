@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -25,6 +26,8 @@ const (
 	expectMax   = 64
 	replicasMax = 7
 	shardsMax   = 256
+	// acceptMax: a rotation needs one, and one that was not finished another.
+	acceptMax = 4
 	// connectionsMax: beyond it one process runs out of descriptors.
 	connectionsMax = 100_000
 )
@@ -93,6 +96,8 @@ func (v *validator) bounds() {
 		{"shout.source_silence_max", c.Shout.SourceSilenceMax, time.Second, time.Hour},
 		// A paused FreeSWITCH reads nothing for minutes (freeswitch-wire 0.6).
 		{"shout.listener_stall_max", c.Shout.ListenerStallMax, 10 * time.Second, 24 * time.Hour},
+		{"cluster.replace_after", c.Cluster.ReplaceAfter, time.Second, 30 * 24 * time.Hour},
+		{"cluster.drop_after", c.Cluster.DropAfter, time.Second, 30 * 24 * time.Hour},
 		{"cluster.election_timeout", c.Cluster.ElectionTimeout, 100 * time.Millisecond, 30 * time.Second},
 		{"recordings.ticket_ttl", c.Recordings.TicketTTL, time.Second, 7 * 24 * time.Hour},
 		{"media.undelete_window", c.Media.UndeleteWindow, 0, 10 * 365 * 24 * time.Hour},
@@ -121,6 +126,8 @@ func (v *validator) bounds() {
 		{"storage.memtable_bytes", c.Storage.MemtableBytes, MiB(8), GiB(1)},
 		{"storage.block_cache_bytes", c.Storage.BlockCacheBytes, MiB(1), GiB(256)},
 		{"play.forms_bytes_max", c.Play.FormsBytesMax, ByteSize{}, GiB(16 << 10)},
+		{"cluster.catch_up_rate", c.Cluster.CatchUpRate, Bytes(0), GiB(64)},
+		{"storage.read_cache_bytes", c.Storage.ReadCacheBytes, Bytes(0), GiB(256)},
 		{"storage.index_cache_bytes", c.Storage.IndexCacheBytes, MiB(1), GiB(256)},
 		{"storage.value_log_file_bytes", c.Storage.ValueLogFileBytes, MiB(16), GiB(1)},
 		{"storage.warn_free", c.Storage.WarnFree, MiB(64), GiB(1 << 20)},
@@ -145,6 +152,8 @@ func (v *validator) counts() {
 		{"shout.sources_max", c.Shout.SourcesMax, 1, connectionsMax},
 		{"shout.connections_max", c.Shout.ConnectionsMax, 1, connectionsMax},
 		{"http.connections_max", c.HTTP.ConnectionsMax, 1, connectionsMax},
+		{"node.weight", c.Node.Weight, 1, 10_000},
+		{"cluster.accept_secrets", len(c.Cluster.AcceptSecrets), 0, acceptMax},
 		{"cluster.expect", c.Cluster.Expect, 1, expectMax},
 		{"storage.spool_items_max", c.Storage.SpoolItemsMax, 0, 1_000_000},
 		{"storage.warn_free_percent", c.Storage.WarnFreePercent, 0, 90},
@@ -240,6 +249,20 @@ func (v *validator) secrets() {
 	if n := len(c.Cluster.Secret.Reveal()); n > 0 && (n < secretBytesMin || n > secretBytesMax) {
 		v.failf("cluster.secret", "has %d bytes, not between %d and %d; \"openssl rand -hex 32\" makes one",
 			n, secretBytesMin, secretBytesMax)
+	}
+	for i, t := range c.Cluster.AcceptSecrets {
+		if n := len(t.Reveal()); n < secretBytesMin || n > secretBytesMax {
+			v.failf("cluster.accept_secrets", "secret %d has %d bytes, not between %d and %d",
+				i+1, n, secretBytesMin, secretBytesMax)
+		}
+	}
+	if len(c.Cluster.AcceptSecrets) > 0 && c.Cluster.Secret.IsZero() {
+		v.failf("cluster.accept_secrets", "others are accepted beside cluster.secret, which is not set")
+	}
+	files := []string{c.Cluster.CertFile, c.Cluster.KeyFile, c.Cluster.CAFile}
+	if given := slices.DeleteFunc(slices.Clone(files), func(f string) bool { return f == "" }); len(given) > 0 &&
+		len(given) < len(files) {
+		v.failf("cluster.cert_file", "cert_file, key_file and ca_file come together or not at all")
 	}
 	for i, t := range c.API.Tokens {
 		if n := len(t.Reveal()); n < secretBytesMin || n > secretBytesMax {
