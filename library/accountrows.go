@@ -2,7 +2,6 @@ package library
 
 import (
 	"fmt"
-	"sync"
 
 	"carillon/blobstore"
 )
@@ -63,38 +62,4 @@ func decodeAccount(account string, row blobstore.Row) (AccountSettings, error) {
 		s.Export.Headers[name] = Secret(value)
 	}
 	return s, nil
-}
-
-// settingsCacheMax bounds the accounts whose settings are kept decoded, also
-// those that have none: at some 300 bytes each that is 3 MB.
-const settingsCacheMax = 10_000
-
-// settingsCache keeps settings for as long as the catalog stands still, as
-// documentCache does.
-type settingsCache struct {
-	mu      sync.RWMutex // guards the two below
-	applied uint64
-	known   map[string]*AccountSettings
-}
-
-func (c *settingsCache) current(account string, applied uint64) (*AccountSettings, bool) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	if c.applied != applied {
-		return nil, false
-	}
-	s, ok := c.known[account]
-	return s, ok
-}
-
-func (c *settingsCache) put(account string, applied uint64, s *AccountSettings) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if applied < c.applied {
-		return
-	}
-	if applied > c.applied || c.known == nil || len(c.known) >= settingsCacheMax {
-		c.applied, c.known = applied, make(map[string]*AccountSettings)
-	}
-	c.known[account] = s
 }

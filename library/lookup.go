@@ -107,6 +107,12 @@ func (l *Library) lookupExact(ctx context.Context, r *LookupRequest) (Lookup, er
 	if passesThrough(r.Name) {
 		return Lookup{StreamURL: r.Name, FreeSWITCH: r.Name}, nil
 	}
+	asked, applied := askedName{r.Name, r.Account, r.Language}, l.catalog.Applied()
+	if r.Consistency != Linearizable {
+		if d, ok := l.names.current(asked, applied); ok {
+			return l.itemAnswer(ctx, d, r)
+		}
+	}
 	where, err := places(r)
 	if err != nil {
 		return Lookup{}, err
@@ -127,8 +133,12 @@ func (l *Library) lookupExact(ctx context.Context, r *LookupRequest) (Lookup, er
 	if m.Recording != nil {
 		return l.recordingAnswer(m.Recording, r), nil
 	}
+	l.names.put(asked, applied, m.Doc)
 	return l.itemAnswer(ctx, m.Doc, r)
 }
+
+// askedName is all that decides which item a lookup finds.
+type askedName struct{ name, account, language string }
 
 // found is the first of the places that holds something.
 func (l *Library) found(ctx context.Context, where []place, language string) (Mount, error) {

@@ -59,7 +59,8 @@ type Library struct {
 	log      *slog.Logger
 	metrics  *metrics
 	cache    *documentCache
-	accounts settingsCache
+	accounts stillCache[string, *AccountSettings]
+	names    stillCache[askedName, *Document]
 	forms    *forms.Cache
 	stations stations
 	usage    usageCounts
