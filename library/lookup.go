@@ -119,7 +119,7 @@ func (l *Library) lookupExact(ctx context.Context, r *LookupRequest) (Lookup, er
 	}
 	var m Mount
 	if err := l.read(ctx, r.Consistency, func() (err error) {
-		m, err = l.found(ctx, where, r.Language)
+		m, err = l.found(ctx, where, r)
 		return err
 	}); err != nil {
 		if strings.HasPrefix(r.Name, ttsScheme) {
@@ -141,13 +141,13 @@ func (l *Library) lookupExact(ctx context.Context, r *LookupRequest) (Lookup, er
 type askedName struct{ name, account, language string }
 
 // found is the first of the places that holds something.
-func (l *Library) found(ctx context.Context, where []place, language string) (Mount, error) {
+func (l *Library) found(ctx context.Context, where []place, r *LookupRequest) (Mount, error) {
 	for i := range where {
 		p := &where[i]
 		var m Mount
 		var err error
 		if p.prompt != "" {
-			m.Doc, err = l.findPrompt(ctx, p, language)
+			m.Doc, err = l.findPrompt(ctx, p, r)
 		} else if m, err = l.mounted(ctx, p.account, p.id); err == nil && m.Doc != nil {
 			m.Doc, err = playable(m.Doc, nil)
 		}

@@ -130,9 +130,13 @@ func TestPromptsOfParents(t *testing.T) {
 			t.Errorf("%s of %s is %s/%s, %v, want %s", c.prompt, c.account, got.Account, got.ID, err, c.want)
 		}
 	}
+	got, err := l.Lookup(t.Context(), LookupRequest{Name: "prompt://system/hello", Account: "child"})
+	if err != nil || got.Account+"/"+got.ID != "system/fr/hello" {
+		t.Errorf("system prompt in the language of the caller is %s, %v", got.ID, err)
+	}
 	// One language goes, the others stay.
 	wantErr(t, "delete", l.Delete(t.Context(), "system", "fr/hello", ""), nil)
-	got, err := l.Lookup(t.Context(), LookupRequest{Name: "prompt://other/hello/fr"})
+	got, err = l.Lookup(t.Context(), LookupRequest{Name: "prompt://other/hello/fr"})
 	if err != nil || got.ID != "en-us/hello" {
 		t.Errorf("prompt is %s, %v", got.ID, err)
 	}

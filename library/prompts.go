@@ -1,6 +1,7 @@
 package library
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,19 +15,22 @@ import (
 // before those of the accounts above it and the system's, and only then in the
 // account's and at last in the system's default language: a caller would
 // rather hear the system in his language than the account in another.
-func (l *Library) findPrompt(ctx context.Context, p *place, wanted string) (*Document, error) {
+//
+// The caller's language is that of the name, else of the request, else of the
+// request's account.
+func (l *Library) findPrompt(ctx context.Context, p *place, r *LookupRequest) (*Document, error) {
 	chain, err := l.ancestry(ctx, p.account)
 	if err != nil {
 		return nil, err
 	}
-	if p.language != "" {
-		wanted = p.language
-	}
-	own := ""
-	for _, s := range chain {
-		if own = s.Language; own != "" {
-			break
+	own := languageOf(chain)
+	wanted := cmp.Or(p.language, r.Language)
+	if wanted == "" && r.Account != "" && r.Account != p.account {
+		callers, err := l.ancestry(ctx, r.Account)
+		if err != nil {
+			return nil, err
 		}
+		wanted = languageOf(callers)
 	}
 	if chain[len(chain)-1].Account != SystemAccount {
 		chain = append(chain, &AccountSettings{Account: SystemAccount})
@@ -45,6 +49,16 @@ func (l *Library) findPrompt(ctx context.Context, p *place, wanted string) (*Doc
 		}
 	}
 	return nil, fmt.Errorf("prompt %q of %q: %w", p.prompt, p.account, ErrNotFound)
+}
+
+// languageOf is the nearest account's language that has one.
+func languageOf(chain []*AccountSettings) string {
+	for _, s := range chain {
+		if s.Language != "" {
+			return s.Language
+		}
+	}
+	return ""
 }
 
 // languageKeys are the languages that serve one, the nearest first:

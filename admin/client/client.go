@@ -219,6 +219,14 @@ func (c *Client) do(req *http.Request) (*http.Response, error) {
 // call sends in (nil for none) as JSON and decodes the answer into out (nil
 // for none).
 func (c *Client) call(ctx context.Context, method, path string, q url.Values, in, out any) error {
+	return c.callIf(ctx, method, path, q, "", "", in, out)
+}
+
+// callIf is call with the conditional headers If-Match and If-None-Match, ""
+// for none.
+func (c *Client) callIf(
+	ctx context.Context, method, path string, q url.Values, ifMatch, ifNoneMatch string, in, out any,
+) error {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -233,6 +241,12 @@ func (c *Client) call(ctx context.Context, method, path string, q url.Values, in
 	}
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if ifMatch != "" {
+		req.Header.Set("If-Match", ifMatch)
+	}
+	if ifNoneMatch != "" {
+		req.Header.Set("If-None-Match", ifNoneMatch)
 	}
 	resp, err := c.do(req)
 	if err != nil {

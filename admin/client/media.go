@@ -69,10 +69,19 @@ func putQuery(opts library.PutOptions) url.Values {
 	q := url.Values{}
 	for name, v := range map[string]string{
 		"name": opts.Name, "description": opts.Description, "language": opts.Language, "prompt_id": opts.Prompt,
+		"media_source": opts.Source, "source_id": opts.SourceID, "source_type": opts.SourceType,
+		"class": string(opts.Class),
 	} {
 		if v != "" {
 			q.Set(name, v)
 		}
+	}
+	if opts.TTS != nil {
+		q.Set("tts_text", opts.TTS.Text)
+		q.Set("tts_voice", opts.TTS.Voice)
+	}
+	if opts.Streamable != nil {
+		q.Set("streamable", strconv.FormatBool(*opts.Streamable))
 	}
 	return q
 }
@@ -142,11 +151,15 @@ func (c *Client) ListMedia(
 func (c *Client) Page(ctx context.Context, account string, q library.ListQuery) (library.Page, error) {
 	v := url.Values{}
 	for name, s := range map[string]string{
-		"prefix": q.Prefix, "after": q.After, "language": q.Language, "prompt": q.Prompt,
+		"prefix": q.Prefix, "after": q.After, "language": q.Language, "prompt": q.Prompt, "name": q.Name,
+		"class": string(q.Class),
 	} {
 		if s != "" {
 			v.Set(name, s)
 		}
+	}
+	if q.Deleted {
+		v.Set("deleted", "true")
 	}
 	if q.Limit > 0 {
 		v.Set("limit", strconv.Itoa(q.Limit))
@@ -165,20 +178,8 @@ func (c *Client) Info(ctx context.Context, account, id string) (library.Document
 
 // Update changes the editable fields of a document.
 func (c *Client) Update(ctx context.Context, account, id string, p library.Patch) (library.Document, error) {
-	// Nil fields must be absent, not null.
-	fields := map[string]any{}
-	for name, v := range map[string]*string{
-		"name": p.Name, "description": p.Description, "language": p.Language, "prompt_id": p.Prompt,
-	} {
-		if v != nil {
-			fields[name] = *v
-		}
-	}
-	if p.Metadata != nil {
-		fields["metadata"] = p.Metadata
-	}
 	var doc library.Document
-	err := c.call(ctx, http.MethodPatch, documentPath(account, id), nil, fields, &doc)
+	err := c.callIf(ctx, http.MethodPatch, documentPath(account, id), nil, p.IfMatch, "", p, &doc)
 	return doc, err
 }
 
@@ -192,7 +193,7 @@ func (c *Client) Lookup(ctx context.Context, r library.LookupRequest) (library.L
 	v := url.Values{}
 	for name, s := range map[string]string{
 		"name": r.Name, "account": r.Account, "language": r.Language, "stream": r.Stream, "protocol": r.Protocol,
-		"consistency": string(r.Consistency),
+		"player": string(r.Player), "consistency": string(r.Consistency),
 	} {
 		if s != "" {
 			v.Set(name, s)

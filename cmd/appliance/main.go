@@ -20,6 +20,8 @@ type program struct {
 	Demo        demoCmd        `cmd:"" help:"Run three nodes in one process and show what they do."`
 	Config      configCmd      `cmd:"" help:"Work with configuration files."`
 	Media       mediaCmd       `cmd:"" help:"Store, fetch and list media."`
+	Prompts     promptsCmd     `cmd:"" help:"Import prompts and see what is missing."`
+	Accounts    accountsCmd    `cmd:"" help:"Settings per account: languages, retention, quotas, listeners."`
 	Exports     exportsCmd     `cmd:"" help:"Look after recordings that are sent to other places."`
 	Cluster     clusterCmd     `cmd:"" help:"Look at the cluster."`
 	Events      eventsCmd      `cmd:"" help:"Read or follow what happens to media and recordings."`

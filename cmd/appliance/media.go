@@ -2,9 +2,18 @@ package main
 
 // mediaCmd groups the commands on media items.
 type mediaCmd struct {
-	Put  mediaPutCmd  `cmd:"" help:"Store a file as an item, replacing what was there."`
-	Get  mediaGetCmd  `cmd:"" help:"Fetch an item."`
-	Ls   mediaLsCmd   `cmd:"" help:"List the items of an account."`
-	Rm   mediaRmCmd   `cmd:"" help:"Remove items."`
+	Put mediaPutCmd `cmd:"" help:"Store a file as an item, replacing what was there."`
+	Get mediaGetCmd `cmd:"" help:"Fetch an item."`
+	Ls  mediaLsCmd  `cmd:"" help:"List the items of an account."`
+	Rm  mediaRmCmd  `cmd:"" help:"Remove items."`
+	Set mediaSetCmd `cmd:"" help:"Change what is said of an item."`
+	Cp  mediaCpCmd  `cmd:"" help:"Copy an item, also to another account; no bytes move."`
+	Mv  mediaMvCmd  `cmd:"" help:"Give an item another name."`
+
+	Alias    mediaAliasCmd    `cmd:"" help:"Give an item a second name."`
+	Undelete mediaUndeleteCmd `cmd:"" help:"Bring a removed item back."`
+	Lookup   mediaLookupCmd   `cmd:"" help:"Show where a media name is played."`
+	Reclaim  mediaReclaimCmd  `cmd:"" help:"Show what was removed and still takes room."`
+
 	Info mediaInfoCmd `cmd:"" help:"Show what is known of an item."`
 }

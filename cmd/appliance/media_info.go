@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -46,7 +47,9 @@ func printDocument(w io.Writer, doc library.Document) error {
 		{"sound", soundText(doc)},
 		{"sha256", doc.SHA256},
 		{"revision", strconv.FormatUint(doc.Revision, 10)},
-		{"source", doc.Source},
+		{"source", strings.TrimSpace(doc.Source + " " + doc.SourceType + " " + doc.SourceID)},
+		{"class", string(doc.Class)},
+		{"says", saysText(doc)},
 		{"created", doc.Created.Local().Format(time.DateTime)},
 		{"modified", doc.Modified.Local().Format(time.DateTime)},
 	}
@@ -63,6 +66,13 @@ func printDocument(w io.Writer, doc library.Document) error {
 		return fmt.Errorf("print: %w", err)
 	}
 	return nil
+}
+
+func saysText(doc library.Document) string {
+	if doc.TTS == nil {
+		return ""
+	}
+	return strings.TrimSpace(doc.TTS.Text + " " + doc.TTS.Voice)
 }
 
 func soundText(doc library.Document) string {

@@ -17,6 +17,9 @@ type mediaLsCmd struct {
 	Prefix   string `help:"Only ids that begin so."`
 	Language string `help:"Only this language."`
 	Prompt   string `help:"Only this prompt id."`
+	Name     string `help:"Only items whose name holds this."`
+	Class    string `help:"Only this class: system, upload, voicemail or recording."`
+	Deleted  bool   `help:"What was removed and can be brought back, instead."`
 	Long     bool   `short:"l" help:"Show size, length, type, time and revision."`
 }
 
@@ -27,7 +30,8 @@ func (c *mediaLsCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 		return err
 	}
 	docs := api.ListMedia(ctx, c.Account, library.ListQuery{
-		Prefix: c.Prefix, Language: c.Language, Prompt: c.Prompt, Limit: library.PageLimitMax,
+		Prefix: c.Prefix, Language: c.Language, Prompt: c.Prompt, Name: c.Name, Class: library.Class(c.Class),
+		Deleted: c.Deleted, Limit: library.PageLimitMax,
 	})
 	switch {
 	case g.JSON:
@@ -48,7 +52,15 @@ func (c *mediaLsCmd) names(w io.Writer, docs iter.Seq2[library.Document, error])
 		if err != nil {
 			return err
 		}
-		if err := printf(w, "%s\n", doc.ID); err != nil {
+		line := doc.ID
+		switch {
+		case doc.AliasOf != "":
+			line += " -> " + doc.AliasOf
+		case doc.Deletion != nil:
+			line += fmt.Sprintf("  removed %s (%s), kept until %s", doc.Deletion.Time.Local().Format(time.DateTime),
+				doc.Deletion.Reason, doc.Deletion.Until.Local().Format(time.DateTime))
+		}
+		if err := printf(w, "%s\n", line); err != nil {
 			return err
 		}
 	}

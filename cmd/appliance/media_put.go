@@ -19,6 +19,12 @@ type mediaPutCmd struct {
 	Description string            `help:"Description for people."`
 	Language    string            `help:"Language of a prompt, like en-us."`
 	Prompt      string            `help:"Prompt id, like vm-enter_id."`
+	Source      string            `help:"upload, recording or tts." placeholder:"SOURCE"`
+	SourceID    string            `help:"What made it: the id of a mailbox, for example."`
+	SourceType  string            `help:"What made it: voicemail, for example."`
+	Class       string            `help:"upload, voicemail or recording: retention goes by it."`
+	TTSText     string            `name:"tts-text" help:"What it says, if it was synthesised."`
+	TTSVoice    string            `name:"tts-voice" help:"With whose voice."`
 	Meta        map[string]string `help:"Free metadata; may be repeated." placeholder:"KEY=VALUE"`
 	New         bool              `help:"Fail if the item is there already."`
 }
@@ -44,7 +50,11 @@ func (c *mediaPutCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 	defer func() { _ = body.Close() }() // only read from
 	opts := library.PutOptions{
 		Length: size, Name: c.Name, Description: c.Description, Language: c.Language, Prompt: c.Prompt,
+		Source: c.Source, SourceID: c.SourceID, SourceType: c.SourceType, Class: library.Class(c.Class),
 		Metadata: c.Meta,
+	}
+	if c.TTSText != "" || c.TTSVoice != "" {
+		opts.TTS = &library.TTS{Text: c.TTSText, Voice: c.TTSVoice}
 	}
 	if c.New {
 		opts.IfNoneMatch = "*"

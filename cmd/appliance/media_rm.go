@@ -7,6 +7,7 @@ import (
 
 type mediaRmCmd struct {
 	Items []item `arg:"" placeholder:"ACCOUNT/ID" help:"Items to remove."`
+	Hard  bool   `help:"For good: they cannot be brought back, nor what was removed under their names before."`
 }
 
 // Run removes all items that it can and reports the others.
@@ -18,7 +19,11 @@ func (c *mediaRmCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 	var errs []error
 	removed := []string{}
 	for _, i := range c.Items {
-		if err := api.Remove(ctx, i.account, i.id); err != nil {
+		remove := api.Remove
+		if c.Hard {
+			remove = api.Purge
+		}
+		if err := remove(ctx, i.account, i.id); err != nil {
 			errs = append(errs, failed("rm", i, err))
 			continue
 		}
