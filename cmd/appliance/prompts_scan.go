@@ -132,16 +132,29 @@ func rateRank(rate, wanted string) int {
 }
 
 // promptName is the prompt that a file of some category is: FreeSWITCH's
-// ivr/ivr-hello is ivr-hello, digits/1 is digits-1, or each category would have
-// the same "1".
+// ivr/ivr-hello is ivr-hello and voicemail/vm-hello is vm-hello, as callers
+// know them; digits/1 is digits-1, or each category would have the same "1".
 func promptName(folders []string, base string) string {
 	name := base
 	for _, folder := range slices.Backward(folders) {
-		if !strings.HasPrefix(name, folder+"-") {
+		if !strings.HasPrefix(name, categoryPrefix(folder)) {
 			name = folder + "-" + name
 		}
 	}
 	return name
+}
+
+// categoryPrefix is what names of a category begin with that tell it already.
+func categoryPrefix(folder string) string {
+	switch folder {
+	case "voicemail":
+		return "vm-"
+	case "conference":
+		return "conf-"
+	case "directory":
+		return "dir-"
+	}
+	return folder + "-"
 }
 
 // languageDir goes down to the language, if the directory has one for it:
