@@ -110,7 +110,7 @@ func (l *Library) lookupExact(ctx context.Context, r *LookupRequest) (Lookup, er
 	asked, applied := askedName{r.Name, r.Account, r.Language}, l.catalog.Applied()
 	if r.Consistency != Linearizable {
 		if d, ok := l.names.current(asked, applied); ok {
-			return l.itemAnswer(ctx, d, r)
+			return l.mountAnswer(ctx, Mount{Doc: d}, r)
 		}
 	}
 	where, err := places(r)
@@ -127,13 +127,20 @@ func (l *Library) lookupExact(ctx context.Context, r *LookupRequest) (Lookup, er
 		}
 		return Lookup{}, fmt.Errorf("look up %s: %w", shown(r.Name), err)
 	}
-	if continuous(m, r) {
-		return l.stationAnswer(ctx, m, r)
+	if m.Doc != nil {
+		l.names.put(asked, applied, m.Doc)
 	}
-	if m.Recording != nil {
+	return l.mountAnswer(ctx, m, r)
+}
+
+// mountAnswer leads to what was found.
+func (l *Library) mountAnswer(ctx context.Context, m Mount, r *LookupRequest) (Lookup, error) {
+	switch {
+	case continuous(m, r):
+		return l.stationAnswer(ctx, m, r)
+	case m.Recording != nil:
 		return l.recordingAnswer(m.Recording, r), nil
 	}
-	l.names.put(asked, applied, m.Doc)
 	return l.itemAnswer(ctx, m.Doc, r)
 }
 

@@ -188,6 +188,12 @@ func TestPlayerStrings(t *testing.T) {
 	put(t, l, "acme", "tone.wav", wavSound(100), PutOptions{})
 	long := strings.Repeat("é", IDBytesMax/2)
 	put(t, l, "acme", long, wavSound(100), PutOptions{})
+	for range 2 { // the second is found without searching
+		for _, stream := range []string{"new", "extant"} {
+			got := must[Lookup](t)(l.Lookup(t.Context(), LookupRequest{Name: "tone.wav", Account: "acme", Stream: stream}))
+			equal(t, "player of "+stream, got.Player, map[string]Player{"new": PlayerHTTPCache, "extant": PlayerShout}[stream])
+		}
+	}
 	for _, c := range []struct {
 		id            string
 		player        Player
