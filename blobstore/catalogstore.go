@@ -103,6 +103,9 @@ func OpenCatalog(cfg CatalogConfig, log *slog.Logger) (*CatalogStore, error) {
 			*f.value = f.def
 		}
 	}
+	if err := checkFormat(cfg.Dir, "catalog", CatalogFormat, CatalogFormat); err != nil {
+		return nil, err
+	}
 	c := &CatalogStore{cfg: cfg, log: log.With("component", "catalog")}
 	name, err := c.currentName()
 	if err != nil {

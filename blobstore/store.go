@@ -130,6 +130,9 @@ type Store struct {
 func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 	cfg = cfg.withDefaults()
 	log = log.With("component", "blobstore")
+	if err := checkFormat(cfg.Dir, "blobs", BlobsFormat, BlobsFormat); err != nil {
+		return nil, err
+	}
 	opts := badgerOptions(cfg.Dir, log).
 		WithSyncWrites(false). // the raft log is the durable copy
 		WithMemTableSize(cfg.MemtableBytes).

@@ -139,7 +139,7 @@ func (b *batcher) propose(batch []waiting) {
 		ops[i] = batch[i].op
 	}
 	begun := time.Now()
-	index, outcomes, err := b.n.propose(b.n.ctx, b.group, encodeBlobs(ops))
+	index, outcomes, err := b.n.propose(b.n.ctx, b.group, encodeBlobs(b.n.writes(), ops))
 	b.n.metrics.writes.Observe(time.Since(begun).Seconds())
 	b.n.metrics.batch.Observe(float64(len(batch)))
 	if err == nil && len(outcomes) != len(batch) {

@@ -70,7 +70,7 @@ func TestOwnWriteIsSeen(t *testing.T) {
 // retry after a lost answer does.
 func TestRepeatedCommandIsAppliedOnce(t *testing.T) {
 	nodes := startCluster(t, 3, nil)
-	cmd := encodeTxn(txnID{1}, blobstore.Txn{
+	cmd := encodeTxn(FormatMax, txnID{1}, blobstore.Txn{
 		If: []blobstore.Cond{{Key: "once"}}, Put: []blobstore.Row{{Key: "once", Value: []byte("x")}},
 	})
 	var indexes []uint64

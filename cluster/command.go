@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -9,12 +10,10 @@ import (
 	"carillon/blobstore"
 )
 
-// A command is what one log entry says. The format is for ever: a version byte,
-// an operation byte, then the body. New operations get new numbers; old numbers
+// A command is what one log entry says. The format is for ever: a byte that
+// names it (format.go), an operation byte, then the body. New operations get new numbers; old numbers
 // are never used again. Golden files under testdata hold one of each.
 const (
-	commandVersion = 1
-
 	opBlobs byte = 1 // a list of blob operations, for a blob group
 	opTxn   byte = 2 // one catalog transaction, for the catalog group
 	opCarry byte = 3 // one that brings the sound it refers to
@@ -35,19 +34,19 @@ const opHeadBytesMax = blobstore.OpBytesMax - blobstore.ChunkBytesMax
 type txnID [16]byte
 
 // encodeBlobs makes the command for ops.
-func encodeBlobs(ops []blobstore.Op) []byte {
+func encodeBlobs(format byte, ops []blobstore.Op) []byte {
 	size := 2
 	for i := range ops {
 		size += opHeadBytesMax + len(ops[i].Data)
 	}
-	b := append(make([]byte, 0, size), commandVersion, opBlobs)
+	b := append(make([]byte, 0, size), format, opBlobs)
 	return blobstore.AppendOps(b, ops)
 }
 
-// decodeBlobs reads what encodeBlobs wrote. Data of the operations points into
+// decodeBlobs reads what encodeBlobs wrote, up to the format reads. Data of the operations points into
 // cmd.
-func decodeBlobs(cmd []byte) ([]blobstore.Op, error) {
-	d := decoder{b: cmd}
+func decodeBlobs(cmd []byte, reads byte) ([]blobstore.Op, error) {
+	d := decoder{b: cmd, reads: reads}
 	d.head(opBlobs)
 	if d.err != nil {
 		return nil, d.err
@@ -70,16 +69,16 @@ func appendText(b []byte, s string) []byte {
 }
 
 // encodeTxn makes the command for a catalog transaction without its Sound.
-func encodeTxn(id txnID, t blobstore.Txn) []byte {
-	b := append(make([]byte, 0, 128+txnBytes(t)), commandVersion, opTxn)
+func encodeTxn(format byte, id txnID, t blobstore.Txn) []byte {
+	b := append(make([]byte, 0, 128+txnBytes(t)), format, opTxn)
 	return blobstore.AppendTxn(append(b, id[:]...), t)
 }
 
 // encodeCarry makes the command for a catalog transaction with its Sound.
-func encodeCarry(id txnID, t blobstore.Txn, at time.Time) []byte {
+func encodeCarry(format byte, id txnID, t blobstore.Txn, at time.Time) []byte {
 	op := t.Sound.Op(at)
 	b := make([]byte, 0, 128+opHeadBytesMax+len(op.Data)+txnBytes(t))
-	b = append(append(b, commandVersion, opCarry), id[:]...)
+	b = append(append(b, format, opCarry), id[:]...)
 	// The operation is as long as it is; four bytes in front of it say so.
 	start := len(b) + 4
 	b = blobstore.AppendOps(append(b, 0, 0, 0, 0), []blobstore.Op{op})
@@ -94,10 +93,11 @@ type catalogCommand struct {
 	sound []blobstore.Op // one, or none
 }
 
-// decodeCatalog reads what encodeTxn or encodeCarry wrote. Values point into
+// decodeCatalog reads what encodeTxn or encodeCarry wrote, up to the format
+// reads. Values point into
 // cmd.
-func decodeCatalog(cmd []byte) (c catalogCommand, err error) {
-	d := decoder{b: cmd}
+func decodeCatalog(cmd []byte, reads byte) (c catalogCommand, err error) {
+	d := decoder{b: cmd, reads: reads}
 	carry := len(cmd) > 1 && cmd[1] == opCarry
 	if carry {
 		d.head(opCarry)
@@ -170,8 +170,9 @@ func txnBytes(t blobstore.Txn) int {
 
 // decoder reads a command; after the first error everything reads as zero.
 type decoder struct {
-	b   []byte
-	err error
+	b     []byte
+	err   error
+	reads byte // the newest format of a command; 0: FormatMax
 }
 
 func (d *decoder) fail(what string) {
@@ -186,8 +187,8 @@ func (d *decoder) head(op byte) {
 	if d.err != nil {
 		return
 	}
-	if h[0] != commandVersion {
-		d.err = fmt.Errorf("command version %d: %w", h[0], blobstore.ErrFormat)
+	if reads := cmp.Or(d.reads, FormatMax); h[0] < FormatMin || h[0] > reads {
+		d.err = tooNew("command", h[0], reads)
 		d.b = nil
 		return
 	}

@@ -66,9 +66,9 @@ func carryTxn() blobstore.Txn {
 // Run with CARILLON_WRITE_GOLDEN=1 only when an operation is added, never when one changes.
 func TestCommandFormat(t *testing.T) {
 	for name, now := range map[string][]byte{
-		"blobs-v1.bin": encodeBlobs(sampleOps()),
-		"txn-v2.bin":   encodeTxn(txnID{9, 8, 7}, sampleTxn()),
-		"carry-v1.bin": encodeCarry(txnID{9, 8, 7}, carryTxn(), sampleTime()),
+		"blobs-v1.bin": encodeBlobs(FormatMax, sampleOps()),
+		"txn-v2.bin":   encodeTxn(FormatMax, txnID{9, 8, 7}, sampleTxn()),
+		"carry-v1.bin": encodeCarry(FormatMax, txnID{9, 8, 7}, carryTxn(), sampleTime()),
 	} {
 		path := filepath.Join("testdata", name)
 		if os.Getenv("CARILLON_WRITE_GOLDEN") != "" {
@@ -88,7 +88,7 @@ func TestCommandFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ops, err := decodeBlobs(golden)
+	ops, err := decodeBlobs(golden, FormatMax)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestCommandFormat(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := decodeCatalog(golden)
+		c, err := decodeCatalog(golden, FormatMax)
 		if err != nil || c.id != (txnID{9, 8, 7}) || len(c.sound) != 0 {
 			t.Fatal(name, c.id, err)
 		}
@@ -112,12 +112,12 @@ func TestCommandFormat(t *testing.T) {
 
 // TestCommandVersion expects a clear refusal of a newer format.
 func TestCommandVersion(t *testing.T) {
-	b := encodeBlobs(sampleOps())
+	b := encodeBlobs(FormatMax, sampleOps())
 	b[0]++
-	if _, err := decodeBlobs(b); !errors.Is(err, blobstore.ErrFormat) {
+	if _, err := decodeBlobs(b, FormatMax); !errors.Is(err, blobstore.ErrFormat) {
 		t.Errorf("newer version: %v, want ErrFormat", err)
 	}
-	if _, err := decodeCatalog(encodeBlobs(nil)); !errors.Is(err, errBadCommand) {
+	if _, err := decodeCatalog(encodeBlobs(FormatMax, nil), FormatMax); !errors.Is(err, errBadCommand) {
 		t.Errorf("blobs read as a transaction: %v, want errBadCommand", err)
 	}
 }
@@ -125,13 +125,13 @@ func TestCommandVersion(t *testing.T) {
 // TestCommandCut expects that no prefix of a command is a command.
 func TestCommandCut(t *testing.T) {
 	for _, whole := range [][]byte{
-		encodeBlobs(sampleOps()), encodeTxn(txnID{}, sampleTxn()), encodeCarry(txnID{}, carryTxn(), sampleTime()),
+		encodeBlobs(FormatMax, sampleOps()), encodeTxn(FormatMax, txnID{}, sampleTxn()), encodeCarry(FormatMax, txnID{}, carryTxn(), sampleTime()),
 	} {
 		for n := range whole {
-			if ops, err := decodeBlobs(whole[:n]); err == nil && len(ops) == len(sampleOps()) {
+			if ops, err := decodeBlobs(whole[:n], FormatMax); err == nil && len(ops) == len(sampleOps()) {
 				t.Fatalf("%d of %d bytes are accepted as blobs", n, len(whole))
 			}
-			if _, err := decodeCatalog(whole[:n]); err == nil {
+			if _, err := decodeCatalog(whole[:n], FormatMax); err == nil {
 				t.Fatalf("%d of %d bytes are accepted as a transaction", n, len(whole))
 			}
 		}
@@ -152,7 +152,7 @@ func TestCommandRoundTrip(t *testing.T) {
 			}
 			ops = append(ops, op)
 		}
-		got, err := decodeBlobs(encodeBlobs(ops))
+		got, err := decodeBlobs(encodeBlobs(FormatMax, ops), FormatMax)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,22 +165,22 @@ func TestCommandRoundTrip(t *testing.T) {
 // FuzzCommand feeds anything to both decoders: they must refuse or accept, and
 // what they accept must encode to the same meaning again.
 func FuzzCommand(f *testing.F) {
-	f.Add(encodeBlobs(sampleOps()))
-	f.Add(encodeTxn(txnID{1}, sampleTxn()))
-	f.Add(encodeCarry(txnID{1}, carryTxn(), sampleTime()))
+	f.Add(encodeBlobs(FormatMax, sampleOps()))
+	f.Add(encodeTxn(FormatMax, txnID{1}, sampleTxn()))
+	f.Add(encodeCarry(FormatMax, txnID{1}, carryTxn(), sampleTime()))
 	f.Add([]byte{1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if ops, err := decodeBlobs(b); err == nil {
-			again, err := decodeBlobs(encodeBlobs(ops))
+		if ops, err := decodeBlobs(b, FormatMax); err == nil {
+			again, err := decodeBlobs(encodeBlobs(FormatMax, ops), FormatMax)
 			if err != nil || !cmp.Equal(ops, again, cmpopts.EquateEmpty()) {
 				t.Fatalf("%v: %s", err, cmp.Diff(ops, again))
 			}
 		}
-		c, err := decodeCatalog(b)
+		c, err := decodeCatalog(b, FormatMax)
 		if err != nil {
 			return
 		}
-		again, err := decodeCatalog(encodeAgain(c))
+		again, err := decodeCatalog(encodeAgain(c), FormatMax)
 		if err != nil || c.id != again.id || !cmp.Equal(c.txn, again.txn, cmpopts.EquateEmpty()) ||
 			!cmp.Equal(c.sound, again.sound, cmpopts.EquateEmpty()) {
 			t.Fatalf("%v: %s%s", err, cmp.Diff(c.txn, again.txn), cmp.Diff(c.sound, again.sound))
@@ -191,17 +191,17 @@ func FuzzCommand(f *testing.F) {
 // encodeAgain makes the command that was decoded to c.
 func encodeAgain(c catalogCommand) []byte {
 	if len(c.sound) == 0 {
-		return encodeTxn(c.id, c.txn)
+		return encodeTxn(FormatMax, c.id, c.txn)
 	}
 	op := c.sound[0]
 	c.txn.Sound = &blobstore.Sound{ID: op.ID, Spec: op.Spec, Data: op.Data, Totals: op.Totals}
-	return encodeCarry(c.id, c.txn, op.At)
+	return encodeCarry(FormatMax, c.id, c.txn, op.At)
 }
 
 // TestCommandCarries expects a sound to come out as it went in.
 func TestCommandCarries(t *testing.T) {
 	want := carryTxn()
-	c, err := decodeCatalog(encodeCarry(txnID{7}, want, sampleTime()))
+	c, err := decodeCatalog(encodeCarry(FormatMax, txnID{7}, want, sampleTime()), FormatMax)
 	if err != nil || c.id != (txnID{7}) {
 		t.Fatal(c.id, err)
 	}

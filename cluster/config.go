@@ -48,6 +48,10 @@ type Config struct {
 
 	ReplaceAfter time.Duration // how long a node may be away before others take its place
 	DropAfter    time.Duration // how long data stay here of a group that this node has left
+	// formatMax is the newest format of log commands that this node reads; 0:
+	// FormatMax. Tests of upgrades set it.
+	formatMax byte
+
 	ElectionWait time.Duration // follower's patience with a silent leader
 	SweepWait    time.Duration // between looks for blobs nobody refers to
 	SweepGrace   time.Duration // how long such a blob is kept
@@ -74,6 +78,7 @@ func (c *Config) Validate() error {
 	orDefault(&c.Shards, ShardsDefault)
 	orDefault(&c.Replicas, ReplicasDefault)
 	orDefault(&c.Expect, 1)
+	orDefault(&c.formatMax, FormatMax)
 	orDefault(&c.Weight, WeightDefault)
 	orDefault(&c.ReplaceAfter, ReplaceAfterDefault)
 	orDefault(&c.DropAfter, DropAfterDefault)

@@ -20,8 +20,10 @@ import (
 
 // breaker is what both machines share.
 type breaker struct {
-	broken  atomic.Pointer[error]
-	fatal   func(error) // tells the node, once
+	broken atomic.Pointer[error]
+	fatal  func(error) // tells the node, once
+	// reads is the newest format of commands that is understood.
+	reads   byte
 	counter func(index uint64, bytes int)
 }
 
@@ -45,6 +47,15 @@ func (b *breaker) stop(err error, n int) []any {
 	return same(*b.broken.Load(), n)
 }
 
+// restored stops the machine if a snapshot cannot be understood: the leader
+// would send it again for ever.
+func (b *breaker) restored(err error) error {
+	if errors.Is(err, blobstore.ErrFormat) {
+		b.stop(fmt.Errorf("snapshot: %w", err), 0)
+	}
+	return err
+}
+
 func same(err error, n int) []any {
 	out := make([]any, n)
 	for i := range out {
@@ -66,7 +77,7 @@ type catalogMachine struct {
 var _ machine = (*catalogMachine)(nil)
 
 func (m *catalogMachine) check(cmd []byte) error {
-	_, err := decodeCatalog(cmd)
+	_, err := decodeCatalog(cmd, m.reads)
 	return err
 }
 
@@ -85,7 +96,7 @@ func (m *catalogMachine) ApplyBatch(logs []*raft.Log) []any {
 		if l.Type != raft.LogCommand {
 			continue
 		}
-		c, err := decodeCatalog(l.Data)
+		c, err := decodeCatalog(l.Data, m.reads)
 		if err != nil {
 			return m.stop(fmt.Errorf("catalog entry %d: %w", l.Index, err), len(logs))
 		}
@@ -156,7 +167,7 @@ func (m *catalogMachine) Snapshot() (raft.FSMSnapshot, error) {
 // that came with its rows: raft then counts this node as a copy of both.
 func (m *catalogMachine) Restore(r io.ReadCloser) error {
 	if err := m.restoreRows(r); err != nil {
-		return err
+		return m.restored(err)
 	}
 	return m.fetch()
 }
@@ -217,7 +228,7 @@ type blobMachine struct {
 var _ machine = (*blobMachine)(nil)
 
 func (m *blobMachine) check(cmd []byte) error {
-	_, err := decodeBlobs(cmd)
+	_, err := decodeBlobs(cmd, m.reads)
 	return err
 }
 
@@ -236,7 +247,7 @@ func (m *blobMachine) ApplyBatch(logs []*raft.Log) []any {
 		if l.Type != raft.LogCommand {
 			continue
 		}
-		ops, err := decodeBlobs(l.Data)
+		ops, err := decodeBlobs(l.Data, m.reads)
 		if err != nil {
 			return m.stop(fmt.Errorf("blob entry %d: %w", l.Index, err), len(logs))
 		}
@@ -277,7 +288,7 @@ func (m *blobMachine) Restore(r io.ReadCloser) error {
 	if err == nil {
 		err = m.pull(manifest)
 	}
-	return errors.Join(err, r.Close())
+	return m.restored(errors.Join(err, r.Close()))
 }
 
 // recover has nothing to do: an interrupted Restore left raft without the

@@ -47,7 +47,7 @@ func catalogLog() []*raft.Log {
 	var logs []*raft.Log
 	add := func(id byte, txn blobstore.Txn) {
 		logs = append(logs, &raft.Log{
-			Index: uint64(len(logs) + 1), Type: raft.LogCommand, Data: encodeTxn(txnID{id}, txn),
+			Index: uint64(len(logs) + 1), Type: raft.LogCommand, Data: encodeTxn(FormatMax, txnID{id}, txn),
 		})
 	}
 	row := func(k, v string) []blobstore.Row { return []blobstore.Row{{Key: k, Value: []byte(v)}} }
@@ -102,8 +102,8 @@ func TestBadCommandStopsTheMachine(t *testing.T) {
 	var told int
 	store := openStore(t)
 	m := &blobMachine{breaker: breaker{fatal: func(error) { told++ }}, store: store}
-	good := encodeBlobs([]blobstore.Op{{Kind: blobstore.OpBegin, ID: blobstore.NewID()}})
-	for i, data := range [][]byte{{commandVersion + 1, opBlobs}, good} {
+	good := encodeBlobs(FormatMax, []blobstore.Op{{Kind: blobstore.OpBegin, ID: blobstore.NewID()}})
+	for i, data := range [][]byte{{FormatMax + 1, opBlobs}, good} {
 		out := m.Apply(&raft.Log{Index: uint64(i + 1), Type: raft.LogCommand, Data: data})
 		if _, ok := out.(error); !ok {
 			t.Errorf("entry %d: %v, want an error", i+1, out)

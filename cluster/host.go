@@ -29,6 +29,9 @@ func (n *Node) form(c charter) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
+	if err := n.refreshFormat(n.ctx, c.LogFormat); err != nil {
+		return err
+	}
 	if err := writeJSON(filepath.Join(n.cfg.Dir, charterFile), c); err != nil {
 		return err
 	}
@@ -61,7 +64,7 @@ func (n *Node) openGroups(c charter) (err error) {
 	}()
 	n.shards = make([]atomic.Pointer[group], c.Shards)
 	spec := n.groupSpec(catalogGroup, &catalogMachine{
-		breaker: n.breaker(), store: n.rows, blobs: n.blobs,
+		breaker: n.breaker(catalogGroup), store: n.rows, blobs: n.blobs,
 		fetch: func() error { return n.fetchReferenced(n.ctx, nil) },
 	})
 	if slices.Contains(c.Members, n.id) {
@@ -104,7 +107,7 @@ func (n *Node) raftDir() string { return filepath.Join(n.cfg.Dir, "raft") }
 func (n *Node) openShard(s, shards int, members []string) error {
 	name := blobGroup(s)
 	owns := func(id blobstore.ID) bool { return shardOf(id, shards) == s }
-	m := &blobMachine{breaker: n.breaker(), store: n.blobs, owns: owns}
+	m := &blobMachine{breaker: n.breaker(name), store: n.blobs, owns: owns}
 	m.pull = func(r *manifestReader) error { return n.pull(name, owns, r) }
 	spec := n.groupSpec(name, m)
 	spec.members = members
@@ -145,13 +148,14 @@ func (n *Node) groupSpec(name string, m machine) groupSpec {
 	}
 }
 
-func (n *Node) breaker() breaker {
-	return breaker{fatal: func(err error) {
-		n.log.Error("state machine stopped", "error", err)
-		select {
-		case n.failed <- err:
-		default: // one reason to stop is enough
+func (n *Node) breaker(group string) breaker {
+	return breaker{reads: n.cfg.formatMax, fatal: func(err error) {
+		if errors.Is(err, blobstore.ErrFormat) {
+			n.halt(group, err)
+			return
 		}
+		n.log.Error("state machine stopped", "error", err)
+		n.fail(err)
 	}}
 }
 

@@ -49,6 +49,8 @@ type charter struct {
 	Members  []string            `json:"members"`
 	Voters   []string            `json:"voters"` // of the catalog
 	Groups   map[string][]string `json:"groups"` // blob group → members
+	// LogFormat is what the cluster wrote when this charter was made or told.
+	LogFormat byte `json:"log_format,omitempty"`
 	// Former are the ids that the cluster had before it was recovered, oldest
 	// first, and Removed the members that were left behind and stay out.
 	Former  []string `json:"former,omitempty"`
@@ -103,7 +105,8 @@ func mix(h uint64) uint64 {
 
 func (c *charter) validate() error {
 	if c.Format != charterFormat && c.Format != charterFormatRecovered {
-		return fmt.Errorf("charter format %d: %w", c.Format, blobstore.ErrFormat)
+		return fmt.Errorf("the charter of the cluster is in format %d, this version reads up to %d, "+
+			"install a newer one: %w", c.Format, charterFormatRecovered, blobstore.ErrFormat)
 	}
 	if c.Cluster == "" || c.Shards < 1 || c.Shards > ShardsMax || len(c.Members) == 0 || len(c.Voters) == 0 ||
 		len(c.Groups) != c.Shards {
@@ -135,7 +138,8 @@ func loadIdentity(dir string) (string, error) {
 		return "", err
 	}
 	if id.Format != charterFormat || id.ID == "" {
-		return "", fmt.Errorf("%s: format %d: %w", nodeFile, id.Format, blobstore.ErrFormat)
+		return "", fmt.Errorf("%s is in format %d, this version reads %d, install a newer one: %w",
+			filepath.Join(dir, nodeFile), id.Format, charterFormat, blobstore.ErrFormat)
 	}
 	return id.ID, nil
 }

@@ -116,6 +116,9 @@ func (n *Node) tryForm() {
 	if len(clusters) > 0 {
 		if err := n.join(clusters); err != nil {
 			n.log.Warn("cluster not joined yet", "error", err)
+			if errors.Is(err, blobstore.ErrFormat) {
+				n.fail(err)
+			}
 		}
 		return
 	}
@@ -180,6 +183,7 @@ func (n *Node) found(founders []string) error {
 		return fmt.Errorf("promises took %v: %w", time.Since(begun), blobstore.ErrUnavailable)
 	}
 	c := newCharter(n.candidates(founders), n.cfg.Shards, n.cfg.Replicas)
+	c.LogFormat = n.foundersFormat(founders)
 	n.log.Info("founding cluster", "cluster", c.Cluster, "members", c.Members)
 	return n.form(c)
 }

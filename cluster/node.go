@@ -35,6 +35,8 @@ type Node struct {
 	ahead    []ahead // by shard
 	pending  pending
 	setCheck setCheck
+	format   atomic.Uint32 // what the cluster writes; 0: FormatMin
+	halts    halts
 	located  located
 	raft     transports
 	disk     *disk
@@ -152,7 +154,7 @@ func (n *Node) openGossip(deps Deps) error {
 		Transport: deps.Gossip, Log: n.log, Metrics: deps.Metrics, Profile: "lan",
 		Self: gossip.Member{
 			ID: n.id, Peer: n.advertised(n.link.Addr()), HTTP: n.cfg.HTTPURL, Shout: n.cfg.ShoutHost,
-			Zone: n.cfg.Zone, Version: n.cfg.Version, Weight: strconv.Itoa(n.cfg.Weight),
+			Zone: n.cfg.Zone, Version: n.cfg.Version, Format: strconv.Itoa(int(n.cfg.formatMax)), Weight: strconv.Itoa(n.cfg.Weight),
 			Cluster: n.announced,
 		},
 	}

@@ -35,8 +35,14 @@ func (n *Node) placeLoop() {
 	for {
 		changed, cancel := n.rows.Watch(placementKey)
 		n.refreshPlacement(n.ctx)
+		if err := n.refreshFormat(n.ctx, n.charter.LogFormat); errors.Is(err, blobstore.ErrFormat) {
+			n.fail(err)
+		}
 		n.host(n.ctx)
 		if n.catalog.leads() {
+			if err := n.raiseFormat(n.ctx); err != nil && n.ctx.Err() == nil {
+				n.log.Warn("format not raised", "error", err)
+			}
 			if err := n.reconcile(n.ctx); err != nil && n.ctx.Err() == nil {
 				n.log.Warn("placement not reconciled", "error", err)
 			}
@@ -188,7 +194,7 @@ func (n *Node) stepCatalog(ctx context.Context, rows map[string]nodeRow, p *plac
 
 // admissible says whether a node that gossip knows belongs into the catalog.
 func (n *Node) admissible(m gossip.Member, rows map[string]nodeRow) bool {
-	return m.Alive && m.Cluster == n.charter.Cluster && rows[m.ID].State != nodeRemoved
+	return m.Alive && m.Cluster == n.charter.Cluster && n.reads(m) && rows[m.ID].State != nodeRemoved
 }
 
 // dismiss takes a removed node out of the catalog once it is in no group. Until

@@ -30,6 +30,8 @@ type NodeStatus struct {
 	Lag uint64 `json:"lag"`
 	// Join is how far the node is in fetching what it lacks; nil: it has all.
 	Join *JoinStatus `json:"join,omitempty"`
+	// Format is which formats of log commands the node reads and writes.
+	Format FormatStatus `json:"format"`
 	// Growth is how fast the node's data grows; nil: not known yet.
 	Growth *GrowthStatus `json:"growth,omitempty"`
 }
@@ -73,7 +75,7 @@ type GrowthStatus struct {
 // GroupStatus is one node's view of a Raft group.
 type GroupStatus struct {
 	Name    string `json:"name"`
-	State   string `json:"state"` // leader, follower, candidate
+	State   string `json:"state"` // leader, follower, candidate, shutdown, stopped
 	Leader  string `json:"leader"`
 	Term    uint64 `json:"term"`
 	Last    uint64 `json:"last_index"`
@@ -83,6 +85,8 @@ type GroupStatus struct {
 	Blobs   int64          `json:"blobs"`
 	Bytes   int64          `json:"bytes"`
 	Members []MemberStatus `json:"members"`
+	// Fault is why this node has stopped the group.
+	Fault string `json:"fault,omitempty"`
 }
 
 // MemberStatus is a node in the configuration of a group.

@@ -77,9 +77,9 @@ func (c catalog) Commit(ctx context.Context, t blobstore.Txn) (uint64, error) {
 	begun := time.Now()
 	var cmd []byte
 	if carried {
-		cmd = encodeCarry(id, t, begun)
+		cmd = encodeCarry(c.n.writes(), id, t, begun)
 	} else {
-		cmd = encodeTxn(id, t)
+		cmd = encodeTxn(c.n.writes(), id, t)
 	}
 	index, outcomes, err := c.n.propose(ctx, catalogGroup, cmd)
 	if err != nil {

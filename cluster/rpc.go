@@ -72,7 +72,9 @@ func (n *Node) serveCharter(context.Context, string, []byte) ([]byte, error) {
 	if !n.isFormed() {
 		return nil, fmt.Errorf("no charter yet: %w", blobstore.ErrNotFound)
 	}
-	return json.Marshal(n.charter) //nolint:wrapcheck // cannot fail
+	told := *n.charter
+	told.LogFormat = n.writes()
+	return json.Marshal(told) //nolint:wrapcheck // cannot fail
 }
 
 func (n *Node) servePromise(_ context.Context, from string, _ []byte) ([]byte, error) {

@@ -13,7 +13,10 @@ import (
 
 // Ready is nil when the node can take any request, else it says why not.
 func (n *Node) Ready() error {
+	group, why := n.halts.any()
 	switch {
+	case group != "":
+		return fmt.Errorf("group %s is stopped: %s: %w", group, why, ErrNotReady)
 	case !n.isFormed():
 		return fmt.Errorf("waiting for %d members to form the cluster: %w", n.cfg.Expect, ErrNotReady)
 	case !n.caughtUp.Load():
@@ -68,7 +71,7 @@ func (n *Node) LocalStatus() NodeStatus {
 		ID: n.id, Version: n.cfg.Version, Zone: n.cfg.Zone, Peer: self.Peer, HTTP: n.cfg.HTTPURL,
 		Shout: n.cfg.ShoutHost, Alive: true, Ready: true, Applied: n.rows.Applied(),
 		Blobs: stats.Blobs, Bytes: stats.Bytes, Disk: n.disk.status(), Spool: n.spoolStatus(), Groups: []GroupStatus{},
-		Set: n.setStatus(),
+		Set: n.setStatus(), Format: n.formatStatus(),
 	}
 	if n.isFormed() {
 		s.Cluster = n.charter.Cluster
@@ -85,6 +88,19 @@ func (n *Node) LocalStatus() NodeStatus {
 		gs.Blobs, gs.Bytes = count.Blobs, count.Bytes
 		s.Groups = append(s.Groups, gs)
 	}
+	return n.withHalted(s)
+}
+
+// withHalted adds what is not hosted any more.
+func (n *Node) withHalted(s NodeStatus) NodeStatus {
+	for shard := range n.charter.Shards {
+		if why := n.halts.of(blobGroup(shard)); why != "" {
+			s.Groups = append(s.Groups, GroupStatus{
+				Name: blobGroup(shard), State: "stopped", Fault: why, Members: []MemberStatus{},
+			})
+		}
+	}
+	s.Groups[0].Fault = n.halts.of(catalogGroup)
 	return s
 }
 

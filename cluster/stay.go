@@ -80,7 +80,7 @@ func (n *Node) host(ctx context.Context) {
 	for s := range n.charter.Shards {
 		wanted := slices.Contains(p.Groups[blobGroup(s)], n.id)
 		switch open := n.shard(s) != nil; {
-		case wanted && !open:
+		case wanted && !open && n.halts.of(blobGroup(s)) == "":
 			if err := n.comeTo(s); err != nil {
 				n.log.Error("group not opened", "group", blobGroup(s), "error", err)
 			}

@@ -147,7 +147,7 @@ func (w writer) alone(ctx context.Context, ops ...blobstore.Op) error {
 	if err := w.n.ordinaryRoom(blobGroup(shard)); err != nil && !ops[0].Spec.Live {
 		return err
 	}
-	index, outcomes, err := w.n.propose(ctx, blobGroup(shard), encodeBlobs(ops))
+	index, outcomes, err := w.n.propose(ctx, blobGroup(shard), encodeBlobs(w.n.writes(), ops))
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,8 @@ type Member struct {
 	Disk string
 	// Weight is the node's capacity as a number, "" for the default.
 	Weight string
+	// Format is the newest format of log commands that the node reads.
+	Format string
 	Alive  bool
 }
 

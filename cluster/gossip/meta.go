@@ -27,7 +27,7 @@ const (
 
 // fields are the strings of the metadata, in wire order: add at the end only.
 func fields(m *Member) []*string {
-	return []*string{&m.Peer, &m.HTTP, &m.Shout, &m.Cluster, &m.Zone, &m.Version, &m.Disk, &m.Weight}
+	return []*string{&m.Peer, &m.HTTP, &m.Shout, &m.Cluster, &m.Zone, &m.Version, &m.Disk, &m.Weight, &m.Format}
 }
 
 func encodeMeta(m Member) ([]byte, error) {

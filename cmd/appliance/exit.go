@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"carillon/cluster"
+	"carillon/blobstore"
 	"carillon/internal/config"
 	"carillon/library"
 )
@@ -27,13 +28,18 @@ const (
 	exitUnavailable = 4
 	// exitDenied is a missing or wrong token.
 	exitDenied = 5
+	// exitFormat is data, or a cluster, of a newer version than this one:
+	// starting it again changes nothing, installing the newer version does.
+	// RestartPreventExitStatus=6 tells systemd so.
+	exitFormat = 6
 	// exitInterrupted is what shells report after Ctrl-C: 128 + SIGINT.
 	exitInterrupted = 130
 )
 
 // exitHelp ends the help of the whole program.
 const exitHelp = `Exit codes: 0 success, 1 error, 2 wrong command line or configuration,
-3 not found, 4 node or cluster unavailable, 5 token missing or wrong, 130 interrupted.`
+3 not found, 4 node or cluster unavailable, 5 token missing or wrong,
+6 data or cluster of a newer version, 130 interrupted.`
 
 // errUsage is wrapped by mistakes on the command line that kong cannot see.
 var errUsage = errors.New("wrong command line")
@@ -48,6 +54,8 @@ func exitCode(err error) int {
 		errors.Is(err, cluster.ErrRecovered), errors.Is(err, cluster.ErrRemoved),
 		errors.Is(err, cluster.ErrHalfRecovered):
 		return exitUsage
+	case errors.Is(err, blobstore.ErrFormat):
+		return exitFormat
 	case errors.Is(err, library.ErrNotFound):
 		return exitNotFound
 	case errors.Is(err, library.ErrUnauthorized):

@@ -104,6 +104,7 @@ func TestExitCodes(t *testing.T) {
 		exitNotFound:    {library.ErrNotFound},
 		exitUnavailable: {library.ErrUnavailable, &net.OpError{Op: "dial", Err: errors.New("no route")}},
 		exitDenied:      {library.ErrUnauthorized},
+		exitFormat:      {blobstore.ErrFormat},
 	} {
 		for _, err := range errs {
 			if err != nil {
