@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"sync"
 	"time"
 )
@@ -45,7 +46,12 @@ type LiveRecorder struct {
 	queued   bool   // the flusher knows of pending
 	begun    bool
 	durable  int64
-	failures int // attempts in a row
+	held     bool        // nothing is offered, see Hold
+	waiting  time.Time   // since when a byte waits
+	back     io.ReaderAt // what was spilled
+	spilled  int64       // as far as that goes
+	gap      int64       // bytes between flight and pending that are only there
+	failures int         // attempts in a row
 	sealing  bool
 	err      error         // fatal
 	failed   chan struct{} // closed with err
@@ -121,6 +127,9 @@ func (r *LiveRecorder) Write(p []byte) (int, error) {
 		r.mu.Unlock()
 		return 0, fmt.Errorf("%d bytes wait to be stored: %w", LiveBufferBytesMax, ErrUnavailable)
 	}
+	if r.durable == r.sum.size && len(p) > 0 {
+		r.waiting = time.Now()
+	}
 	r.pending = append(r.pending, p...)
 	_, _ = r.sum.Write(p)
 	_, _ = r.sha.Write(p)
@@ -139,10 +148,15 @@ func (r *LiveRecorder) fly() (a LiveAppend, begun, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.queued = false
-	if r.err != nil || r.flying {
+	if r.err != nil || r.flying || r.held {
 		return LiveAppend{}, false, false
 	}
-	if len(r.flight) == 0 && len(r.pending) > 0 {
+	if len(r.flight) == 0 && r.gap > 0 {
+		if err := r.refillLocked(); err != nil {
+			r.fatalLocked(err)
+			return LiveAppend{}, false, false
+		}
+	} else if len(r.flight) == 0 && len(r.pending) > 0 {
 		r.loadLocked()
 	}
 	if len(r.flight) == 0 && r.begun {
@@ -203,12 +217,15 @@ func (r *LiveRecorder) landed(err error) {
 		r.failures, r.begun = 0, true
 		r.durable += int64(len(r.flight))
 		r.flight = r.flight[:0]
-		if r.sealing || len(r.pending) >= LivePieceBytesMax {
+		if r.waiting = time.Now(); r.durable == r.sum.size {
+			r.waiting = time.Time{}
+		}
+		if r.sealing || r.gap > 0 || len(r.pending) >= LivePieceBytesMax {
 			ticks = 0
 		}
 		r.progressLocked()
 	}
-	again := len(r.flight) > 0 || len(r.pending) > 0 || !r.begun
+	again := r.gap > 0 || len(r.flight) > 0 || len(r.pending) > 0 || !r.begun
 	r.queued = again
 	r.mu.Unlock()
 	if again {
@@ -234,6 +251,10 @@ func (r *LiveRecorder) progressLocked() {
 func (r *LiveRecorder) fatal(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.fatalLocked(err)
+}
+
+func (r *LiveRecorder) fatalLocked(err error) {
 	r.flying = false
 	if r.err != nil {
 		return
@@ -277,7 +298,7 @@ func (r *LiveRecorder) Seal(ctx context.Context) (Totals, error) {
 	r.mu.Lock()
 	r.sealing = true
 	totals := Totals{Size: r.sum.size, SHA256: Digest(r.sha.Sum(nil)), Root: r.sum.Sum32()}
-	now := r.err == nil && !r.flying && len(r.pending)+len(r.flight) > 0
+	now := r.err == nil && !r.flying && int64(len(r.pending)+len(r.flight))+r.gap > 0
 	r.mu.Unlock()
 	if now {
 		r.f.mark(r, 0)
