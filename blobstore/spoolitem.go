@@ -146,7 +146,7 @@ func (i *SpoolItem) write(kind byte, payload []byte, then func(at int64)) error 
 	switch {
 	case i.f == nil:
 		return fmt.Errorf("spool: %w", ErrClosed)
-	case i.ended:
+	case i.ended && kind != recordMeta:
 		return fmt.Errorf("spooled item %s: %w", i.Name(), ErrSealed)
 	}
 	record := make([]byte, recordHead, recordHead+len(payload))

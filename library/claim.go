@@ -53,7 +53,7 @@ func (l *Library) claim(ctx context.Context, r *SourceRequest) (*Session, error)
 	if err != nil {
 		return nil, err
 	}
-	err = l.begin(ctx, s, session.blob, r)
+	err = l.beginSoon(ctx, s, session, r)
 	if errors.Is(err, ErrMountInUse) {
 		// By what this node knows: the last source may have left elsewhere.
 		if err = l.fresh(ctx); err == nil {
@@ -69,6 +69,23 @@ func (l *Library) claim(ctx context.Context, r *SourceRequest) (*Session, error)
 		return nil, fmt.Errorf("claim %s: %w", shown(r.Mount), err)
 	}
 	return session, nil
+}
+
+// beginSoon is begin for a source that cannot wait for a leader: after a moment
+// its recording begins in the spool.
+func (l *Library) beginSoon(ctx context.Context, s *stored, session *Session, r *SourceRequest) error {
+	if !l.spooling() {
+		return l.begin(ctx, s, session.blob, r)
+	}
+	bounded, cancel := context.WithTimeout(ctx, spoolClaimWait)
+	defer cancel()
+	revision := s.Revision
+	err := l.begin(bounded, s, session.blob, r)
+	if err == nil || !l.spoolable(ctx, err) {
+		return err
+	}
+	s.Revision = revision
+	return session.deferClaim(ctx, s)
 }
 
 // authenticate finds whose credentials these are: a ticket's, or else a
@@ -229,16 +246,23 @@ func (l *Library) session(id string) *Session {
 // begin commits that the recording is live, in one step: of two sources with
 // one ticket the second finds another revision.
 func (l *Library) begin(ctx context.Context, s *stored, blob blobstore.ID, r *SourceRequest) error {
-	now := time.Now().UTC().Truncate(time.Millisecond)
-	c := l.newChange()
-	c.urgent()
-	if !s.Blob.IsZero() && s.Blob != blob { // its sound so far was copied
-		c.remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
-	}
+	now, copied := time.Now().UTC().Truncate(time.Millisecond), s.Blob
 	s.State, s.Blob, s.Node, s.yields = StateLive, blob, l.deps.NodeID, false
 	s.ContentType, s.ICY = shortened(r.ContentType), boundedICY(r.ICY)
 	if s.Started == nil {
 		s.Started = &now
+	}
+	return l.commitLive(ctx, s, copied)
+}
+
+// commitLive commits that s is live. Copied is the blob that it had before, if
+// another source goes on with it.
+func (l *Library) commitLive(ctx context.Context, s *stored, copied blobstore.ID) error {
+	blob := s.Blob
+	c := l.newChange()
+	c.urgent()
+	if !copied.IsZero() && copied != blob {
+		c.remove(blobstore.RefKey(copied, recordingKey(s.ID)))
 	}
 	if s.dropped != nil {
 		c.removeExport(s.dropped)
@@ -248,8 +272,10 @@ func (l *Library) begin(ctx context.Context, s *stored, blob blobstore.ID, r *So
 	c.put(activeKey(s.ID), encodeText(""))
 	c.put(nameKey(s.Account, s.Name, s.ID), encodeText(""))
 	c.put(blobstore.RefKey(blob, recordingKey(s.ID)), encodeText(""))
-	if s.configured {
+	if s.Revision == 0 { // of no ticket
 		c.put(ownerKey(s.Account, s.ID), encodeText(""))
+	}
+	if s.configured {
 		if err := l.takeMount(ctx, c, s); err != nil {
 			return err
 		}
@@ -297,7 +323,7 @@ func (l *Library) takeMount(ctx context.Context, c *change, s *stored) error {
 // orphaned says whether a live recording has no source any more.
 func (l *Library) orphaned(s *stored) bool {
 	if s.Node == l.deps.NodeID {
-		return l.session(s.ID) == nil
+		return l.session(s.ID) == nil && !l.spoolHolds(s.ID)
 	}
 	return l.deps.Gone != nil && l.deps.Gone(s.Node)
 }

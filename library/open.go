@@ -139,6 +139,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 	if l.spooling() {
 		l.dropUnfinished()
 		l.running.Go(func() { l.unspool(work) })
+		l.running.Go(func() { l.keepSessions(work) })
 	}
 	return l, nil
 }

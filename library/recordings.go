@@ -123,6 +123,12 @@ func (l *Library) RecordURL(r Recording) string {
 
 // Recording returns a recording; of a live one with its present size.
 func (l *Library) Recording(ctx context.Context, id string) (Recording, error) {
+	if session := l.session(id); session != nil {
+		if s, ok := session.unclaimed(); ok { // only we know that it lives
+			session.measure(&s.Recording)
+			return s.Recording, nil
+		}
+	}
 	s, err := l.freshRecording(ctx, id)
 	if err != nil {
 		return Recording{}, err

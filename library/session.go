@@ -23,13 +23,18 @@ const (
 // Session is one live source: it takes the bytes as they arrive. Write does
 // not wait for the disk; bytes are durable on a majority within a second.
 type Session struct {
-	lib    *Library
-	id     string
-	blob   blobstore.ID
-	live   *blobstore.LiveRecorder
-	rec    Recording
-	cast   sync.Once // closes done
-	titled time.Time // when the title was committed last; only watch knows it
+	lib  *Library
+	id   string
+	blob blobstore.ID
+	live *blobstore.LiveRecorder
+	rec  Recording
+	cast sync.Once // closes done
+
+	keeping  sync.Mutex           // guards the three below, over writes to the spool
+	item     *blobstore.SpoolItem // what waits, nil for nothing
+	kept     bool                 // the last word about it is spoken
+	troubled bool                 // the spool did not take it
+	titled   time.Time            // when the title was committed last; only watch knows it
 
 	ending  chan struct{} // closed when the source has left
 	done    chan struct{} // closed when the recording was ended from elsewhere
@@ -37,6 +42,7 @@ type Session struct {
 	retitle chan struct{} // of one: there is a title to commit
 
 	mu        sync.Mutex // guards the rest
+	deferred  *stored    // the claim, if it is not committed yet
 	prober    audio.Prober
 	size      int64
 	ended     bool
@@ -191,11 +197,17 @@ func (l *Library) measure(rec *Recording) bool {
 // run is the life of a session: it waits for the end, the source's or one from
 // elsewhere, and settles it however long that takes.
 func (s *Session) run(ctx context.Context) {
-	s.watch(ctx)
-	err := s.settle(ctx)
+	err := s.commitClaim(ctx)
+	if err == nil {
+		s.watch(ctx)
+		err = s.settle(ctx)
+	} else {
+		s.awaitEnd(ctx) // the rest is for the replay
+	}
 	s.mu.Lock()
 	s.result = err
 	s.mu.Unlock()
+	s.keepEnd(ctx, err)
 	s.lib.leave(s)
 }
 

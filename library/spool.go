@@ -36,15 +36,17 @@ const (
 
 // SpoolEntry is one spooled item as a client sees it.
 type SpoolEntry struct {
-	ID      string    `json:"id"`
-	Kind    string    `json:"kind"`
-	State   string    `json:"state"`
-	Account string    `json:"account,omitempty"`
-	Item    string    `json:"item,omitempty"`         // of an upload
-	Record  string    `json:"recording_id,omitempty"` // of a recording
-	Bytes   int64     `json:"bytes"`
-	Created time.Time `json:"created"`
-	Detail  string    `json:"detail,omitempty"` // why it was put aside
+	ID      string `json:"id"`
+	Kind    string `json:"kind"`
+	State   string `json:"state"`
+	Account string `json:"account,omitempty"`
+	Item    string `json:"item,omitempty"`         // of an upload
+	Record  string `json:"recording_id,omitempty"` // of a recording
+	// Complete says that its source has ended: all of it is on this node's disk.
+	Complete bool      `json:"complete"`
+	Bytes    int64     `json:"bytes"`
+	Created  time.Time `json:"created"`
+	Detail   string    `json:"detail,omitempty"` // why it was put aside
 }
 
 // spoolMeta is what an item of the spool is for, in its meta. The JSON names
@@ -54,6 +56,12 @@ type spoolMeta struct {
 	Kind    string `json:"k"`
 	Account string `json:"a"`
 	Item    string `json:"i,omitempty"`
+	// Of a recording: its id, its row as it was or is to be committed, the
+	// revision it was read at, and whether it was committed.
+	Record   string `json:"r,omitempty"`
+	Row      []byte `json:"w,omitempty"`
+	Revision uint64 `json:"n,omitempty"`
+	Claimed  bool   `json:"c,omitempty"`
 }
 
 // spoolEnd is what completes an upload: all that its document is made of. The
@@ -192,9 +200,11 @@ func (l *Library) SpoolEntry(id string) (SpoolEntry, error) {
 func entryOf(item *blobstore.SpoolItem) SpoolEntry {
 	var m spoolMeta
 	_ = json.Unmarshal(item.Meta(), &m) // an item without a kind is shown to nobody
+	_, ended := item.End()
 	return SpoolEntry{
-		ID: item.Name(), Kind: m.Kind, State: SpoolWaiting, Account: m.Account, Item: m.Item,
-		Bytes: item.Size(), Created: item.Created(),
+		ID: item.Name(), Complete: ended, Kind: m.Kind, State: SpoolWaiting, Account: m.Account, Item: m.Item,
+		Record: m.Record,
+		Bytes:  item.Size(), Created: item.Created(),
 	}
 }
 

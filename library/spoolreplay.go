@@ -51,7 +51,8 @@ func (l *Library) unspool(ctx context.Context) {
 // replay says whether the item is done with, or is not to be waited for.
 func (l *Library) replay(ctx context.Context, item *blobstore.SpoolItem) bool {
 	e := entryOf(item)
-	if _, ended := item.End(); !ended && !item.Damaged() {
+	_, ended := item.End()
+	if e.Kind == spoolPut && !ended && !item.Damaged() || e.Record != "" && l.session(e.Record) != nil {
 		return true // still arriving
 	}
 	err := l.replayOnce(ctx, item, &e)
@@ -83,12 +84,24 @@ func (l *Library) replay(ctx context.Context, item *blobstore.SpoolItem) bool {
 
 func (l *Library) replayOnce(ctx context.Context, item *blobstore.SpoolItem, e *SpoolEntry) error {
 	switch {
+	case e.Kind == spoolRecording:
+		return l.replaySpoken(ctx, item)
 	case e.Kind != spoolPut:
 		return fmt.Errorf("kind %q: %w", e.Kind, blobstore.ErrFormat)
 	case item.Damaged():
 		return fmt.Errorf("a part cannot be read: %w", blobstore.ErrCorrupt)
 	}
 	return l.replayPut(ctx, item)
+}
+
+// replaySpoken replays a recording. Of a damaged one what is before the damage
+// is kept as a recording, and the item is put aside all the same.
+func (l *Library) replaySpoken(ctx context.Context, item *blobstore.SpoolItem) error {
+	err := l.replayRecording(ctx, item)
+	if err == nil && item.Damaged() {
+		return fmt.Errorf("a part cannot be read: %w", blobstore.ErrCorrupt)
+	}
+	return err
 }
 
 // replayPut stores a spooled upload as if it came now, unless somebody wrote

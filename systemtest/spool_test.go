@@ -90,3 +90,58 @@ func spooledPut(t *testing.T, n *Node, id string, body []byte) {
 		t.Errorf("status URL says %+v", entry)
 	}
 }
+
+// TestSpooledRecordings loses two nodes of three while ffmpeg records on the
+// third, and records once more without any leader; then the third dies too.
+// Both recordings arrive, byte for byte, when the nodes are back.
+func TestSpooledRecordings(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 3, nil)
+	s := makeSamples(t)
+	want := muxed(t, s)
+	last := c.Node(2)
+	going, beginning := last.ticket("acme", "going.mp3"), last.ticket("acme", "beginning.mp3")
+	first := startFFmpeg(t, s, going)
+	eventually(t, spooledWait, "the first recording is live", func() error {
+		if r := last.recording(going.ID); r.State != "live" || r.Size == 0 {
+			return fmt.Errorf("%s with %d bytes", r.State, r.Size)
+		}
+		return nil
+	})
+	c.Node(0).Kill9()
+	c.Node(1).Pause()
+	second := startFFmpeg(t, s, beginning)
+	first.wait()
+	second.wait()
+	if r := last.recording(beginning.ID); r.State != "live" || r.Size != int64(len(want)) {
+		t.Errorf("without a leader the second recording is %s with %d bytes of %d", r.State, r.Size, len(want))
+	}
+	eventually(t, spooledWait, "both are spooled to their end", func() error {
+		var list struct{ Items []struct{ Complete bool } }
+		last.call(http.MethodGet, "/v1/spool", nil, http.StatusOK, &list)
+		if len(list.Items) != 2 || !list.Items[0].Complete || !list.Items[1].Complete {
+			return fmt.Errorf("%+v", list)
+		}
+		return nil
+	})
+	last.Kill9()
+	last.Restart()
+	c.Node(0).Restart()
+	c.Node(1).Resume()
+	c.WaitReady()
+	for _, ticket := range []recording{going, beginning} {
+		eventually(t, recoverWait, "recording "+ticket.Name+" is whole", func() error {
+			r := c.Node(0).recording(ticket.ID)
+			if r.State != "sealed" && r.State != "truncated" || r.Size != int64(len(want)) {
+				return fmt.Errorf("%s with %d bytes of %d", r.State, r.Size, len(want))
+			}
+			return nil
+		})
+		for _, n := range c.nodes {
+			resp, got, err := n.do(t.Context(), http.MethodGet, "/media/acme/"+ticket.Name, nil)
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("node %d plays %d bytes of %d: %+v, %v", n.index+1, len(got), len(want), resp, err)
+			}
+		}
+	}
+}
