@@ -22,6 +22,8 @@ var (
 	ErrPrecondition = errors.New("precondition failed")
 	// ErrUnauthorized is returned for missing or wrong source credentials.
 	ErrUnauthorized = errors.New("unauthorized")
+	// ErrForbidden is returned when somebody may not listen, whatever he says.
+	ErrForbidden = errors.New("forbidden")
 	// ErrTicketUsed is returned when a ticket's recording has already begun.
 	ErrTicketUsed = errors.New("ticket was used")
 	// ErrMountInUse is returned when a source is already live on the mount.

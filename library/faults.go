@@ -55,6 +55,7 @@ func faultTable() []faultRow {
 		{ErrIncomplete, Fault{http.StatusBadRequest, "incomplete"}},
 		{ErrPrecondition, Fault{http.StatusPreconditionFailed, "precondition_failed"}},
 		{ErrUnauthorized, Fault{http.StatusUnauthorized, "unauthorized"}},
+		{ErrForbidden, Fault{http.StatusForbidden, "forbidden"}},
 		{ErrTicketUsed, Fault{http.StatusForbidden, "ticket_used"}},
 		{ErrMountInUse, Fault{http.StatusForbidden, "mount_in_use"}},
 		{ErrState, Fault{http.StatusConflict, "wrong_state"}},

@@ -28,6 +28,7 @@ func TestFaults(t *testing.T) {
 		{ErrIncomplete, 400, "incomplete"},
 		{ErrPrecondition, 412, "precondition_failed"},
 		{ErrUnauthorized, 401, "unauthorized"},
+		{ErrForbidden, 403, "forbidden"},
 		{ErrTicketUsed, 403, "ticket_used"},
 		{ErrMountInUse, 403, "mount_in_use"},
 		{ErrState, 409, "wrong_state"},

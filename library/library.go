@@ -169,6 +169,8 @@ type Service interface {
 	PutPlaylist(ctx context.Context, p Playlist, ifMatch, ifNoneMatch string) (Playlist, bool, error)
 	DeletePlaylist(ctx context.Context, account, id, ifMatch string) error
 	ListPlaylists(ctx context.Context, account, after string, limit int) ([]Playlist, string, error)
+	// MayListen says whether somebody may play what is not signed for.
+	MayListen(ctx context.Context, w Listening) error
 	// OpenPlay checks a /play token against id and returns the pinned document.
 	OpenPlay(ctx context.Context, token string) (Document, error)
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"carillon/library"
 )
 
 // Defaults of the configuration.
@@ -46,6 +48,9 @@ type Config struct {
 	WriteStall     time.Duration // a listener that takes nothing for so long is dropped
 	DeafWait       time.Duration // for the first byte of a source that never reads its answer
 	SealWait       time.Duration // for the seal of one source, at its end and at Close
+	// Burst is the lead of a listener of what goes on; BehindMax is how far he
+	// may fall behind. Zero: the defaults of the library.
+	Burst, BehindMax time.Duration
 }
 
 // Validate reports all problems of c at once.
@@ -66,6 +71,8 @@ func (c Config) Validate() error {
 		{"write_stall", c.WriteStall},
 		{"deaf_wait", c.DeafWait},
 		{"seal_wait", c.SealWait},
+		{"burst", c.Burst},
+		{"behind_max", c.BehindMax},
 	} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("%s is negative", d.key))
@@ -83,6 +90,8 @@ func (c Config) withDefaults() Config {
 	c.WriteStall = orDefault(c.WriteStall, WriteStallDefault)
 	c.DeafWait = orDefault(c.DeafWait, DeafWaitDefault)
 	c.SealWait = orDefault(c.SealWait, SealWaitDefault)
+	c.Burst = orDefault(c.Burst, library.BurstDefault)
+	c.BehindMax = orDefault(c.BehindMax, library.BehindMaxDefault)
 	return c
 }
 

@@ -41,6 +41,8 @@ type conn struct {
 	buf    *[inputBytes]byte
 	// release undoes the hook that closes the socket when the server closes.
 	release func() bool
+	// handed: the connection is the audience's.
+	handed bool
 }
 
 // serve answers requests until one of them takes the connection over.
@@ -55,6 +57,9 @@ func (c *conn) opened(ctx context.Context) (closed func()) {
 	c.borrow()
 	c.release = context.AfterFunc(ctx, func() { _ = c.tcp.Close() })
 	return func() {
+		if c.handed {
+			return
+		}
 		_ = c.tcp.Close()
 		c.release()
 		c.giveBack()

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"carillon/audio"
+	"carillon/internal/ring"
 	"carillon/library"
 )
 
@@ -24,6 +26,8 @@ type fakeLibrary struct {
 	toss     bool // sessions keep nothing
 	claims   []library.SourceRequest
 	claimed  chan *fakeSession
+	stations map[string]*ring.Ring // continuous streams
+	tuned    atomic.Int32          // listeners of them
 }
 
 type fakeItem struct {
@@ -74,6 +78,35 @@ func (f *fakeLibrary) Claim(ctx context.Context, r library.SourceRequest) (Sessi
 	return s, nil
 }
 
+func (f *fakeLibrary) MayListen(_ context.Context, w library.Listening) error {
+	if !w.Network {
+		return library.ErrForbidden
+	}
+	return nil
+}
+
+// Tune plays what the test feeds.
+func (f *fakeLibrary) Tune(_ context.Context, account, id string, _ library.Form) (library.Tuned, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := f.stations[account+"/"+id]
+	if r == nil {
+		return library.Tuned{}, library.ErrNotFound
+	}
+	_, to, _ := r.Span()
+	f.tuned.Add(1)
+	return library.Tuned{Ring: r, Offset: to, ByteRate: 2000, Leave: func() { f.tuned.Add(-1) }}, nil
+}
+
+func (f *fakeLibrary) Recording(_ context.Context, id string) (library.Recording, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s, ok := f.live[id]; ok {
+		return s.Recording(), nil
+	}
+	return library.Recording{}, library.ErrNotFound
+}
+
 func (f *fakeLibrary) Playing(_ context.Context, account, id string) (library.Mount, string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -83,6 +116,9 @@ func (f *fakeLibrary) Playing(_ context.Context, account, id string) (library.Mo
 	if s, ok := f.live["r-"+account+"/"+id]; ok {
 		rec := s.Recording()
 		return library.Mount{Recording: &rec}, "", nil
+	}
+	if f.stations[account+"/"+id] != nil {
+		return library.Mount{Playlist: &library.Playlist{Name: "Hold"}}, "", nil
 	}
 	return library.Mount{}, "", fmt.Errorf("mount %s/%s: %w", account, id, library.ErrNotFound)
 }

@@ -13,6 +13,12 @@ import (
 type Library interface {
 	// Claim checks a source and begins its recording, see library.Service.
 	Claim(ctx context.Context, r library.SourceRequest) (Session, error)
+	// MayListen says whether somebody may listen.
+	MayListen(ctx context.Context, w library.Listening) error
+	// Tune gives a listener a place in a continuous stream.
+	Tune(ctx context.Context, account, id string, f library.Form) (library.Tuned, error)
+	// Recording returns a recording.
+	Recording(ctx context.Context, id string) (library.Recording, error)
 	// Playing finds what {account}/{id} plays.
 	Playing(ctx context.Context, account, id string) (m library.Mount, ext string, err error)
 	// Render and RenderRecording say what an item or an ended recording is in a
@@ -47,6 +53,9 @@ type Session interface {
 // Service is what [Over] needs of library.Service.
 type Service interface {
 	Claim(ctx context.Context, r library.SourceRequest) (*library.Session, error)
+	MayListen(ctx context.Context, w library.Listening) error
+	Tune(ctx context.Context, account, id string, f library.Form) (library.Tuned, error)
+	Recording(ctx context.Context, id string) (library.Recording, error)
 	Playing(ctx context.Context, account, id string) (m library.Mount, ext string, err error)
 	Render(ctx context.Context, d *library.Document, f library.Form) (library.Rendition, error)
 	RenderRecording(ctx context.Context, r *library.Recording, f library.Form) (library.Rendition, error)

@@ -13,6 +13,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/internal/audience"
 	"carillon/library"
 )
 
@@ -23,20 +24,35 @@ const (
 	// sendBufferBytes is the kernel's buffer of one listener. Left to itself
 	// it grows to 4 MiB for a client that reads fast and then stops.
 	sendBufferBytes = 128 << 10
-	// chatterBytesMax is what a live listener may send while it listens.
-	chatterBytesMax = 64 << 10
+	// liveBufferBytes is that of a listener of what goes on: what lies there is
+	// not counted as being behind. The kernel doubles it.
+	liveBufferBytes = 16 << 10
 )
 
 // stream is what a listener gets.
 type stream struct {
-	account, title string
-	stored         *library.Rendition // an item or an ended recording, or
-	recording      *library.Recording // a live one
-	etag           string
-	size           int64 // -1 for a live recording
+	account, id, title string
+	stored             *library.Rendition // an item or an ended recording, or
+	recording          *library.Recording // a live one, or
+	station            bool               // a continuous stream
+	form               library.Form
+	etag               string
+	size               int64 // -1 for what goes on
 }
 
 func (s *stream) live() bool { return s.size < 0 }
+
+// listening is a listener on his way to the sound.
+type listening struct {
+	stream   *stream
+	target   string
+	from     string
+	head     []byte
+	metadata bool
+	answered bool
+	began    time.Time
+	left     []func() // called once, when he has left
+}
 
 // get serves GET and HEAD. Errors have an empty body on every path.
 func (c *conn) get(ctx context.Context, r *request) {
@@ -53,11 +69,7 @@ func (c *conn) get(ctx context.Context, r *request) {
 		c.metadata(r, query)
 		return
 	}
-	if !c.server.allow(c.peer()) {
-		c.refuse(r, http.StatusForbidden)
-		return
-	}
-	s, err := c.find(ctx, target, query)
+	s, err := c.find(ctx, r, target, query)
 	if err != nil {
 		c.server.log.Debug("nothing to play", "remote", c.remote(), "target", shown(r.target), "error", err)
 		c.refuse(r, statusOf(err))
@@ -67,73 +79,103 @@ func (c *conn) get(ctx context.Context, r *request) {
 }
 
 // find looks an id up as it stands, then without its extension.
-func (c *conn) find(ctx context.Context, target string, query url.Values) (*stream, error) {
+func (c *conn) find(ctx context.Context, r *request, target string, query url.Values) (*stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupWait)
+	defer cancel()
+	network := c.server.allow(c.peer())
 	account, id, _ := strings.Cut(target, "/")
 	if account == "" || id == "" {
+		if !network {
+			return nil, library.ErrForbidden
+		}
 		return nil, library.ErrNotFound
+	}
+	if err := c.server.library.MayListen(ctx, library.Listening{
+		Account: account, ID: id, Network: network,
+		User: r.user, Password: r.password, Basic: r.basic, Token: query.Get("token"),
+	}); err != nil {
+		return nil, err
 	}
 	form, err := library.ParseForm(audio.FormatMP3.Ext(), query.Get)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookupWait)
-	defer cancel()
+	extant, err := library.Extant(query.Get("stream"))
+	if err != nil {
+		return nil, err
+	}
 	m, _, err := c.server.library.Playing(ctx, account, id)
 	if ext := path.Ext(id); missing(err) && ext != "" && len(ext) < len(path.Base(id)) {
-		m, _, err = c.server.library.Playing(ctx, account, strings.TrimSuffix(id, ext))
+		id = strings.TrimSuffix(id, ext)
+		m, _, err = c.server.library.Playing(ctx, account, id)
 	}
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case m.Doc != nil:
-		return c.itemStream(ctx, m.Doc, form)
-	case m.Recording != nil:
-		return c.recordingStream(ctx, m.Recording, form)
+	s, err := c.streamOf(ctx, m, form, extant)
+	if err != nil {
+		return nil, err
 	}
-	return nil, library.ErrNotFound
+	s.account, s.id, s.form = account, id, form
+	if s.title == "" {
+		s.title = id
+	}
+	return s, nil
+}
+
+// streamOf is what a mount plays: always MP3, for mod_shout decodes whatever
+// comes as that.
+func (c *conn) streamOf(
+	ctx context.Context, m library.Mount, form library.Form, extant bool,
+) (*stream, error) {
+	live := m.Recording != nil && m.Recording.State == library.StateLive
+	switch {
+	case m.Playlist != nil:
+		return &stream{title: m.Playlist.Name, station: true, size: -1}, nil
+	case m.Doc != nil && extant:
+		return &stream{title: m.Doc.Name, station: true, size: -1}, nil
+	case m.Doc != nil:
+		r, err := c.server.library.Render(ctx, m.Doc, form)
+		return &stream{title: m.Doc.Name, stored: &r, etag: r.ETag(), size: r.Size}, err
+	case m.Recording == nil:
+		return nil, library.ErrNotFound
+	case extant && !live:
+		return &stream{title: titleOfRecording(m.Recording), station: true, size: -1}, nil
+	}
+	return c.recordingStream(ctx, m.Recording, form)
 }
 
 func missing(err error) bool {
 	return errors.Is(err, library.ErrNotFound) || errors.Is(err, blobstore.ErrNotFound)
 }
 
-// itemStream is an item as MP3, whatever it is stored as: mod_shout decodes
-// what comes as MP3.
-func (c *conn) itemStream(ctx context.Context, d *library.Document, form library.Form) (*stream, error) {
-	r, err := c.server.library.Render(ctx, d, form)
-	if err != nil {
-		return nil, err
-	}
-	title := d.Name
-	if title == "" {
-		title = d.ID
-	}
-	return &stream{account: d.Account, title: title, stored: &r, etag: r.ETag(), size: r.Size}, nil
-}
-
 func (c *conn) recordingStream(
 	ctx context.Context, rec *library.Recording, form library.Form,
 ) (*stream, error) {
-	s := &stream{account: rec.Account, title: rec.ICY["ice-name"], recording: rec, size: rec.Size}
-	if s.title == "" || s.title == "no name" { // libshout's default
-		s.title = rec.Name
-	}
+	s := &stream{title: titleOfRecording(rec), recording: rec, size: rec.Size}
 	switch {
 	case rec.State == library.StateLive:
 		s.size = -1
 	case rec.SHA256 != "" && rec.Audio != nil && rec.Audio.Format != "":
 		r, err := c.server.library.RenderRecording(ctx, rec, form)
-		if err != nil {
-			return nil, err
-		}
 		s.stored, s.etag, s.size = &r, r.ETag(), r.Size
-		return s, nil
+		return s, err
 	}
 	if !isMP3(rec.ContentType, rec.Audio) {
 		return nil, library.ErrUnsupportedMedia
 	}
 	return s, nil
+}
+
+// titleOfRecording is what its source said last, or called it, or its name.
+func titleOfRecording(rec *library.Recording) string {
+	if rec.Title != "" {
+		return rec.Title
+	}
+	if name := rec.ICY["ice-name"]; name != "" && name != "no name" { // libshout's default
+		return name
+	}
+	return rec.Name
 }
 
 // isMP3 trusts what was measured over what a source declared. A source that
@@ -159,31 +201,50 @@ func (c *conn) play(ctx context.Context, r *request, s *stream, query url.Values
 		}
 		return
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	blob, err := c.open(ctx, s, query.Get("from"))
+	leave, err := c.server.audience.Admit(s.account + "/" + s.id)
 	if err != nil {
-		c.server.log.Warn("item not opened", "remote", c.remote(), "target", shown(r.target), "error", err)
-		c.refuse(r, statusOf(err))
+		c.refuse(r, http.StatusServiceUnavailable)
 		return
 	}
-	defer func() { _ = blob.Close() }()
+	l := &listening{
+		stream: s, target: shown(r.target), from: query.Get("from"), head: s.head(r), metadata: r.icyMetadata,
+		began: time.Now(), left: []func(){leave},
+	}
+	switch {
+	case s.station:
+		err = c.listenStation(ctx, l)
+	case s.live():
+		if err = c.listenLive(ctx, l); errors.Is(err, errNotLive) {
+			err = c.listenStored(ctx, l)
+		}
+	default:
+		err = c.listenStored(ctx, l)
+	}
+	if c.handed {
+		return
+	}
+	for _, leave := range l.left {
+		leave()
+	}
+	if err != nil && !l.answered {
+		c.server.log.Warn("item not opened", "remote", c.remote(), "target", l.target, "error", err)
+		c.refuse(r, statusOf(err))
+	}
+}
+
+// sendHead answers and counts a listener.
+func (c *conn) sendHead(l *listening) error {
 	m := c.server.metrics
 	m.listeners.Inc()
 	m.listenersLive.Inc()
-	defer m.listenersLive.Dec()
-	_ = c.tcp.SetWriteBuffer(sendBufferBytes)
-	if err := c.send(s.head(r)); err != nil {
-		return
+	l.left = append(l.left, m.listenersLive.Dec)
+	l.answered = true
+	size := sendBufferBytes
+	if l.stream.live() {
+		size = liveBufferBytes
 	}
-	began := time.Now()
-	out, err := newSocketWriter(c.tcp, c.server.cfg.WriteStall, m.listenerBytes)
-	if err != nil {
-		return
-	}
-	err = c.deliver(ctx, cancel, s, r.icyMetadata, blob, out)
-	c.server.log.Debug("listener ended", "remote", c.remote(), "target", shown(r.target),
-		"live", s.live(), "bytes", out.n, "duration", time.Since(began), "error", err)
+	_ = c.tcp.SetWriteBuffer(size)
+	return c.send(l.head)
 }
 
 func (c *conn) open(ctx context.Context, s *stream, from string) (Blob, error) {
@@ -204,72 +265,74 @@ func (c *conn) open(ctx context.Context, s *stream, from string) (Blob, error) {
 	return blob, nil
 }
 
-// deliver writes the sound and ends the connection.
-func (c *conn) deliver(
-	ctx context.Context, cancel context.CancelFunc, s *stream, metadata bool, blob Blob, out *socketWriter,
-) error {
-	rest := c.in.buffered()
-	c.giveBack()
-	var gone chan struct{}
-	if s.live() {
-		gone = make(chan struct{})
-		c.server.wg.Go(func() {
-			defer close(gone)
-			defer cancel()
-			watch(c.tcp, rest)
-		})
-	}
-	err := out.play(blob, s, metadata, ctx.Done())
-	if gone == nil {
-		if err == nil {
-			c.linger()
-		}
+// listenStored sends a sound to its end, as fast as the listener takes it, and
+// waits for minutes while he takes nothing.
+func (c *conn) listenStored(ctx context.Context, l *listening) error {
+	blob, err := c.open(ctx, l.stream, l.from)
+	if err != nil {
 		return err
 	}
-	// The watcher takes what the client still sends, so that the close is none
-	// with unread bytes: those reset the connection before the tail is read.
-	_ = c.tcp.CloseWrite()
-	_ = c.tcp.SetReadDeadline(time.Now().Add(lingerWait))
-	<-gone
+	defer func() { _ = blob.Close() }()
+	if err := c.sendHead(l); err != nil {
+		return err
+	}
+	out, err := newSocketWriter(c.tcp, c.server.cfg.WriteStall, c.server.metrics.listenerBytes)
+	if err != nil {
+		return err
+	}
+	c.giveBack()
+	var w io.Writer = out
+	done := func() error { return nil }
+	if l.metadata {
+		icy := newICYWriter(out, l.stream.title)
+		w, done = icy, icy.flush
+	}
+	if err = out.pour(w, blob); err == nil {
+		err = out.finish(done)
+	}
+	c.server.log.Debug("listener ended", "remote", c.remote(), "target", l.target,
+		"bytes", out.n, "duration", time.Since(l.began), "error", err)
+	if err == nil {
+		c.linger()
+	}
 	return err
 }
 
-// play sends the blob: a live one with its lead and in few pieces, and with
-// metadata if that was asked for.
-func (w *socketWriter) play(blob Blob, s *stream, metadata bool, gone <-chan struct{}) error {
-	var out io.Writer = w
-	done := func() error { return nil }
-	if metadata {
-		icy := newICYWriter(out, s.title)
-		out, done = icy, icy.flush
-	}
-	if s.live() {
-		lead := &leadWriter{next: &tailWriter{next: out, gone: gone}}
-		sound := done
-		out, done = lead, func() error {
-			if err := lead.flush(); err != nil {
-				return err
-			}
-			return sound()
-		}
-	}
-	if err := w.pour(out, blob); err != nil {
+// listenStation hands a listener of a continuous stream over to the audience.
+func (c *conn) listenStation(ctx context.Context, l *listening) error {
+	wait, cancel := context.WithTimeout(ctx, lookupWait)
+	defer cancel()
+	t, err := c.server.library.Tune(wait, l.stream.account, l.stream.id, l.stream.form)
+	if err != nil {
 		return err
 	}
-	return w.finish(done)
+	l.left = append(l.left, t.Leave)
+	if err := c.sendHead(l); err != nil {
+		return err
+	}
+	return c.handOver(l, audience.Listener{
+		Sound: t.Ring, Offset: t.Offset, ByteRate: t.ByteRate, Metadata: l.metadata,
+	})
 }
 
-// watch returns when the client of a live stream leaves: while nothing is
-// written, a FIN or reset shows only in a read.
-func watch(r io.Reader, taken int) {
-	var scratch [64]byte
-	for taken < chatterBytesMax {
-		n, err := r.Read(scratch[:])
-		if err != nil {
-			return
+// handOver gives the connection to the audience; its goroutine ends here.
+func (c *conn) handOver(l *listening, seat audience.Listener) error {
+	remote, s := c.remote(), c.server
+	c.handed = true
+	c.release()
+	c.giveBack()
+	seat.Conn, seat.BehindMax = c.tcp, s.cfg.BehindMax
+	seat.Left = func(bytes int64, why error) {
+		for _, leave := range l.left {
+			leave()
 		}
-		taken += n
+		s.metrics.listenerBytes.Add(float64(bytes))
+		s.metrics.connections.Dec()
+		s.open.Add(-1)
+		s.log.Debug("listener ended", "remote", remote, "target", l.target, "bytes", bytes,
+			"duration", time.Since(l.began), "error", why)
 	}
+	return s.audience.Add(seat)
 }
 
 // head is the answer's head. It is never `ICY 200 OK`, which curl refuses.
@@ -285,7 +348,7 @@ func (s *stream) head(r *request) []byte {
 	p = append(append(append(p, "icy-name: "...), plainText(s.title)...), "\r\nicy-pub: 0\r\n"...)
 	switch {
 	case r.icyMetadata:
-		p = append(strconv.AppendInt(append(p, "icy-metaint: "...), icyInterval, 10), "\r\n"...)
+		p = append(strconv.AppendInt(append(p, "icy-metaint: "...), audience.ICYInterval, 10), "\r\n"...)
 	case !s.live():
 		p = append(strconv.AppendInt(append(p, "Content-Length: "...), s.size, 10), "\r\n"...)
 	}

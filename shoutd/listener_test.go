@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"carillon/audio"
+	"carillon/internal/audience"
+	"carillon/internal/ring"
 	"carillon/library"
 )
 
@@ -187,10 +189,7 @@ func TestLead(t *testing.T) {
 	d := openDoor(t, Config{})
 	src, s := d.live(t)
 	_, sound := split(t, file(t, "source.bin"))
-	enough := leadBytes([]byte(sound))
-	if enough != 6000 {
-		t.Fatalf("lead %d bytes at 16 kbit/s", enough)
-	}
+	const enough = 6000 // three seconds of 16 kbit/s
 	src.send(sound[:enough-1])
 	until(t, "bytes", func() bool { return s.count() == enough-1 })
 	c := d.dial(t)
@@ -296,38 +295,38 @@ func TestPause(t *testing.T) {
 
 // TestICYMetadata takes the stream apart again.
 func TestICYMetadata(t *testing.T) {
-	for _, size := range []int{100, icyInterval - 1, icyInterval, icyInterval + 1, 3*icyInterval + 5, 4 << 20} {
+	for _, size := range []int{100, audience.ICYInterval - 1, audience.ICYInterval, audience.ICYInterval + 1, 3*audience.ICYInterval + 5, 4 << 20} {
 		t.Run(strconv.Itoa(size), func(t *testing.T) {
 			d := openDoor(t, Config{})
 			body := noise(size)
 			d.lib.put("a.mp3", audio.FormatMP3, body)
 			c := d.dial(t)
 			resp := c.get("/acme/a.mp3", "Icy-MetaData: 1\r\n")
-			if resp.Header.Get("Icy-Metaint") != strconv.Itoa(icyInterval) || resp.ContentLength != -1 {
+			if resp.Header.Get("Icy-Metaint") != strconv.Itoa(audience.ICYInterval) || resp.ContentLength != -1 {
 				t.Fatalf("%+v", resp)
 			}
 			var sound []byte
 			var titles []string
 			for {
-				part, err := io.ReadAll(io.LimitReader(resp.Body, icyInterval))
+				part, err := io.ReadAll(io.LimitReader(resp.Body, audience.ICYInterval))
 				if err != nil {
 					t.Fatal(err)
 				}
 				sound = append(sound, part...)
-				if len(part) < icyInterval {
+				if len(part) < audience.ICYInterval {
 					break
 				}
 				var units [1]byte
 				if _, err := io.ReadFull(resp.Body, units[:]); err != nil {
 					t.Fatal("no block after a full interval:", err)
 				}
-				text := make([]byte, int(units[0])*icyBlockUnit)
+				text := make([]byte, int(units[0])*16)
 				if _, err := io.ReadFull(resp.Body, text); err != nil {
 					t.Fatal(err)
 				}
 				titles = append(titles, strings.TrimRight(string(text), "\x00"))
 			}
-			want := make([]string, size/icyInterval)
+			want := make([]string, size/audience.ICYInterval)
 			if len(want) > 0 {
 				want[0] = "StreamTitle='It’s a.mp3';"
 			}
@@ -342,8 +341,8 @@ func TestICYMetadata(t *testing.T) {
 }
 
 func TestICYBlockIsBounded(t *testing.T) {
-	b := icyBlock(strings.Repeat("'é\x00", 3000))
-	if len(b) != 1+int(b[0])*icyBlockUnit || !bytes.Contains(b, []byte("';")) {
+	b := audience.ICYBlock(strings.Repeat("'é\x00", 3000))
+	if len(b) != 1+int(b[0])*16 || !bytes.Contains(b, []byte("';")) {
 		t.Errorf("%d bytes, units %d", len(b), b[0])
 	}
 }
@@ -385,7 +384,7 @@ func TestBitRate(t *testing.T) {
 			t.Errorf("%x: %d, want %d", head, got, rate)
 		}
 	}
-	if got := leadBytes(noise(100)); got != leadBitRate/8*3 {
+	if got := bitRateOf(noise(100)); got != leadBitRate {
 		t.Error("unknown:", got)
 	}
 }
@@ -401,4 +400,96 @@ func TestManyRequests(t *testing.T) {
 		}
 	}
 	c.refused(methodOptions, http.StatusBadRequest)
+}
+
+// TestPlayStation: listeners of a continuous stream join where it is, in one
+// place of the audience each, and leave it.
+func TestPlayStation(t *testing.T) {
+	d := openDoor(t, Config{})
+	hold := ring.New(1<<20, 0)
+	hold.SetTitle("song")
+	hold.Append(noise(10_000))
+	d.lib.stations = map[string]*ring.Ring{"acme/hold": hold}
+	for _, target := range []string{"/acme/hold", "/acme/hold.mp3", "/acme/hold.mp3?stream=extant&rate=8000"} {
+		c := d.dial(t)
+		resp := c.get(target)
+		if resp.ContentLength != -1 || resp.Header.Get("Icy-Name") != "Hold" || resp.Header.Get("Icy-Metaint") != "" {
+			t.Fatalf("%s: %+v", target, resp)
+		}
+		until(t, "a listener", func() bool { return d.lib.tuned.Load() == 1 && d.listenersLive() == 1 })
+		sound := noise(5000)
+		hold.Append(sound)
+		got := make([]byte, len(sound))
+		if _, err := io.ReadFull(resp.Body, got); err != nil || !bytes.Equal(got, sound) {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+		until(t, "no listener", func() bool {
+			hold.Append([]byte{0})
+			return d.lib.tuned.Load() == 0 && d.listenersLive() == 0
+		})
+	}
+	c := d.dial(t)
+	c.send("GET /acme/hold.mp3?stream=other HTTP/1.1\r\n\r\n")
+	c.refused(methodGet, http.StatusBadRequest)
+	c = d.dial(t)
+	c.send("GET /acme/hold.mp3?gain=99 HTTP/1.1\r\n\r\n")
+	c.refused(methodGet, http.StatusBadRequest)
+}
+
+// TestListenersOfOneMount: beyond the limit they are refused with an empty body.
+func TestListenersOfOneMount(t *testing.T) {
+	d := openDoor(t, Config{})
+	hold := ring.New(1<<10, 0)
+	d.lib.stations = map[string]*ring.Ring{"acme/hold": hold}
+	var leave []func()
+	for range testMountMax {
+		l, err := d.audience.Admit("acme/hold")
+		if err != nil {
+			t.Fatal(err)
+		}
+		leave = append(leave, l)
+	}
+	c := d.dial(t)
+	c.send("GET /acme/hold.mp3 HTTP/1.1\r\n\r\n")
+	c.refused(methodGet, http.StatusServiceUnavailable)
+	for _, l := range leave {
+		l()
+	}
+	d.dial(t).get("/acme/hold.mp3")
+}
+
+// TestLongRecordingIsCaughtUp: who begins at the start of a recording that is
+// longer than what its listeners share hears every byte, metadata included.
+func TestLongRecordingIsCaughtUp(t *testing.T) {
+	d := openDoor(t, Config{})
+	src, s := d.live(t)
+	long := noise(300_000)
+	src.send(string(long))
+	until(t, "sound", func() bool { return s.count() == len(long) })
+	d.dial(t).get("/acme/call.mp3?from=now") // makes the feed begin late
+	until(t, "a listener", func() bool { return d.listenersLive() == 1 })
+	plain, icy := d.dial(t), d.dial(t)
+	a, b := plain.get("/acme/call.mp3"), icy.get("/acme/call.mp3", "Icy-MetaData: 1\r\n")
+	until(t, "listeners", func() bool { return d.listenersLive() == 3 })
+	rest := noise(30_000)
+	src.send(string(rest))
+	_ = src.CloseWrite()
+	want := append(bytes.Clone(long), rest...)
+	if got, err := io.ReadAll(a.Body); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(want), err)
+	}
+	raw, err := io.ReadAll(b.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sound []byte
+	for len(raw) > audience.ICYInterval {
+		sound = append(sound, raw[:audience.ICYInterval]...)
+		raw = raw[audience.ICYInterval:]
+		raw = raw[1+16*int(raw[0]):]
+	}
+	if sound = append(sound, raw...); !bytes.Equal(sound, want) {
+		t.Errorf("with metadata: %d bytes of %d", len(sound), len(want))
+	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"carillon/internal/audience"
 	"carillon/library"
 )
 
@@ -32,7 +33,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-const testWait = 10 * time.Second
+const (
+	testWait   = 10 * time.Second
+	testPeriod = 20 * time.Millisecond // of the audience
+	// testMountMax listeners of a mount.
+	testMountMax = 1000
+)
 
 // syncBuffer is a log that goroutines may write while a test reads.
 type syncBuffer struct {
@@ -65,8 +71,13 @@ func openDoor(tb testing.TB, cfg Config) *door {
 	if cfg.Address == "" {
 		cfg.Address = "127.0.0.1:0"
 	}
+	crowd, err := audience.Open(audience.Config{Period: testPeriod, MountListenersMax: testMountMax}, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = crowd.Close() })
 	s, err := Open(cfg, Deps{
-		Library: d.lib,
+		Library: d.lib, Audience: crowd,
 		Allow:   func(a netip.Addr) bool { return a.IsLoopback() },
 		Log:     slog.New(slog.NewTextHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Metrics: prometheus.NewRegistry(),

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"carillon/internal/audience"
 )
 
 // Limits of the accept loop.
@@ -36,9 +38,11 @@ const (
 type Deps struct {
 	Library Library
 	// Allow says whether a listener may play from this address.
-	Allow   func(netip.Addr) bool
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
+	Allow func(netip.Addr) bool
+	// Audience takes over the listeners of what goes on.
+	Audience *audience.Audience
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
 }
 
 // Server is the SHOUT port.
@@ -46,8 +50,10 @@ type Server struct {
 	cfg     Config
 	library Library
 	allow   func(netip.Addr) bool
-	log     *slog.Logger
-	metrics *metrics
+
+	audience *audience.Audience
+	log      *slog.Logger
+	metrics  *metrics
 
 	listener net.Listener
 	icy      net.Listener // nil without a port for SHOUTcast
@@ -86,6 +92,7 @@ func Open(cfg Config, deps Deps) (*Server, error) {
 		cfg:      cfg.withDefaults(),
 		library:  deps.Library,
 		allow:    deps.Allow,
+		audience: deps.Audience,
 		log:      deps.Log.With("component", "shoutd"),
 		metrics:  m,
 		listener: ln,
@@ -187,8 +194,10 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, serve func(*conn, 
 			continue
 		}
 		s.wg.Go(func() {
-			defer s.open.Add(-1)
 			serve(c, ctx)
+			if !c.handed {
+				s.open.Add(-1)
+			}
 		})
 	}
 }

@@ -69,6 +69,12 @@ type Listener struct {
 	ByteRate int
 	// BehindMax is how far it may fall behind the sound's end.
 	BehindMax time.Duration
+	// HoldBytes of sound must be there before the first is sent, until
+	// HoldUntil.
+	HoldBytes int64
+	HoldUntil time.Time
+	// MetaLeft is how much sound is due before the first block; 0: ICYInterval.
+	MetaLeft int
 	// Metadata: a block after each ICYInterval bytes. Chunked: in chunks of
 	// HTTP/1.1.
 	Metadata, Chunked bool
@@ -96,9 +102,10 @@ type Audience struct {
 	stop    context.CancelFunc
 	stopped context.Context //nolint:containedctx // ended by Close; says so to Add
 
-	mu     sync.Mutex // guards the two below
+	mu     sync.Mutex // guards the fields below
 	all    int
 	mounts map[string]int
+	tracks map[string]*Track
 }
 
 // Open starts an Audience.
@@ -110,7 +117,7 @@ func Open(cfg Config, metrics prometheus.Registerer) (*Audience, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Audience{cfg: cfg, metrics: m, mounts: make(map[string]int)}
+	a := &Audience{cfg: cfg, metrics: m, mounts: make(map[string]int), tracks: make(map[string]*Track)}
 	a.scratch.New = func() any { return newScratch() }
 	a.stopped, a.stop = context.WithCancel(context.Background())
 	for range runtime.GOMAXPROCS(0) {

@@ -55,7 +55,10 @@ func newSeat(l Listener, period time.Duration) (*seat, error) {
 		_ = l.Conn.Close()
 		return nil, fmt.Errorf("listener's socket: %w", err)
 	}
-	s := &seat{Listener: l, raw: raw, period: period, metaLeft: ICYInterval}
+	s := &seat{Listener: l, raw: raw, period: period, metaLeft: l.MetaLeft}
+	if s.metaLeft == 0 {
+		s.metaLeft = ICYInterval
+	}
 	s.write = func(fd uintptr) bool {
 		for s.n = 0; s.n < len(s.p); {
 			n, err := unix.Write(int(fd), s.p[s.n:])
@@ -120,6 +123,12 @@ func (s *seat) send(x *scratch) error {
 	from, to, ended := s.Sound.Span()
 	if s.Offset < from {
 		return ErrBehind
+	}
+	if s.HoldBytes > 0 {
+		if to-s.Offset < s.HoldBytes && !ended && time.Now().Before(s.HoldUntil) {
+			return nil
+		}
+		s.HoldBytes = 0
 	}
 	if !s.Metadata && !s.Chunked {
 		p := x.out[:min(to-s.Offset, turnBytesMax)]
