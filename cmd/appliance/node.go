@@ -18,6 +18,7 @@ import (
 	"carillon/admin"
 	"carillon/blobstore"
 	"carillon/cluster"
+	"carillon/internal/audience"
 	"carillon/internal/config"
 	"carillon/internal/outbound"
 	"carillon/internal/web"
@@ -191,6 +192,12 @@ func (n *node) openLibrary(ctx context.Context) error {
 
 func (n *node) openDoors() error {
 	tokens, allow := n.wiring.tokens(), n.wiring.allow()
+	// Closed after the doors, which may hand listeners over to the end.
+	crowd, err := audience.Open(n.wiring.audience(), n.metrics)
+	if err != nil {
+		return fmt.Errorf("open audience: %w", err)
+	}
+	n.closeLater(crowd)
 	streams, err := streamserver.New(streamserver.Deps{
 		Library: n.library, Allow: allow, Tokens: tokens, Log: n.log, Metrics: n.metrics,
 	})
@@ -210,7 +217,7 @@ func (n *node) openDoors() error {
 		return fmt.Errorf("open api: %w", err)
 	}
 	n.shout, err = shoutd.Open(n.wiring.shout(), shoutd.Deps{
-		Library: shoutd.Over(n.library), Allow: allow, Log: n.log, Metrics: n.metrics,
+		Library: shoutd.Over(n.library), Audience: crowd, Allow: allow, Log: n.log, Metrics: n.metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("open shout port: %w", err)

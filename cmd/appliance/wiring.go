@@ -13,6 +13,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster"
+	"carillon/internal/audience"
 	"carillon/internal/config"
 	"carillon/internal/outbound"
 	"carillon/internal/web"
@@ -125,6 +126,9 @@ func (w wiring) library() (library.Config, error) {
 		HTTPURL:           w.httpURL(),
 		ShoutHost:         w.shoutHost(),
 		FormsBytesMax:     c.Play.FormsBytesMax.Int64(),
+		Burst:             c.Streams.Burst.Duration,
+		BehindMax:         c.Streams.BehindMax.Duration,
+		StationIdle:       c.Streams.Idle.Duration,
 	}
 	if cfg.FormsBytesMax > 0 {
 		cfg.FormsDir = filepath.Join(c.Node.DataDir, "forms")
@@ -154,9 +158,17 @@ func (w wiring) web() web.Config {
 	}
 }
 
+func (w wiring) audience() audience.Config {
+	return audience.Config{
+		ListenersMax: w.cfg.Streams.ListenersMax, MountListenersMax: w.cfg.Streams.MountListenersMax,
+	}
+}
+
 func (w wiring) shout() shoutd.Config {
 	icy, optional := w.icyAddress()
 	return shoutd.Config{
+		Burst:          w.cfg.Streams.Burst.Duration,
+		BehindMax:      w.cfg.Streams.BehindMax.Duration,
 		Address:        w.cfg.Shout.Bind.String(),
 		ICYAddress:     icy,
 		ICYOptional:    optional,

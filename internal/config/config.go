@@ -82,6 +82,12 @@ type API struct {
 // Streams is who may play without a signed URL.
 type Streams struct {
 	Allow []Network `toml:"allow"`
+
+	Burst             Duration `toml:"burst"`
+	BehindMax         Duration `toml:"behind_max"`
+	Idle              Duration `toml:"idle"`
+	ListenersMax      int      `toml:"listeners_max"`
+	MountListenersMax int      `toml:"mount_listeners_max"`
 }
 
 // Ingest is who may PUT sound without a token.
@@ -186,7 +192,10 @@ func Default() Config {
 			ReplaceAfter:    Minutes(10),
 			DropAfter:       Duration{time.Hour},
 		},
-		Streams:    Streams{Allow: PrivateNetworks()},
+		Streams: Streams{
+			Allow: PrivateNetworks(), Burst: Seconds(3), BehindMax: Seconds(20), Idle: Minutes(1),
+			ListenersMax: 15_000, MountListenersMax: 15_000,
+		},
 		Recordings: Recordings{TicketTTL: Minutes(10), TakeoverGrace: Seconds(60), BytesMax: MiB(512)},
 		Play:       Play{TTL: Duration{time.Hour}, Language: "en-us", ShellStream: "/usr/local/bin/carillon-stream", FormsBytesMax: GiB(1)},
 		Media:      Media{UndeleteWindow: Duration{7 * 24 * time.Hour}, ExpiryInterval: Duration{time.Hour}},

@@ -103,6 +103,9 @@ func (v *validator) bounds() {
 		{"media.undelete_window", c.Media.UndeleteWindow, 0, 10 * 365 * 24 * time.Hour},
 		{"media.expiry_interval", c.Media.ExpiryInterval, time.Minute, 24 * time.Hour},
 		{"recordings.takeover_grace", c.Recordings.TakeoverGrace, 0, time.Hour},
+		{"streams.burst", c.Streams.Burst, 100 * time.Millisecond, time.Minute},
+		{"streams.behind_max", c.Streams.BehindMax, time.Second, 10 * time.Minute},
+		{"streams.idle", c.Streams.Idle, time.Second, 24 * time.Hour},
 		{"play.ttl", c.Play.TTL, time.Second, 365 * 24 * time.Hour},
 		{"storage.sweep_interval", c.Storage.SweepInterval, time.Second, 24 * time.Hour},
 		{"events.kept", c.Events.Kept, time.Minute, 365 * 24 * time.Hour},
@@ -151,6 +154,8 @@ func (v *validator) counts() {
 	}{
 		{"shout.sources_max", c.Shout.SourcesMax, 1, connectionsMax},
 		{"shout.connections_max", c.Shout.ConnectionsMax, 1, connectionsMax},
+		{"streams.listeners_max", c.Streams.ListenersMax, 1, connectionsMax},
+		{"streams.mount_listeners_max", c.Streams.MountListenersMax, 1, connectionsMax},
 		{"http.connections_max", c.HTTP.ConnectionsMax, 1, connectionsMax},
 		{"node.weight", c.Node.Weight, 1, 10_000},
 		{"cluster.accept_secrets", len(c.Cluster.AcceptSecrets), 0, acceptMax},

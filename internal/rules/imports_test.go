@@ -14,7 +14,7 @@ func arrows() map[string][]string {
 	return map[string][]string{
 		"cmd/appliance": {
 			"admin", "streamserver", "shoutd", "library", "cluster", "blobstore", "audio",
-			"internal/config", "internal/web", "internal/outbound", "internal/hlog",
+			"internal/config", "internal/web", "internal/outbound", "internal/hlog", "internal/audience",
 		},
 		// The doors know the library, and never one another.
 		"shoutd":       {"library", "blobstore", "audio", "internal/web", "internal/audience", "internal/ring"},
@@ -28,7 +28,7 @@ func arrows() map[string][]string {
 		"audio":     {},
 		// Leaves.
 		"internal/ring":     {},
-		"internal/audience": {},
+		"internal/audience": {"internal/ring"},
 		"internal/config":   {},
 		"internal/hlog":     {},
 		"internal/simnet":   {"cluster/peer"},
