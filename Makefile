@@ -8,7 +8,7 @@ FUZZTIME  ?= 5s
 BENCHTIME ?= 3s
 SIMRUNS   ?= 500
 
-.PHONY: all build test race lint fmt fuzz sim bench demo docker-test vuln clean
+.PHONY: all build test race lint fmt fuzz sim bench million demo docker-test vuln clean
 
 all: build
 
@@ -52,6 +52,10 @@ sim:
 # Rates and CPU per operation, beside a bare pipe measured in the same run.
 bench:
 	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./...
+
+# A catalog of a million documents: memory, disk, lookups; some minutes.
+million:
+	CARILLON_DOCUMENTS=1000000 $(GO) test -count 1 -run TestManyDocuments -timeout 30m -v ./library/
 
 demo:
 	$(GO) run ./cmd/appliance demo

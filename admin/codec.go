@@ -97,7 +97,9 @@ func sendJSON(c echo.Context, status int, v any) error {
 	}
 	h := c.Response().Header()
 	h.Set("Cache-Control", "no-store") // an answer may hold a ticket
-	return c.JSONBlob(status, append(b, '\n'))
+	b = append(b, '\n')
+	h.Set("Content-Length", strconv.Itoa(len(b))) // net/http would send a longer one in chunks
+	return c.JSONBlob(status, b)
 }
 
 // query is the checked query of a request.
