@@ -27,6 +27,7 @@ type fakeLibrary struct {
 	lookups          []library.LookupRequest
 	recordingLibrary // what of these is not faked panics
 	exportLibrary
+	editLibrary
 	webhookLibrary
 	fail error // what every call returns, if set
 }

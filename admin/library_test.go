@@ -228,3 +228,46 @@ func (n *node) wantStored(t *testing.T, r *bufio.Reader, sound string) {
 		t.Errorf("answer %d %s, %v", resp.StatusCode, body, err)
 	}
 }
+
+// What works on sound itself, against the real library.
+func TestEdits(t *testing.T) {
+	n := newStored(t)
+	sound := wav(t, 2*time.Second)
+	n.run(t, []scenario{
+		{name: "put", method: "PUT", path: "/media/acc/a.wav", body: sound, status: 201},
+		{
+			name: "join", method: "POST", path: "/v1/media/join", status: 201,
+			body: `{"to":{"account":"acc","id":"j"},"name":"J","parts":[{"account":"acc","id":"a.wav","from_ms":1500},
+				{"tone_hz":440,"ms":500},{"account":"acc","id":"a.wav"}]}`,
+			contains: []string{`"duration_ms":3000`, `"name":"J"`}, wantHeader: "Location: /media/acc/j",
+		},
+		{
+			name: "trim", method: "POST", path: "/v1/media/trim", status: 200,
+			body: `{"from":{"account":"acc","id":"j"},"to_ms":500}`, contains: []string{`"duration_ms":500`},
+		},
+		{
+			name: "trim another", method: "POST", path: "/v1/media/trim", status: 412, code: "precondition_failed",
+			headers: []string{`If-Match: "00"`}, body: `{"from":{"account":"acc","id":"j"},"to_ms":250}`,
+		},
+		{
+			name: "trim nothing", method: "POST", path: "/v1/media/trim", status: 400, code: "bad_request",
+			body: `{"from":{"account":"acc","id":"j"}}`,
+		},
+		{
+			name: "silence", method: "GET", path: "/v1/media/silence?account=acc&id=a.wav&threshold_db=-30&minimum_ms=10",
+			status: 200, contains: []string{`"duration_ms":2000`, `"leading_ms":0`},
+		},
+		{
+			name: "silence of nothing", method: "GET", path: "/v1/media/silence?account=acc&id=x", status: 404,
+			code: "not_found",
+		},
+		{
+			name: "no number", method: "GET", path: "/v1/media/silence?account=acc&id=a.wav&threshold_db=x", status: 400,
+			code: "bad_request",
+		},
+		{
+			name: "silence of no recording", method: "GET", path: "/v1/recordings/x/silence", status: 404,
+			code: "not_found",
+		},
+	})
+}

@@ -23,6 +23,7 @@ type Library interface {
 	accountLibrary
 	recordingLibrary
 	exportLibrary
+	editLibrary
 	nameLibrary
 	eventLibrary
 	webhookLibrary
@@ -110,6 +111,7 @@ func (s *Server) Routes(e *echo.Echo) {
 	e.DELETE("/v1/accounts/:account/media/*", s.guarded("delete_media", s.deleteMedia))
 	s.accountRoutes(e)
 	s.exportRoutes(e)
+	s.editRoutes(e)
 	s.nameRoutes(e)
 
 	s.recordingRoutes(e)

@@ -49,8 +49,8 @@ func (l *Library) IngestRecording(
 	}
 	defer sound.release()
 	o := outcome{totals: sound.totals, info: &sound.info, by: EndedBySource, ended: time.Now()}
-	if sound.whole != nil && len(sound.whole.Data) == bufferingBytes && silentFrames(sound.whole.Data) {
-		o.warning = WarningWriteBuffering
+	if sound.whole != nil {
+		o.warning = bufferingMark(sound.whole.Data, &sound.info)
 	}
 	s, err = l.ingested(ctx, s.ID, &sound, began, &o)
 	if errors.Is(err, errDone) {

@@ -195,6 +195,12 @@ type Service interface {
 	RetryExport(ctx context.Context, id string) (Export, error)
 	// RemoveExport takes an export back.
 	RemoveExport(ctx context.Context, id string) error
+	// Join makes an item of parts, and says whether it is new.
+	Join(ctx context.Context, r JoinRequest) (Document, bool, error)
+	// Trim cuts an item, or an ended recording into an item.
+	Trim(ctx context.Context, r TrimRequest) (Document, bool, error)
+	// Silence says where a sound is silent.
+	Silence(ctx context.Context, r SilenceRequest) (SilenceAnswer, error)
 	// DiscardRecording ends and frees a recording in any state but stored.
 	DiscardRecording(ctx context.Context, recordingID string) error
 	// Rerecord makes a fresh ticket in place of a recording that has ended.

@@ -67,6 +67,7 @@ type Library struct {
 	buffers  *blobstore.Buffers
 	webhooks *webhookRunner
 	exporter *exporter
+	edits    chan struct{} // of editsAtOnce
 	flusher  *blobstore.Flusher
 	sources  []sourceHash
 
@@ -100,6 +101,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 		cache:    newDocumentCache(),
 		buffers:  blobstore.NewBuffers(),
 		exporter: newExporter(),
+		edits:    make(chan struct{}, editsAtOnce),
 		webhooks: newWebhookRunner(),
 		jobs:     make(chan func(context.Context)),
 		sessions: make(map[string]*Session),

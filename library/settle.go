@@ -34,7 +34,7 @@ func (b EndedBy) truncated() bool {
 // was ended by others meanwhile is left as it is.
 func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o outcome) error {
 	how := ""
-	o.warning = l.bufferingWarning(ctx, blob, o.totals.Size)
+	o.warning = l.bufferingWarning(ctx, blob, &o)
 	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
 		s, err := l.recording(ctx, id)
 		if errors.Is(err, ErrNotFound) || err == nil && (s.State != StateLive || s.Blob != blob) {

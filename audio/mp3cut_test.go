@@ -1,0 +1,66 @@
+package audio_test
+
+import (
+	"bytes"
+	"io"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"carillon/audio"
+)
+
+// TestMP3Cut: what is left are frames of the whole, in order, whatever lies
+// between them, and as many as were asked for, with one more in front.
+func TestMP3Cut(t *testing.T) {
+	t.Parallel()
+	whole, err := audio.EncodeMP3(audio.Melody(8000, 4*time.Second), 8000, 16000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const frame, length = 144, 72 * time.Millisecond
+	messy := append([]byte("ID3\x03\x00\x00\x00\x00\x00\x04tags"), whole[:20*frame]...)
+	messy = append(messy, make([]byte, 128)...)
+	messy = append(messy, whole[20*frame:]...)
+	for _, c := range []struct {
+		from, to     time.Duration
+		first, after int // frames
+	}{
+		{0, 0, 0, len(whole) / frame},
+		{10 * length, 0, 9, len(whole) / frame},
+		{10*length + 1, 30 * length, 9, 30},
+		{10 * length, 30*length + 1, 9, 31},
+		{0, length, 0, 1},
+		{time.Hour, 0, len(whole) / frame, len(whole) / frame},
+	} {
+		for _, input := range [][]byte{whole, messy, append(bytes.Clone(whole), whole[:100]...)} {
+			got, err := io.ReadAll(audio.NewMP3Cut(iotest.HalfReader(bytes.NewReader(input)), c.from, c.to))
+			if want := whole[c.first*frame : c.after*frame]; err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%v to %v: %d bytes, want %d, %v", c.from, c.to, len(got), len(want), err)
+			}
+		}
+	}
+	if _, err := io.ReadAll(audio.NewMP3Cut(iotest.ErrReader(io.ErrClosedPipe), 0, 0)); err != io.ErrClosedPipe { //nolint:errorlint // it is handed on as it is
+		t.Errorf("an error of the reader is %v", err)
+	}
+}
+
+// FuzzMP3Cut: the cut of anything is a part of it, and the same however it is
+// read.
+func FuzzMP3Cut(f *testing.F) {
+	sound, err := audio.EncodeMP3(audio.Sine(8000, 440, 0.5, time.Second), 8000, 16000)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(sound, int64(100), int64(500))
+	f.Add(append([]byte{0, 0, 0xff}, sound[:500]...), int64(0), int64(0))
+	f.Add([]byte("\xff\xfb"), int64(-1), int64(1<<62))
+	f.Fuzz(func(t *testing.T, p []byte, fromMS, toMS int64) {
+		from, to := time.Duration(fromMS)*time.Millisecond, time.Duration(toMS)*time.Millisecond
+		got, err := io.ReadAll(audio.NewMP3Cut(bytes.NewReader(p), from, to))
+		slow, slowErr := io.ReadAll(audio.NewMP3Cut(iotest.OneByteReader(bytes.NewReader(p)), from, to))
+		if err != nil || slowErr != nil || !bytes.Equal(got, slow) || len(got) > len(p) {
+			t.Fatalf("%d of %d bytes, byte by byte %d, %v, %v", len(got), len(p), len(slow), err, slowErr)
+		}
+	})
+}
