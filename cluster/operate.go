@@ -162,7 +162,11 @@ func (n *Node) Progress(ctx context.Context, id string) (NodeProgress, error) {
 	if err := n.waitFormed(ctx); err != nil {
 		return NodeProgress{}, err
 	}
-	row, _, err := n.nodeRow(ctx, id)
+	var row nodeRow
+	found, err := (catalog{n}).Get(ctx, nodeKey(id)) // not n.rows: it may just have been changed here
+	if err == nil {
+		err = decodeClusterRow(found, &row)
+	}
 	if err != nil {
 		return NodeProgress{}, fmt.Errorf("node %s: %w", id, err)
 	}
