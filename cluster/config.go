@@ -37,9 +37,13 @@ type Config struct {
 	Advertise  string   // host under which the others reach this node; "" finds it from the binds
 	Seeds      []string // host:port of gossip, resolved anew at each try
 	Secret     []byte   // gives gossip key and peer TLS; empty: plain, loopback only
-	Expect     int      // members that the first start waits for
-	Shards     int      // blob groups, fixed by the first start
-	Replicas   int      // members of each blob group
+	Accept     [][]byte // secrets of others that are taken for members too
+	CertFile   string   // with KeyFile and CAFile: own certificates instead of the secret's
+	KeyFile    string
+	CAFile     string
+	Expect     int // members that the first start waits for
+	Shards     int // blob groups, fixed by the first start
+	Replicas   int // members of each blob group
 	Zone       string
 	Weight     int // capacity beside that of the others
 	Version    string

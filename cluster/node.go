@@ -136,10 +136,14 @@ func (n *Node) openLink(deps Deps) error {
 		Resolve: n.resolve, Lost: n.lostPeer,
 	}
 	var err error
-	if len(n.cfg.Secret) > 0 {
-		if cfg.TLS, err = peer.ClusterTLS(n.cfg.Secret, n.id); err != nil {
-			return fmt.Errorf("peer identity: %w", err)
-		}
+	switch {
+	case n.cfg.CertFile != "":
+		cfg.Files, err = peer.OpenFiles(n.cfg.CertFile, n.cfg.KeyFile, n.cfg.CAFile, n.log)
+	case len(n.cfg.Secret) > 0:
+		cfg.TLS, err = peer.ClusterTLS(n.cfg.Secret, n.id, n.cfg.Accept...)
+	}
+	if err != nil {
+		return fmt.Errorf("peer identity: %w", err)
 	}
 	if n.link, err = peer.Open(cfg); err != nil {
 		return fmt.Errorf("open peer port: %w", err)
@@ -163,6 +167,9 @@ func (n *Node) openGossip(deps Deps) error {
 	}
 	if len(n.cfg.Secret) > 0 {
 		cfg.Key = peer.GossipKey(n.cfg.Secret)
+		for _, s := range n.cfg.Accept {
+			cfg.Accept = append(cfg.Accept, peer.GossipKey(s))
+		}
 	}
 	var err error
 	if n.gossip, err = gossip.Open(cfg); err != nil {

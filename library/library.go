@@ -37,6 +37,9 @@ type Config struct {
 	// Key signs playback tokens; equal on all nodes (from cluster.secret), or
 	// empty: one is made once and kept in the catalog.
 	Key []byte
+	// AcceptKeys are keys of URLs that were signed before Key was changed, or by
+	// nodes that have not changed it yet.
+	AcceptKeys [][]byte
 	// HTTPURL and ShoutHost are what clients reach this node under:
 	// "http://10.0.0.1:8080", "10.0.0.1:8000".
 	HTTPURL   string

@@ -84,7 +84,7 @@ func (l *Library) OpenStream(ctx context.Context, token string) (account, id str
 	if err != nil {
 		return "", "", false, err
 	}
-	t, err := parseToken(key, token)
+	t, err := l.parseToken(key, token)
 	if err != nil || t.version != streamVersion {
 		return "", "", false, err
 	}

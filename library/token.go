@@ -58,6 +58,21 @@ func (t playToken) sign(key []byte) string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
+// parseToken reads a token that was signed with the key, or with one that is
+// accepted beside it.
+func (l *Library) parseToken(key []byte, text string) (playToken, error) {
+	t, err := parseToken(key, text)
+	for _, other := range l.cfg.AcceptKeys {
+		if err == nil {
+			break
+		}
+		if old, oerr := parseToken(tokenKey(other), text); oerr == nil {
+			t, err = old, nil
+		}
+	}
+	return t, err
+}
+
 // parseToken checks form and signature, in constant time for the latter, and
 // not yet the expiry. It returns ErrBadToken.
 func parseToken(key []byte, text string) (playToken, error) {
@@ -119,7 +134,7 @@ func (l *Library) OpenPlay(ctx context.Context, token string) (Document, error) 
 	if err != nil {
 		return Document{}, err
 	}
-	t, err := parseToken(key, token)
+	t, err := l.parseToken(key, token)
 	if err == nil && t.version != tokenVersion {
 		err = fmt.Errorf("token is of a continuous stream: %w", ErrBadToken)
 	}

@@ -61,8 +61,10 @@ type Config struct {
 	Advertise string // host:port for the others; empty: as bound
 	// Key encrypts gossip: 32 bytes, see peer.GossipKey. Empty is plain, on
 	// loopback (or a given transport) only.
-	Key   []byte
-	Seeds []string // host:port; names are resolved at each try
+	Key []byte
+	// Accept are keys of others that are understood too, while a key is changed.
+	Accept [][]byte
+	Seeds  []string // host:port; names are resolved at each try
 	// Self is what the others learn about this node; ID, Addr and Alive are
 	// set by us.
 	Self      Member
@@ -106,7 +108,12 @@ func Open(cfg Config) (*Gossip, error) {
 	if err != nil {
 		return nil, err
 	}
-	mc.Name, mc.SecretKey = cfg.NodeID, slices.Clone(cfg.Key)
+	mc.Name = cfg.NodeID
+	if len(cfg.Key) > 0 {
+		if mc.Keyring, err = memberlist.NewKeyring(cfg.Accept, cfg.Key); err != nil {
+			return nil, fmt.Errorf("gossip keys: %w: %w", ErrConfig, err)
+		}
+	}
 	log := cfg.Log.With("component", "gossip")
 	mc.Logger = hlog.Std(hlog.Quieter(log))
 	inner, err := cfg.network(mc)

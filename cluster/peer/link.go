@@ -45,7 +45,9 @@ type Config struct {
 	Bind   string // host:port; port 0 picks one
 	// TLS is from ClusterTLS or the operator's own; it must verify clients.
 	// Nil is plain TCP, on loopback (or a simulated network) only.
-	TLS     *tls.Config
+	TLS *tls.Config
+	// Files are the operator's own certificates, in place of TLS.
+	Files   *Files
 	Network Network // nil is TCP
 	// Version is the newest version of the protocol that this node speaks; 0:
 	// ProtocolVersion. Tests of upgrades set it.
@@ -111,7 +113,7 @@ func Open(cfg Config) (*Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for peers: %w", err)
 	}
-	if _, isTCP := cfg.Network.(TCP); isTCP && cfg.TLS == nil && !loopback(ln.Addr()) {
+	if _, isTCP := cfg.Network.(TCP); isTCP && cfg.TLS == nil && cfg.Files == nil && !loopback(ln.Addr()) {
 		return nil, errors.Join(
 			fmt.Errorf("plain peer link on %s, not loopback: %w", ln.Addr(), ErrConfig), ln.Close())
 	}

@@ -70,25 +70,36 @@ func ValidNodeID(id string) bool {
 // ClusterTLS returns the TLS configuration of one node, for both directions.
 // Every node derives the same certificate authority from the secret and makes
 // its own certificate under it, so there is nothing to distribute or renew;
-// whoever has the secret is a member.
-func ClusterTLS(secret []byte, nodeID string) (*tls.Config, error) {
-	if len(secret) < secretBytesMin {
-		return nil, fmt.Errorf("cluster secret of %d bytes, need %d: %w", len(secret), secretBytesMin, ErrConfig)
-	}
+// whoever has the secret is a member. Nodes that have made theirs from one of the
+// accepted secrets are members too: that is how a secret is changed.
+func ClusterTLS(secret []byte, nodeID string, accepted ...[]byte) (*tls.Config, error) {
 	if !ValidNodeID(nodeID) {
 		return nil, fmt.Errorf("node id %q: %w", nodeID, ErrConfig)
 	}
-	caKey := ed25519.NewKeyFromSeed(DeriveKey(secret, purposeCA))
-	ca, err := clusterCA(caKey)
-	if err != nil {
-		return nil, err
-	}
-	cert, err := nodeCert(ca, caKey, nodeID)
-	if err != nil {
-		return nil, err
-	}
 	pool := x509.NewCertPool()
-	pool.AddCert(ca)
+	var cert tls.Certificate
+	for i, s := range append([][]byte{secret}, accepted...) {
+		if len(s) < secretBytesMin {
+			return nil, fmt.Errorf("cluster secret of %d bytes, need %d: %w", len(s), secretBytesMin, ErrConfig)
+		}
+		caKey := ed25519.NewKeyFromSeed(DeriveKey(s, purposeCA))
+		ca, err := clusterCA(caKey)
+		if err != nil {
+			return nil, err
+		}
+		pool.AddCert(ca)
+		if i > 0 {
+			continue
+		}
+		if cert, err = nodeCert(ca, caKey, nodeID); err != nil {
+			return nil, err
+		}
+	}
+	return mutual(cert, pool), nil
+}
+
+// mutual is the configuration of one certificate and those that it trusts.
+func mutual(cert tls.Certificate, pool *x509.CertPool) *tls.Config {
 	return &tls.Config{
 		Certificates: []tls.Certificate{cert},
 		RootCAs:      pool,
@@ -100,7 +111,7 @@ func ClusterTLS(secret []byte, nodeID string) (*tls.Config, error) {
 		SessionTicketsDisabled: true,
 		// Small first records help browsers; here they cost system calls.
 		DynamicRecordSizingDisabled: true,
-	}, nil
+	}
 }
 
 // clusterCA makes the authority's certificate: the same bytes on every node,

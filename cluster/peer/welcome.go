@@ -40,9 +40,9 @@ func (l *Link) greet(raw net.Conn) (net.Conn, preamble, error) {
 	}
 	conn := raw
 	var state tls.ConnectionState
-	if l.cfg.TLS != nil {
+	if cfg := l.tls(); cfg != nil {
 		cork := &corkConn{Conn: raw}
-		secure := tls.Server(cork, l.cfg.TLS)
+		secure := tls.Server(cork, cfg)
 		if err := secure.HandshakeContext(context.Background()); err != nil {
 			return nil, preamble{}, fmt.Errorf("tls handshake: %w", err)
 		}
@@ -67,14 +67,30 @@ func (l *Link) greet(raw net.Conn) (net.Conn, preamble, error) {
 	return conn, p, nil
 }
 
+// tls is the configuration for a connection that is made now; nil: plain.
+func (l *Link) tls() *tls.Config {
+	if l.cfg.Files != nil {
+		return l.cfg.Files.config()
+	}
+	return l.cfg.TLS
+}
+
+// certName is the name that a node's certificate must have.
+func (l *Link) certName(id string) string {
+	if l.cfg.Files != nil {
+		return OwnName
+	}
+	return id
+}
+
 // admit gives a dialer a place, or says why it is not wanted.
 func (l *Link) admit(p preamble, state tls.ConnectionState) error {
 	if p.version < protocolVersionMin {
 		return fmt.Errorf("this node speaks peer protocol versions %d to %d, not %d: upgrade the older node: %w",
 			protocolVersionMin, l.cfg.Version, p.version, ErrProtocol)
 	}
-	if l.cfg.TLS != nil {
-		if err := checkIdentity(state, p.from); err != nil {
+	if l.tls() != nil {
+		if err := checkIdentity(state, l.certName(p.from)); err != nil {
 			return err
 		}
 	}
@@ -130,15 +146,15 @@ func (l *Link) dial(ctx context.Context, to string, kind byte, name string) (_ n
 
 func (l *Link) introduce(ctx context.Context, raw net.Conn, p preamble) (_ net.Conn, version byte, _ error) {
 	conn := raw
-	if l.cfg.TLS != nil {
-		cfg := l.cfg.TLS.Clone()
-		cfg.ServerName = p.to
+	if cfg := l.tls(); cfg != nil {
+		cfg = cfg.Clone()
+		cfg.ServerName = l.certName(p.to)
 		cork := &corkConn{Conn: raw}
 		secure := tls.Client(cork, cfg)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return nil, 0, fmt.Errorf("tls handshake: %w", err)
 		}
-		if err := checkIdentity(secure.ConnectionState(), p.to); err != nil {
+		if err := checkIdentity(secure.ConnectionState(), l.certName(p.to)); err != nil {
 			return nil, 0, err
 		}
 		conn = &secureConn{Conn: secure, cork: cork}

@@ -68,6 +68,10 @@ func (w wiring) cluster() cluster.Config {
 		Advertise:    c.Advertise.String(),
 		Seeds:        seeds,
 		Secret:       []byte(c.Secret.Reveal()),
+		Accept:       revealed(c.AcceptSecrets),
+		CertFile:     c.CertFile,
+		KeyFile:      c.KeyFile,
+		CAFile:       c.CAFile,
 		Expect:       c.Expect,
 		Shards:       c.Shards,
 		Replicas:     c.Replicas,
@@ -104,6 +108,14 @@ func (w wiring) disk() cluster.DiskLimits {
 		ResumeBytes: s.ResumeFree.Int64(), ResumePercent: s.ResumeFreePercent,
 		ReserveBytes: reserve,
 	}
+}
+
+func revealed(secrets []config.Secret) [][]byte {
+	out := make([][]byte, len(secrets))
+	for i, s := range secrets {
+		out[i] = []byte(s.Reveal())
+	}
+	return out
 }
 
 func (w wiring) library() (library.Config, error) {
@@ -144,6 +156,13 @@ func (w wiring) library() (library.Config, error) {
 			return library.Config{}, fmt.Errorf("derive the key of playback URLs: %w", err)
 		}
 		cfg.Key = key
+	}
+	for _, secret := range revealed(c.Cluster.AcceptSecrets) {
+		key, err := hkdf.Key(sha256.New, secret, nil, playKeyInfo, playKeyBytes)
+		if err != nil {
+			return library.Config{}, fmt.Errorf("derive an old key of playback URLs: %w", err)
+		}
+		cfg.AcceptKeys = append(cfg.AcceptKeys, key)
 	}
 	return cfg, nil
 }
