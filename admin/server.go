@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"carillon/blobstore"
 	"carillon/internal/web"
 	"carillon/library"
 )
@@ -68,6 +69,8 @@ type Deps struct {
 	// Status describes the cluster as this node sees it; what it returns is
 	// sent as JSON.
 	Status func(ctx context.Context) (any, error)
+	// Verify lets every replica of a blob read and hash its own copy.
+	Verify func(ctx context.Context, id blobstore.ID) (blobstore.Verification, error)
 	// Nodes changes what is wanted of the cluster's nodes.
 	Nodes Nodes
 	// Ready returns nil when this node can serve, else why not.
@@ -106,6 +109,7 @@ func (s *Server) Routes(e *echo.Echo) {
 	e.DELETE("/media/:account/*", s.guarded("delete_media", s.deleteMedia))
 
 	e.GET("/v1/accounts/:account/media", s.guarded("list_media", s.listMedia))
+	e.GET("/v1/accounts/:account/media/:id/verify", s.guarded("verify_media", s.verifyMedia))
 	e.GET("/v1/accounts/:account/media/*", s.guarded("get_document", s.getDocument))
 	e.PATCH("/v1/accounts/:account/media/*", s.guarded("patch_document", s.patchDocument))
 	e.DELETE("/v1/accounts/:account/media/*", s.guarded("delete_media", s.deleteMedia))

@@ -203,6 +203,33 @@ func TestReadFindsFlippedBit(t *testing.T) {
 	}
 }
 
+// A check of a copy finds what a reader of that part would, and says so.
+func TestCheckReplica(t *testing.T) {
+	dir := t.TempDir()
+	s := openStoreIn(t, dir)
+	p := randomBytes(3, 7*BlockBytes+5)
+	mustApply(t, s, Op{Kind: OpPut, ID: numberedID(1), Data: p, Totals: TotalsOf(p)})
+	mustApply(t, s, Op{Kind: OpBegin, ID: numberedID(2)})
+	defer closeStore(t, s)
+	if c := s.CheckReplica(t.Context(), numberedID(1)); c.State != ReplicaOK || c.Size != int64(len(p)) ||
+		c.SHA256 != TotalsOf(p).SHA256.String() {
+		t.Errorf("%+v", c)
+	}
+	flip(t, dir, p[5*BlockBytes:][:32])
+	for id, want := range map[ID]ReplicaState{
+		numberedID(1): ReplicaCorrupt, numberedID(2): ReplicaOpen, numberedID(3): ReplicaMissing,
+	} {
+		if c := s.CheckReplica(t.Context(), id); c.State != want {
+			t.Errorf("%+v, want %s", c, want)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if c := s.CheckReplica(ctx, numberedID(1)); c.State != ReplicaSlow {
+		t.Errorf("%+v", c)
+	}
+}
+
 // flip changes one bit of the content in the value log.
 func flip(t *testing.T, dir string, content []byte) {
 	t.Helper()

@@ -27,6 +27,7 @@ const (
 	kindAhead    byte = 10 // blob → chunks of an open upload beyond a gap
 	kindChunk    byte = 11 // blob, offset → that chunk
 	kindSet      byte = 40 // position → SetStatus as JSON
+	kindHash     byte = 41 // group, blob → ReplicaCheck as JSON
 	kindGroup    byte = 31 // group, flag → groupView as JSON
 	kindHost     byte = 32 // group → nothing, once this node has opened it
 	kindStanding byte = 33 // node → its state as this node knows it
@@ -61,6 +62,7 @@ func (n *Node) serve() {
 	n.link.Handle(kindAhead, n.guarded(n.serveAhead))
 	n.link.Handle(kindChunk, n.guarded(n.serveChunk))
 	n.link.Handle(kindSet, n.guarded(n.serveSet))
+	n.link.Handle(kindHash, n.guarded(n.serveHash))
 	n.link.Handle(kindGroup, n.guarded(n.serveGroup))
 	n.link.Handle(kindHost, n.guarded(n.serveHost))
 	n.link.Handle(kindStanding, n.guarded(n.serveStanding))

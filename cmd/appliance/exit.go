@@ -6,8 +6,8 @@ import (
 	"net"
 	"syscall"
 
-	"carillon/cluster"
 	"carillon/blobstore"
+	"carillon/cluster"
 	"carillon/internal/config"
 	"carillon/library"
 )

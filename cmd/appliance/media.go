@@ -15,5 +15,7 @@ type mediaCmd struct {
 	Lookup   mediaLookupCmd   `cmd:"" help:"Show where a media name is played."`
 	Reclaim  mediaReclaimCmd  `cmd:"" help:"Show what was removed and still takes room."`
 
+	Verify mediaVerifyCmd `cmd:"" help:"Let every node read and hash its copy of items."`
+
 	Info mediaInfoCmd `cmd:"" help:"Show what is known of an item."`
 }

@@ -210,7 +210,7 @@ func (n *node) openDoors() error {
 	}, admin.Deps{
 		Library: n.library, Tokens: tokens, Allow: allow, Ingest: n.wiring.ingest(), Ready: n.ready, Log: n.log,
 		Metrics: n.metrics, Gatherer: n.metrics, Stopping: n.stopped,
-		Nodes:  keeper{n.cluster},
+		Nodes: keeper{n.cluster}, Verify: n.cluster.VerifyBlob,
 		Status: func(ctx context.Context) (any, error) { return n.cluster.Status(ctx), nil },
 	})
 	if err != nil {
