@@ -60,6 +60,7 @@ type Config struct {
 	SweepWait    time.Duration // between looks for blobs nobody refers to
 	SweepGrace   time.Duration // how long such a blob is kept
 	Disk         DiskLimits
+	DiskStall    time.Duration // how long a write may take before the node gives up leading
 }
 
 // Deps are the parts a node stands on. Network and Gossip are nil but in
@@ -73,6 +74,7 @@ type Deps struct {
 	Gossip  memberlist.Transport
 	Spool   *blobstore.Spool // shown in the status; nil: none
 	space   diskSpace        // nil: the file system's; tests set it
+	fs      diskFS           // nil: the disk; tests set it
 }
 
 // Validate fills in defaults and reports everything that is wrong at once.
@@ -90,6 +92,7 @@ func (c *Config) Validate() error {
 	orDefault(&c.SweepWait, SweepWaitDefault)
 	orDefault(&c.SweepGrace, SweepGraceDefault)
 	c.Disk.withDefaults()
+	orDefault(&c.DiskStall, DiskStallDefault)
 	if c.Dir == "" {
 		bad("data directory is not set")
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	walfs "github.com/hashicorp/raft-wal/fs"
 
 	"carillon/blobstore"
 	"carillon/cluster/peer"
@@ -64,6 +65,7 @@ type group struct {
 	trailing    trailing
 	turns       turns
 	moving      atomic.Bool // a change of members is under way
+	stall       *stall
 	whole       atomic.Bool // this node has had everything since it opened the group
 
 	closeOnce sync.Once
@@ -95,7 +97,9 @@ type groupSpec struct {
 	snapshotMax  int64
 	room         func(bytes int) error // before entries are written
 	full         func() bool           // whether space is short
-	chatter      *slog.Logger          // for raft and its stores
+	stall        time.Duration         // longest write before it gives up leading
+	fs           diskFS
+	chatter      *slog.Logger // for raft and its stores
 }
 
 // openGroup opens the log and starts raft. A group without any state is
@@ -104,10 +108,12 @@ type groupSpec struct {
 func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logger) (_ *group, err error) {
 	g := &group{
 		name: spec.name, fsm: spec.fsm, closed: make(chan struct{}),
-		log: log.With("group", spec.name),
+		log: log.With("group", spec.name), stall: newStall(spec.stall),
 	}
 	dir := filepath.Join(spec.dir, spec.name)
-	if g.store, err = openLogStore(filepath.Join(dir, "wal"), g.log); err != nil {
+	if g.store, err = openWatchedLog(
+		filepath.Join(dir, "wal"), spec.fs.of(spec.name, walfs.New()), g.stall, g.log,
+	); err != nil {
 		return nil, err
 	}
 	g.store.room = spec.room
@@ -126,11 +132,12 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 		return nil, fmt.Errorf("group %s: %w", spec.name, err)
 	}
 	g.transport = newTransport(spec.nodeID, spec.name, link, all, g.log)
+	g.transport.stall = g.stall
 	conf := raftConfig(spec)
 	if err = g.bootstrap(conf, spec.members); err == nil {
 		spec.fsm.count(g.countApplied)
 		fsm := restorer{machine: spec.fsm, path: filepath.Join(dir, halfwayFile), snapshots: g.snapshots}
-		g.raft, err = raft.NewRaft(conf, fsm, g.store, g.store, g.snapshots, g.transport)
+		g.raft, err = raft.NewRaft(conf, watched{fsm, g.stall}, g.store, g.store, g.snapshots, g.transport)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("group %s: %w", spec.name, err), g.transport.Close())
@@ -138,6 +145,7 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 	g.turns.observe(g.raft)
 	g.transport.hints.start(func() bool { return g.raft.State() == raft.Leader })
 	g.wg.Go(g.watchLeadership)
+	g.wg.Go(func() { g.stall.watch(g) })
 	g.wg.Go(func() { g.snapshotLoop(spec.snapshotMax, spec.full) })
 	return g, nil
 }
@@ -207,7 +215,8 @@ func (g *group) propose(ctx context.Context, cmd []byte) (uint64, any, error) {
 	if len(cmd) > commandBytesMax {
 		return 0, nil, fmt.Errorf("command of %d bytes: %w", len(cmd), blobstore.ErrTooLarge)
 	}
-	if g.raft.State() != raft.Leader {
+	stalled := g.stall.begins()
+	if g.raft.State() != raft.Leader || g.stall.stalled() {
 		return 0, nil, errNotLeader
 	}
 	future := g.raft.Apply(cmd, applyWait)
@@ -219,6 +228,8 @@ func (g *group) propose(ctx context.Context, cmd []byte) (uint64, any, error) {
 			return 0, nil, g.proposalError(err)
 		}
 		return future.Index(), future.Response(), nil
+	case <-stalled:
+		return 0, nil, fmt.Errorf("%w: %w", blobstore.ErrUnavailable, stallError(g.name))
 	case <-ctx.Done():
 		return 0, nil, fmt.Errorf("group %s: %w: %w", g.name, blobstore.ErrUnavailable, ctx.Err())
 	}
@@ -273,7 +284,7 @@ func (g *group) watchLeadership() {
 // leads says whether this node leads and has applied all that came before.
 func (g *group) leads() bool {
 	term := g.established.Load()
-	return term != 0 && g.raft.State() == raft.Leader && g.raft.CurrentTerm() == term
+	return term != 0 && !g.stall.stalled() && g.raft.State() == raft.Leader && g.raft.CurrentTerm() == term
 }
 
 // verifyLeads asks a majority whether this node still leads.

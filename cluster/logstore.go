@@ -38,7 +38,8 @@ type logStore struct {
 
 	meta *metadb.BoltMetaDB
 	// room is asked before entries are written; nil: there always is.
-	room func(bytes int) error
+	room  func(bytes int) error
+	stall *stall
 
 	mu    sync.Mutex
 	ring  [logTailEntriesMax]*raft.Log // guarded by mu, by index modulo its length
@@ -53,17 +54,22 @@ var (
 	_ raft.MonotonicLogStore = (*logStore)(nil)
 )
 
+// openLogStore opens a log that nobody watches.
 func openLogStore(dir string, log *slog.Logger) (*logStore, error) {
+	return openWatchedLog(dir, walfs.New(), newStall(DiskStallDefault), log)
+}
+
+func openWatchedLog(dir string, fs types.VFS, watch *stall, log *slog.Logger) (*logStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("raft log directory: %w", err)
 	}
 	meta := &metadb.BoltMetaDB{}
 	w, err := wal.Open(dir, wal.WithSegmentSize(walSegmentBytes), wal.WithLogger(hlog.HCLog(log, "wal")),
-		wal.WithMetaStore(meta), wal.WithSegmentFiler(segments{segment.NewFiler(dir, walfs.New())}))
+		wal.WithMetaStore(meta), wal.WithSegmentFiler(segments{segment.NewFiler(dir, fs)}))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open raft log in %s: %w", dir, err), meta.Close())
 	}
-	return &logStore{WAL: w, meta: meta}, nil
+	return &logStore{WAL: w, meta: meta, stall: watch}, nil
 }
 
 // Close closes the log and its meta store, which raft-wal leaves open and
@@ -112,7 +118,9 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 			return err
 		}
 	}
-	if err := s.WAL.StoreLogs(logs); err != nil {
+	written := s.stall.enter(&s.stall.writing)
+	err := s.WAL.StoreLogs(logs)
+	if written(); err != nil {
 		s.forget()
 		return err //nolint:wrapcheck // raft compares this error
 	}

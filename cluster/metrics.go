@@ -64,6 +64,14 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 			func() float64 { return float64(n.disk.free.Load()) }),
 		gauge("disk_level", "How full the disk is: 0 ok, 1 low, 2 full (no uploads), 3 out (no recordings).",
 			func() float64 { return float64(n.disk.level.Load()) }),
+		gauge("disk_stalled", "1 while a write to a log is older than the limit: this node does not lead then.",
+			func() float64 {
+				if name, _ := n.stalledGroup(); name != "" {
+					return 1
+				}
+				return 0
+			}),
+		gauge("disk_stalls", "How often that was so since the groups were opened.", n.stalls),
 		gauge("spool_items", "Items in the spool that wait for a leader.",
 			func() float64 { return float64(n.spoolStatus().Items) }),
 		gauge("spool_bytes", "Bytes in the spool.", func() float64 { return float64(n.spoolStatus().Bytes) }),

@@ -40,6 +40,7 @@ type Node struct {
 	located  located
 	raft     transports
 	disk     *disk
+	fs       diskFS
 	spool    *blobstore.Spool // nil: none
 	// announced is the cluster that gossip is told of before this node has
 	// formed; only a recovery sets it.
@@ -117,7 +118,7 @@ func newNode(id string, cfg Config, deps Deps) *Node {
 	n := &Node{
 		id: id, cfg: cfg, log: deps.Log.With("component", "cluster", "node_id", id),
 		blobs: deps.Blobs, rows: deps.Catalog, formed: make(chan struct{}), failed: make(chan error, 1),
-		lost: make(chan string, lostQueueMax), spool: deps.Spool,
+		lost: make(chan string, lostQueueMax), spool: deps.Spool, fs: deps.fs,
 	}
 	n.chatter = hlog.Quieter(n.log)
 	n.disk = newDisk(n, deps.space)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -14,11 +15,15 @@ import (
 // Ready is nil when the node can take any request, else it says why not.
 func (n *Node) Ready() error {
 	group, why := n.halts.any()
+	stalled, stalledFor := n.stalledGroup()
 	switch {
 	case group != "":
 		return fmt.Errorf("group %s is stopped: %s: %w", group, why, ErrNotReady)
 	case !n.isFormed():
 		return fmt.Errorf("waiting for %d members to form the cluster: %w", n.cfg.Expect, ErrNotReady)
+	case stalledFor > 0:
+		return fmt.Errorf("disk of group %s does not answer for %v: %w", stalled, stalledFor.Round(time.Second),
+			ErrNotReady)
 	case !n.caughtUp.Load():
 		return fmt.Errorf("catching up with the cluster: %w", ErrNotReady)
 	case n.catalog.leader() == "":

@@ -82,6 +82,7 @@ type transport struct {
 	all   *transports
 	log   *slog.Logger
 
+	stall     *stall // nil: not watched
 	consumer  chan raft.RPC
 	snapshots net.Listener
 	hints     *hints
@@ -154,6 +155,9 @@ func (t *transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (ra
 func (t *transport) AppendEntries(
 	id raft.ServerID, _ raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse,
 ) error {
+	if t.stall != nil && t.stall.stalled() {
+		return stallError(t.group)
+	}
 	part := *args
 	for rest := args.Entries; ; {
 		part.Entries, rest = cutEntries(rest)
@@ -177,6 +181,9 @@ func (t *transport) hint(
 	id raft.ServerID, r *raft.AppendEntriesRequest,
 ) (*raft.AppendEntriesResponse, error) {
 	var resp raft.AppendEntriesResponse
+	if t.stall != nil && t.stall.stalled() {
+		return &resp, stallError(t.group)
+	}
 	err := t.call(id, raftAppend, encodeAppend(r), func(d *decoder) { d.appendResponse(&resp) })
 	return &resp, err
 }

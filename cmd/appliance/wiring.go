@@ -86,6 +86,7 @@ func (w wiring) cluster() cluster.Config {
 		SweepWait:    w.cfg.Storage.SweepInterval.Duration,
 		SweepGrace:   w.cfg.Storage.SweepGrace.Duration,
 		Disk:         w.disk(),
+		DiskStall:    c.DiskStallMax.Duration,
 	}
 }
 

@@ -64,6 +64,7 @@ type Cluster struct {
 	Shards          int      `toml:"shards"`
 	Replicas        int      `toml:"replicas"`
 	ElectionTimeout Duration `toml:"election_timeout"`
+	DiskStallMax    Duration `toml:"disk_stall_max"`
 	ReplaceAfter    Duration `toml:"replace_after"`
 	DropAfter       Duration `toml:"drop_after"`
 	CatchUpRate     ByteSize `toml:"catch_up_rate"`
@@ -189,6 +190,7 @@ func Default() Config {
 			Shards:          8,
 			Replicas:        3,
 			ElectionTimeout: Duration{750 * time.Millisecond},
+			DiskStallMax:    Seconds(5),
 			ReplaceAfter:    Minutes(10),
 			DropAfter:       Duration{time.Hour},
 		},

@@ -98,6 +98,7 @@ func (v *validator) bounds() {
 		{"shout.listener_stall_max", c.Shout.ListenerStallMax, 10 * time.Second, 24 * time.Hour},
 		{"cluster.replace_after", c.Cluster.ReplaceAfter, time.Second, 30 * 24 * time.Hour},
 		{"cluster.drop_after", c.Cluster.DropAfter, time.Second, 30 * 24 * time.Hour},
+		{"cluster.disk_stall_max", c.Cluster.DiskStallMax, 500 * time.Millisecond, 10 * time.Minute},
 		{"cluster.election_timeout", c.Cluster.ElectionTimeout, 100 * time.Millisecond, 30 * time.Second},
 		{"recordings.ticket_ttl", c.Recordings.TicketTTL, time.Second, 7 * 24 * time.Hour},
 		{"media.undelete_window", c.Media.UndeleteWindow, 0, 10 * 365 * 24 * time.Hour},

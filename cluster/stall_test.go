@@ -1,0 +1,123 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft-wal/types"
+)
+
+// hangingFS is a disk whose syncs hang while it is told so.
+type hangingFS struct {
+	types.VFS
+
+	mu   sync.Mutex
+	gate chan struct{} // nil: it does not hang
+}
+
+func (h *hangingFS) hang() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.gate = make(chan struct{})
+}
+
+func (h *hangingFS) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.gate != nil {
+		close(h.gate)
+	}
+	h.gate = nil
+}
+
+func (h *hangingFS) wait() {
+	h.mu.Lock()
+	gate := h.gate
+	h.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+}
+
+func (h *hangingFS) Create(dir, name string, size uint64) (types.WritableFile, error) {
+	f, err := h.VFS.Create(dir, name, size)
+	return hangingFile{f, h}, err
+}
+
+func (h *hangingFS) OpenWriter(dir, name string) (types.WritableFile, error) {
+	f, err := h.VFS.OpenWriter(dir, name)
+	return hangingFile{f, h}, err
+}
+
+type hangingFile struct {
+	types.WritableFile
+
+	fs *hangingFS
+}
+
+func (f hangingFile) Sync() error {
+	f.fs.wait()
+	return f.WritableFile.Sync()
+}
+
+// Goal: a leader whose disk hangs is not waited for: the others elect and
+// write, it says what is wrong, and afterwards it has everything.
+func TestStalledLeaderGivesUp(t *testing.T) {
+	disks := make([]*hangingFS, 3)
+	next := 0
+	nodes := startClusterWith(t, 3, func(c *Config) { c.DiskStall = 400 * time.Millisecond }, func(d *Deps) {
+		i := next
+		next++
+		d.fs = func(group string, below types.VFS) types.VFS {
+			if group != catalogGroup {
+				return below
+			}
+			disks[i] = &hangingFS{VFS: below}
+			return disks[i]
+		}
+	})
+	leader := -1
+	eventually(t, "a leader", func() error {
+		for i, n := range nodes {
+			if n.catalog.leads() {
+				leader = i
+				return nil
+			}
+		}
+		return errors.New("none yet")
+	})
+	disks[leader].hang()
+	defer disks[leader].release()
+	ctx, cancel := context.WithTimeout(t.Context(), testWait)
+	defer cancel()
+	body := noise(1, 1000)
+	other := nodes[(leader+1)%3]
+	if _, err := upload(ctx, other, "during", body); err != nil { // is on its way when the disk hangs
+		t.Fatalf("write through the stalled leader: %v", err)
+	}
+	if other.catalog.leader() == nodes[leader].id {
+		t.Error("the stalled node leads on")
+	}
+	eventually(t, "the node says so", func() error {
+		if err := nodes[leader].Ready(); err == nil {
+			return errors.New("it is ready")
+		}
+		if name, _ := nodes[leader].stalledGroup(); name != catalogGroup {
+			return fmt.Errorf("stalled group is %q", name)
+		}
+		return nil
+	})
+	disks[leader].release()
+	waitReady(t, nodes...)
+	sameCatalogs(t, nodes...)
+	if err := checkItem(ctx, nodes[leader], "during", body); err != nil {
+		t.Error(err)
+	}
+	if nodes[leader].stalls() == 0 {
+		t.Error("no stall was counted")
+	}
+}
