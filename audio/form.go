@@ -82,6 +82,13 @@ func (f Form) Of(info Info) (Form, error) {
 	if f.Channels < 0 || f.Channels > formChannelsMax {
 		return Form{}, fmt.Errorf("%d channels: %w", f.Channels, ErrNoSuchForm)
 	}
+	if f.Container == ContainerMP3 {
+		g, ok := mp3Form(f, info)
+		if !ok {
+			return Form{}, fmt.Errorf("%d bit/s at %d Hz: %w", g.BitRate, g.SampleRate, ErrNoSuchForm)
+		}
+		return g, nil
+	}
 	if f.SampleRate == 0 {
 		f.SampleRate = info.SampleRate
 	}
@@ -93,7 +100,6 @@ func (f Form) Of(info Info) (Form, error) {
 		f.BitRate = f.SampleRate * f.Channels * 8 * f.sampleBytes()
 		return f, nil
 	case ContainerMP3:
-		return Form{}, fmt.Errorf("mp3 out: %w", ErrUnsupportedCodec)
 	}
 	return Form{}, fmt.Errorf("container %q: %w", f.Container, ErrNoSuchForm)
 }
@@ -139,6 +145,11 @@ func (f Form) lengths(info Info, list []Option) (frames, bytes int64) {
 
 // bytes is the length of so many frames, with the head.
 func (f Form) bytes(frames int64) int64 {
+	if f.Container == ContainerMP3 {
+		header, frame, _ := encoderHeader(f.SampleRate, f.Channels, f.BitRate)
+		e := MP3Encoder{header: header, frame: frame}
+		return e.encodedBytes(frames)
+	}
 	n := frames * int64(f.Channels*f.sampleBytes())
 	if f.Container == ContainerWAV {
 		n += wavHeadBytes

@@ -28,7 +28,9 @@ func newPacker(form Form, frames int64) (packer, []byte, error) {
 		p.code = mulawEncode
 	case ContainerAlaw:
 		p.code = alawEncode
-	case ContainerRaw, ContainerMP3:
+	case ContainerMP3:
+		return newMP3Packer(form, frames)
+	case ContainerRaw:
 	}
 	return p, nil, nil
 }
