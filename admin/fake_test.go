@@ -29,6 +29,7 @@ type fakeLibrary struct {
 	exportLibrary
 	editLibrary
 	webhookLibrary
+	backupLibrary
 	fail error // what every call returns, if set
 }
 

@@ -29,6 +29,7 @@ type Library interface {
 	eventLibrary
 	webhookLibrary
 	spooler
+	backupLibrary
 	Put(ctx context.Context, account, id string, body io.Reader, opts library.PutOptions) (
 		library.Document, bool, error)
 	Get(ctx context.Context, account, id string, c library.Consistency) (library.Document, error)
@@ -121,6 +122,7 @@ func (s *Server) Routes(e *echo.Echo) {
 	s.recordingRoutes(e)
 
 	s.webhookRoutes(e)
+	s.backupRoutes(e)
 	e.GET("/v1/events", s.guarded("events", s.events))
 	e.GET("/v1/spool", s.guarded("list_spool", s.listSpool))
 	e.GET("/v1/spool/:id", s.guarded("get_spool", s.getSpool))

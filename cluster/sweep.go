@@ -57,6 +57,10 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 	if err := (catalog{s.n}).Fresh(ctx); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
+	held, err := s.n.held(ctx, now)
+	if err != nil {
+		return err
+	}
 	_, grace := s.n.sweepTimes()
 	seen := make(map[blobstore.ID]time.Time)
 	var remove []blobstore.ID
@@ -91,7 +95,7 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 		if !g.leads() {
 			patience *= 2 // the leader's to do; what is left then, the leader does not hold
 		}
-		if now.Sub(since) >= patience && len(remove) < sweepBatchMax {
+		if !held && now.Sub(since) >= patience && len(remove) < sweepBatchMax {
 			remove = append(remove, info.ID)
 		}
 	}
@@ -135,6 +139,20 @@ func (n *Node) dropStrays(ctx context.Context, strays []blobstore.Info) error {
 		n.metrics.swept.Inc()
 	}
 	return nil
+}
+
+// held says whether somebody copies what the catalog referred to a moment ago.
+func (n *Node) held(ctx context.Context, now time.Time) (bool, error) {
+	for row, err := range n.rows.Scan(ctx, blobstore.HoldPrefix, "") {
+		if err != nil {
+			return false, fmt.Errorf("look for holds: %w", err)
+		}
+		// One that cannot be read was written by a later release, and holds.
+		if until, err := blobstore.HoldUntil(row.Value); err != nil || until.After(now) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // referenced says whether a row that this node knows refers to the blob.

@@ -1,0 +1,150 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"carillon/blobstore"
+)
+
+// A backup is the rows of the catalog from one view, and every blob that one of
+// them refers to. Rows go in and out as they are: what a row means is not looked
+// at, so that a backup holds also what later releases add.
+
+const (
+	// HoldTTL is how long the sweep waits for somebody who takes a backup and
+	// does not say that it still does: a client that died must not keep removed
+	// items for longer.
+	HoldTTL  = 15 * time.Minute
+	holdsMax = 16 // backups and restores at a time
+)
+
+// BackupRow is a row of the catalog as a backup holds it.
+type BackupRow struct {
+	Key      string
+	Revision uint64
+	Weight   uint64
+	// Value is nil for a row that has not changed since the position that was
+	// asked for.
+	Value []byte
+}
+
+// outsideBackups are the prefixes of rows that mean something in their own
+// cluster only: events and positions in them, nodes and placement, who tends
+// what at the moment, holds, and the key of playback URLs, which name revisions.
+func outsideBackups() []string {
+	return []string{eventPrefix, "c1/", "z1/", webhookStates, eventTrimKey, signingKey, blobstore.HoldPrefix, restoreKey}
+}
+
+// InBackups says whether a row belongs into a backup.
+func InBackups(key string) bool {
+	for _, prefix := range outsideBackups() {
+		if strings.HasPrefix(key, prefix) {
+			return false
+		}
+	}
+	return true
+}
+
+// BackupRows yields all rows from one view, in order of their keys, those that
+// were not changed after the log position since without their value. Position
+// is valid when the loop has ended: the view held everything up to there. Call
+// Hold first, or blobs of the view may be gone when they are fetched.
+func (l *Library) BackupRows(ctx context.Context, since uint64) (rows iter.Seq2[BackupRow, error], position *uint64) {
+	position = new(uint64)
+	return func(yield func(BackupRow, error) bool) {
+		if err := l.fresh(ctx); err != nil {
+			yield(BackupRow{}, err)
+			return
+		}
+		for row, err := range l.catalog.Scan(ctx, "", "") {
+			if err != nil {
+				yield(BackupRow{}, fmt.Errorf("read the catalog: %w", err))
+				return
+			}
+			// A row that was changed up to the view's position and is not in it
+			// with that revision was changed again, or is gone: so the highest
+			// revision that is there serves as the position.
+			*position = max(*position, row.Revision)
+			if !InBackups(row.Key) {
+				continue
+			}
+			b := BackupRow{Key: row.Key, Revision: row.Revision, Weight: row.Weight}
+			if row.Revision > since {
+				b.Value = append([]byte{}, row.Value...)
+			}
+			if !yield(b, nil) {
+				return
+			}
+		}
+	}, position
+}
+
+// Hold keeps all blobs from being swept for HoldTTL. Again with the same id
+// prolongs it. An empty id makes one. It returns the id and until when it holds.
+func (l *Library) Hold(ctx context.Context, id string) (string, time.Time, error) {
+	now := time.Now()
+	held := 0
+	for row, err := range l.catalog.Scan(ctx, blobstore.HoldPrefix, "") {
+		if err != nil {
+			return "", now, fmt.Errorf("look for holds: %w", err)
+		}
+		until, err := blobstore.HoldUntil(row.Value)
+		switch {
+		case err == nil && until.Before(now):
+			if _, err := l.catalog.Commit(ctx, blobstore.Txn{Delete: []string{row.Key}}); err != nil {
+				return "", now, fmt.Errorf("forget a hold: %w", err)
+			}
+		case row.Key != blobstore.HoldPrefix+id:
+			held++
+		}
+	}
+	if held >= holdsMax {
+		return "", now, fmt.Errorf("%d backups at a time: %w", holdsMax, ErrLimit)
+	}
+	if id == "" {
+		id = newRecordingID(now)
+	} else if !isRecordingID(id) {
+		return "", now, fmt.Errorf("hold %s: %w", shown(id), ErrNotFound)
+	}
+	until := now.Add(HoldTTL).UTC().Truncate(time.Millisecond)
+	_, err := l.catalog.Commit(ctx, blobstore.Txn{
+		Put: []blobstore.Row{{Key: blobstore.HoldPrefix + id, Value: blobstore.HoldValue(until)}},
+	})
+	if err != nil {
+		return "", now, fmt.Errorf("hold blobs: %w", err)
+	}
+	return id, until, nil
+}
+
+// Release ends a hold. One that is not there: success.
+func (l *Library) Release(ctx context.Context, id string) error {
+	if !isRecordingID(id) {
+		return fmt.Errorf("hold %s: %w", shown(id), ErrNotFound)
+	}
+	if _, err := l.catalog.Commit(ctx, blobstore.Txn{Delete: []string{blobstore.HoldPrefix + id}}); err != nil {
+		return fmt.Errorf("end a hold: %w", err)
+	}
+	return nil
+}
+
+// BackupBlob opens a blob by its id, as far as it goes. ErrNotFound: it is gone.
+// The caller must close the Reader.
+func (l *Library) BackupBlob(ctx context.Context, id string) (*blobstore.Reader, error) {
+	blob, err := blobstore.ParseID(id)
+	if err != nil {
+		return nil, fmt.Errorf("blob %s: %w", shown(id), ErrNotFound)
+	}
+	r, err := l.shelf.Open(ctx, blob)
+	if errors.Is(err, blobstore.ErrNotFound) {
+		return nil, fmt.Errorf("blob %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("blob %s: %w", id, err)
+	}
+	return r, nil
+}
