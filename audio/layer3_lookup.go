@@ -3,7 +3,6 @@ package audio
 import (
 	"encoding/binary"
 	"math"
-	"slices"
 )
 
 // bitReader reads the highest bits first. There are eight bytes at least behind
@@ -48,7 +47,6 @@ func newHuffmanLookup(table int) huffmanLookup {
 	if code == nil {
 		return nil
 	}
-	lookup := make(huffmanLookup, 1<<lookupBits)
 	var deepest [1 << lookupBits]int // of the words with this begin
 	for pair, n := range code.bits {
 		if n > lookupBits {
@@ -56,12 +54,16 @@ func newHuffmanLookup(table int) huffmanLookup {
 			deepest[begin] = max(deepest[begin], int(n)-lookupBits)
 		}
 	}
+	entries := 1 << lookupBits
+	var links [1 << lookupBits]uint32
 	for begin, depth := range &deepest {
 		if depth > 0 {
-			lookup[begin] = lookupLink | uint32(len(lookup))<<lookupShift | uint32(depth)
-			lookup = slices.Concat(lookup, make(huffmanLookup, 1<<depth))
+			links[begin] = lookupLink | uint32(entries)<<lookupShift | uint32(depth)
+			entries += 1 << depth
 		}
 	}
+	lookup := make(huffmanLookup, entries)
+	copy(lookup, links[:])
 	for pair, n := range code.bits {
 		if n == 0 {
 			continue

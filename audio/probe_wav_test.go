@@ -3,7 +3,9 @@ package audio
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"testing"
+	"testing/iotest"
 )
 
 // wavSpec is a WAV file of a test; what is zero is that of 8 kHz mono s16.
@@ -152,8 +154,31 @@ func TestProbeWAV(t *testing.T) {
 			if tt.fix != nil {
 				tt.fix(&want)
 			}
-			wantInfo(t, wavFile(tt.spec), want)
+			file := wavFile(tt.spec)
+			wantInfo(t, file, want)
+			checkDecodes(t, file, want)
 		})
+	}
+}
+
+// checkDecodes decodes as many samples as the probe says, and the same by pieces
+// and from the middle on.
+func checkDecodes(t *testing.T, file []byte, info Info) {
+	t.Helper()
+	all := decodeAll(t, bytes.NewReader(file), info)
+	if n := info.PlayedSamples() * int64(info.Channels); n != int64(len(all)) {
+		t.Errorf("%d samples, want %d", len(all), n)
+	}
+	if !slices.Equal(all, decodeAll(t, iotest.OneByteReader(bytes.NewReader(file)), info)) {
+		t.Error("byte by byte: other samples")
+	}
+	raw, from := Form{Container: ContainerRaw}, info.Samples/3
+	if got := samplesOf(convertAll(t, file, info, raw, Trim(from, -1))); !slices.Equal(got, all[from:]) {
+		t.Errorf("%d samples from %d on are others", len(got), from)
+	}
+	info.Samples = SamplesUnknown
+	if growing := decodeAll(t, bytes.NewReader(file), info); !slices.Equal(growing, all) {
+		t.Errorf("%d samples when it grows, want %d", len(growing), len(all))
 	}
 }
 
@@ -169,6 +194,7 @@ func TestProbeWAVOdd(t *testing.T) {
 	}
 	spec := wavSpec{tag: wavTagMuLaw, bits: 8, data: make([]byte, 801)}
 	wantInfo(t, wavFile(spec), want)
+	checkDecodes(t, wavFile(spec), want)
 	spec.tail = list
 	wantInfo(t, wavFile(spec), want)
 	spec.noPad = true
@@ -180,6 +206,8 @@ func TestProbeWAVOdd(t *testing.T) {
 func TestProbeWAVEmpty(t *testing.T) {
 	want := Info{Format: FormatWAV, Codec: "pcm_s16le", SampleRate: 8000, Channels: 1, BitRate: 128000}
 	wantInfo(t, wavFile(wavSpec{data: []byte{}}), want)
+	checkDecodes(t, wavFile(wavSpec{data: []byte{}}), want)
+	checkDecodes(t, wavFile(wavSpec{data: []byte{}, tail: []byte("LIST\x04\x00\x00\x00INFO")}), want)
 	wantInfo(t, wavFile(wavSpec{data: []byte{}, tail: []byte("LIST\x04\x00\x00\x00INFO")}), want)
 }
 
