@@ -226,6 +226,22 @@ func (f *fakeLibrary) OpenRendition(ctx context.Context, r library.Rendition) (*
 	return nil, blobstore.ErrNotFound
 }
 
+func (f *fakeLibrary) MayListen(_ context.Context, w library.Listening) error {
+	if !w.Network {
+		return library.ErrForbidden
+	}
+	return nil
+}
+
+// Tune is tested with the library itself.
+func (f *fakeLibrary) Tune(context.Context, string, string, library.Form) (library.Tuned, error) {
+	return library.Tuned{}, library.ErrNotFound
+}
+
+func (f *fakeLibrary) OpenStream(context.Context, string) (account, id string, ok bool, err error) {
+	return "", "", false, nil
+}
+
 func (f *fakeLibrary) OpenPlay(_ context.Context, token string) (library.Document, error) {
 	switch token {
 	case "expired":

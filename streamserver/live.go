@@ -19,6 +19,12 @@ func (p *player) recording(rec library.Recording, ext string, query url.Values) 
 	if err != nil {
 		return err
 	}
+	if extant, err := p.extant(); err != nil || extant && rec.State != library.StateLive {
+		if err != nil {
+			return err
+		}
+		return p.station(rec.Account, rec.Name, ext, rec.Title, form)
+	}
 	from := library.FromStart
 	switch v := library.From(query.Get("from")); v {
 	case "", library.FromStart:

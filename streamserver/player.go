@@ -56,11 +56,11 @@ type item struct {
 
 // media answers /media/{account}/{id}.
 func (s *Server) media(p *player) error {
-	if err := s.mayPlay(p.r); err != nil {
-		return err
-	}
 	account, id, err := params(p.c, "account")
 	if err != nil {
+		return err
+	}
+	if err := p.mayPlay(account, id); err != nil {
 		return err
 	}
 	query, consistency, err := p.query()
@@ -70,7 +70,7 @@ func (s *Server) media(p *player) error {
 	doc, err := s.library.Get(p.r.Context(), account, id, consistency)
 	switch {
 	case err == nil:
-		return p.document(&doc, "", query, cacheMedia)
+		return p.stored(&doc, "", query)
 	case errors.Is(err, library.ErrNotFound):
 		return p.other(account, id, query)
 	}
@@ -87,9 +87,31 @@ func (p *player) other(account, id string, query url.Values) error {
 	case m.Recording != nil:
 		return p.recording(*m.Recording, ext, query)
 	case m.Doc != nil:
-		return p.document(m.Doc, ext, query, cacheMedia)
+		return p.stored(m.Doc, ext, query)
+	case m.Playlist != nil:
+		form, err := library.ParseForm(ext, query.Get)
+		if err != nil {
+			return err
+		}
+		return p.station(m.Playlist.Account, m.Playlist.ID, ext, m.Playlist.Name, form)
 	}
 	return library.ErrNotFound
+}
+
+// stored plays an item: as a whole, or as a continuous stream.
+func (p *player) stored(doc *library.Document, ext string, query url.Values) error {
+	extant, err := p.extant()
+	if err != nil {
+		return err
+	}
+	if !extant {
+		return p.document(doc, ext, query, cacheMedia)
+	}
+	form, err := library.ParseForm(ext, query.Get)
+	if err != nil {
+		return err
+	}
+	return p.station(doc.Account, doc.ID, ext, doc.Name, form)
 }
 
 // play answers /play/{token}/{id}.{ext}. The token is all the permission
@@ -102,6 +124,17 @@ func (s *Server) play(p *player) error {
 	query, _, err := p.query()
 	if err != nil {
 		return err
+	}
+	account, stream, ok, err := s.library.OpenStream(p.r.Context(), token)
+	if err != nil {
+		return err
+	}
+	if ok {
+		form, err := library.ParseForm("", query.Get)
+		if err != nil {
+			return err
+		}
+		return p.station(account, stream, "", "", form)
 	}
 	doc, err := s.library.OpenPlay(p.r.Context(), token)
 	if err != nil {

@@ -1,6 +1,7 @@
 package streamserver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/internal/audience"
 	"carillon/internal/web"
 	"carillon/library"
 )
@@ -19,6 +21,9 @@ import (
 // Library is the part of library.Service that playing needs.
 type Library interface {
 	Get(ctx context.Context, account, id string, c library.Consistency) (library.Document, error)
+	MayListen(ctx context.Context, w library.Listening) error
+	Tune(ctx context.Context, account, id string, f library.Form) (library.Tuned, error)
+	OpenStream(ctx context.Context, token string) (account, id string, ok bool, err error)
 	OpenPlay(ctx context.Context, token string) (library.Document, error)
 	Playing(ctx context.Context, account, id string) (m library.Mount, ext string, err error)
 	Render(ctx context.Context, d *library.Document, f library.Form) (library.Rendition, error)
@@ -33,10 +38,14 @@ type Library interface {
 type Deps struct {
 	Library Library
 	// Allow says which networks may play without a token (streams.allow).
-	Allow   func(netip.Addr) bool
-	Tokens  *web.Tokens
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
+	Allow  func(netip.Addr) bool
+	Tokens *web.Tokens
+	// Audience takes over the listeners of continuous streams, and drops who is
+	// BehindMax behind (0: library.BehindMaxDefault).
+	Audience  *audience.Audience
+	BehindMax time.Duration
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer
 }
 
 // Server plays.
@@ -44,6 +53,10 @@ type Server struct {
 	library Library
 	allow   func(netip.Addr) bool
 	tokens  *web.Tokens
+
+	audience  *audience.Audience
+	behindMax time.Duration
+
 	log     *slog.Logger
 	metrics *metrics
 }
@@ -59,6 +72,10 @@ func New(deps Deps) (*Server, error) {
 		library: deps.Library,
 		allow:   deps.Allow,
 		tokens:  deps.Tokens,
+
+		audience:  deps.Audience,
+		behindMax: cmp.Or(deps.BehindMax, library.BehindMaxDefault),
+
 		log:     deps.Log.With("component", "streamserver"),
 		metrics: m,
 	}, nil
@@ -89,16 +106,4 @@ func (s *Server) counted(next func(*player) error) echo.HandlerFunc {
 		s.metrics.bytes.Add(float64(c.Response().Size))
 		return err
 	}
-}
-
-// mayPlay checks the network, then the token. The address is the peer's own:
-// X-Forwarded-For can be written by anyone.
-func (s *Server) mayPlay(r *http.Request) error {
-	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && s.allow(ap.Addr().Unmap().WithZone("")) {
-		return nil
-	}
-	if s.tokens.Allow(r) {
-		return nil
-	}
-	return web.ErrForbidden
 }

@@ -24,6 +24,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/internal/audience"
 	"carillon/internal/web"
 	"carillon/library"
 )
@@ -49,9 +50,13 @@ func newNode(tb testing.TB, lib Library, cfg web.Config) *node {
 	n.fake, _ = lib.(*fakeLibrary)
 	n.allow.Store(true)
 	log := slog.New(slog.DiscardHandler)
-	var err error
+	crowd, err := audience.Open(audience.Config{Period: 20 * time.Millisecond, MountListenersMax: 20}, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = crowd.Close() })
 	n.server, err = New(Deps{
-		Library: lib, Allow: func(netip.Addr) bool { return n.allow.Load() }, Tokens: web.NewTokens(testToken),
+		Library: lib, Audience: crowd, Allow: func(netip.Addr) bool { return n.allow.Load() }, Tokens: web.NewTokens(testToken),
 		Log: log, Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {

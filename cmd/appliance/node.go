@@ -200,6 +200,7 @@ func (n *node) openDoors() error {
 	n.closeLater(crowd)
 	streams, err := streamserver.New(streamserver.Deps{
 		Library: n.library, Allow: allow, Tokens: tokens, Log: n.log, Metrics: n.metrics,
+		Audience: crowd, BehindMax: n.cfg.Streams.BehindMax.Duration,
 	})
 	if err != nil {
 		return fmt.Errorf("open playback: %w", err)

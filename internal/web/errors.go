@@ -136,7 +136,11 @@ func answer(
 	h.Set("Cache-Control", noStore)
 	switch fault.Status {
 	case http.StatusUnauthorized:
-		h.Set("WWW-Authenticate", `Bearer realm="carillon"`)
+		scheme := "Bearer"
+		if IsPlayback(r) { // an account's password; see library.MayListen
+			scheme = "Basic"
+		}
+		h.Set("WWW-Authenticate", scheme+` realm="carillon"`)
 	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", retryAfter)
 	}
