@@ -51,7 +51,7 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 	if reg == nil {
 		return m
 	}
-	reg.MustRegister(m.commits, m.writes, m.batch, m.retries, m.remote, m.corrupt, m.pulled, m.swept, m.refused, m.kept,
+	reg.MustRegister(n.survey, m.commits, m.writes, m.batch, m.retries, m.remote, m.corrupt, m.pulled, m.swept, m.refused, m.kept,
 		gauge("applied_index", "Catalog log position that this node has applied.",
 			func() float64 { return float64(n.rows.Applied()) }),
 		gauge("ready", "1 if the node is ready for traffic.", func() float64 {

@@ -37,6 +37,9 @@ type Node struct {
 	setCheck setCheck
 	format   atomic.Uint32 // what the cluster writes; 0: FormatMin
 	halts    halts
+	fetching fetching
+	growth   growth
+	survey   *surveyor
 	located  located
 	raft     transports
 	disk     *disk
@@ -109,6 +112,8 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 	n.wg.Go(n.disk.run)
 	n.wg.Go(n.sweepLoop)
 	n.wg.Go(n.setCheckLoop)
+	n.wg.Go(n.surveyLoop)
+	n.wg.Go(n.growthLoop)
 	n.wg.Go(n.takeoverLoop)
 	return n, nil
 }
@@ -122,6 +127,7 @@ func newNode(id string, cfg Config, deps Deps) *Node {
 	}
 	n.chatter = hlog.Quieter(n.log)
 	n.disk = newDisk(n, deps.space)
+	n.survey = newSurveyor(n)
 	n.metrics = newMetrics(deps.Metrics, n)
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	return n

@@ -32,13 +32,21 @@ func (n *Node) pull(name string, owns func(blobstore.ID) bool, m *manifestReader
 		missing = append(missing, want)
 	}
 	n.log.Info("catching up by snapshot", "group", name, "blobs", len(wanted), "missing", len(missing))
+	var bytes int64
+	for i := range missing {
+		bytes += missing[i].Size
+	}
+	left, end := n.fetching.begin(int64(len(missing)), bytes)
+	defer end()
 	for _, want := range missing {
 		if have, err := n.blobs.Stat(n.ctx, want.ID); err == nil && have.Sealed {
+			left.blob(want.Size)
 			continue // it came another way meanwhile, see carry.go
 		}
 		if err := n.pullBlob(n.ctx, want); err != nil {
 			return fmt.Errorf("fetch blob %s: %w", want.ID, err)
 		}
+		left.blob(want.Size)
 	}
 	if err := n.dropUnnamed(owns, wanted); err != nil {
 		return err
@@ -86,6 +94,7 @@ func (n *Node) pullBlob(ctx context.Context, want blobstore.Info) error {
 			return err
 		}
 		n.metrics.pulled.Add(float64(len(p)))
+		n.fetching.moved(int64(len(p)))
 		off += int64(len(p))
 	}
 	if !info.Sealed {

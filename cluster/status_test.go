@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"carillon/blobstore"
 )
 
@@ -63,6 +65,12 @@ func TestStatusAnswers(t *testing.T) {
 	}
 	if b, err := json.Marshal(s); err != nil || len(b) > 64<<10 {
 		t.Errorf("status of %d bytes: %v", len(b), err)
+	}
+	for _, n := range nodes {
+		n.surveyOnce(t.Context())
+	}
+	if led := led(t, nodes); led != 1 {
+		t.Errorf("%d nodes show the metrics of the cluster", led)
 	}
 	nodes[2].close(t)
 	eventually(t, "the loss of a node shows", func() error {
@@ -123,4 +131,29 @@ func TestSetOfUnknownPosition(t *testing.T) {
 	if s := nodes[0].LocalStatus(); s.Set.Checked == nil || s.Set.Fault != "" {
 		t.Errorf("set %+v", s.Set)
 	}
+}
+
+// led is how many nodes show what concerns the cluster as a whole; all show
+// what concerns themselves.
+func led(t *testing.T, nodes []*testNode) (leaders int) {
+	t.Helper()
+	for _, n := range nodes {
+		reg := prometheus.NewRegistry()
+		reg.MustRegister(n.survey)
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[string]float64{}
+		for _, f := range families {
+			found[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue()
+		}
+		if found[metricSetItems] != 20 || found[metricSetFault] != 0 || found[metricFormat] != FormatMax {
+			t.Errorf("metrics of %s: %v", n.ID(), found)
+		}
+		if _, ok := found[metricUnderReplicated]; ok {
+			leaders++
+		}
+	}
+	return leaders
 }

@@ -259,6 +259,8 @@ type FeedStatus struct {
 	// Trimmed is the position up to which events are not kept any more.
 	Trimmed EventPosition `json:"trimmed"`
 	Events  uint64        `json:"events"` // that are kept
+	// Webhooks are how many webhooks do how.
+	Webhooks map[WebhookState]int `json:"webhooks"`
 }
 
 // FeedStatus describes the feed as this node knows it.
@@ -268,6 +270,16 @@ func (l *Library) FeedStatus(ctx context.Context) (FeedStatus, error) {
 		return FeedStatus{}, fmt.Errorf("events: %w", err)
 	}
 	s := FeedStatus{Events: tally.Rows, Position: l.EventsNow()}
-	s.Trimmed, _, err = l.trimmed(ctx)
-	return s, err
+	if s.Trimmed, _, err = l.trimmed(ctx); err != nil {
+		return FeedStatus{}, err
+	}
+	hooks, err := l.hooks(ctx)
+	if err != nil {
+		return FeedStatus{}, err
+	}
+	s.Webhooks = map[WebhookState]int{}
+	for i := range hooks {
+		s.Webhooks[hooks[i].state.state(hooks[i].row.Disabled)]++
+	}
+	return s, nil
 }

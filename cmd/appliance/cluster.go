@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/cluster"
+	"carillon/library"
 )
 
 // clusterCmd groups the commands on the cluster.
@@ -30,7 +31,7 @@ func (c *clusterStatusCmd) Run(ctx context.Context, g *globals, tty terminal) er
 	if err != nil {
 		return err
 	}
-	var status cluster.Status
+	var status clusterView
 	raw, err := api.ClusterStatus(ctx, &status)
 	if err != nil {
 		return fmt.Errorf("cluster status: %w", err)
@@ -41,17 +42,48 @@ func (c *clusterStatusCmd) Run(ctx context.Context, g *globals, tty terminal) er
 	if err := printCluster(tty.out, status); err != nil || !c.Groups {
 		return err
 	}
-	return printGroups(tty.out, status)
+	return printGroups(tty.out, status.Status)
+}
+
+// clusterView is the answer of GET /v1/cluster: the cluster, and what the
+// domain adds to it.
+type clusterView struct {
+	cluster.Status
+	Feed library.FeedStatus `json:"feed"`
+}
+
+func (n *node) clusterView(ctx context.Context) (any, error) {
+	v := clusterView{Status: n.cluster.Status(ctx)}
+	var err error
+	if v.Feed, err = n.library.FeedStatus(ctx); err != nil {
+		n.log.Warn("feed not in the status", "error", err) // the rest matters in a bad moment
+	}
+	return v, nil
+}
+
+// feedText says where the change feed is, and whether webhooks get it.
+func feedText(f library.FeedStatus) string {
+	text := fmt.Sprintf("at %d, %d events kept", f.Position.Revision, f.Events)
+	for _, state := range []library.WebhookState{
+		library.WebhookOK, library.WebhookFailing, library.WebhookDisabled,
+	} {
+		if n := f.Webhooks[state]; n > 0 {
+			text += fmt.Sprintf(", %d webhooks %s", n, state)
+		}
+	}
+	return text
 }
 
 // printCluster answers the questions in words first, then in a table.
-func printCluster(w io.Writer, s cluster.Status) error {
+func printCluster(w io.Writer, v clusterView) error {
+	s := v.Status
 	if err := printf(w, "cluster %s, as node %s sees it\n\n", orDash(s.Cluster), s.Node); err != nil {
 		return err
 	}
 	for _, line := range [][2]string{
 		{"same set", sameSet(s)},
 		{"copies", copies(s)},
+		{"feed", feedText(v.Feed)},
 		{"capacity", capacity(s)},
 	} {
 		if err := printf(w, "%-9s  %s\n", line[0], line[1]); err != nil {
@@ -179,6 +211,12 @@ func printTroubles(w io.Writer, s cluster.Status) error {
 		if j := n.Join; j != nil {
 			if err := printf(w, "\n%s: fetching %s: %s done, %s in %d blobs left, %s\n", n.ID, j.Phase,
 				sizeText(j.Bytes), sizeText(j.BytesLeft), j.BlobsLeft, timeLeft(j.SecondsLeft)); err != nil {
+				return err
+			}
+		}
+		if n.ID == s.Node && len(n.Format.Waits) > 0 {
+			if err := printf(w, "\nlog format %d is written until these are upgraded or back: %s\n", n.Format.Writes,
+				strings.Join(n.Format.Waits, " ")); err != nil {
 				return err
 			}
 		}

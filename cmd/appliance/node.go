@@ -212,7 +212,7 @@ func (n *node) openDoors() error {
 		Library: n.library, Tokens: tokens, Allow: allow, Ingest: n.wiring.ingest(), Ready: n.ready, Log: n.log,
 		Metrics: n.metrics, Gatherer: n.metrics, Stopping: n.stopped,
 		Nodes: keeper{n.cluster}, Verify: n.cluster.VerifyBlob,
-		Status: func(ctx context.Context) (any, error) { return n.cluster.Status(ctx), nil },
+		Status: func(ctx context.Context) (any, error) { return n.clusterView(ctx) },
 	})
 	if err != nil {
 		return fmt.Errorf("open api: %w", err)
