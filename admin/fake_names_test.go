@@ -7,7 +7,9 @@ import (
 	"carillon/library"
 )
 
-func (f *fakeLibrary) LookupAll(ctx context.Context, rs []library.LookupRequest) ([]library.LookupResult, error) {
+func (f *fakeLibrary) LookupAll(ctx context.Context, rs []library.LookupRequest) (
+	[]library.LookupResult, error,
+) {
 	all := make([]library.LookupResult, len(rs))
 	for i := range rs {
 		all[i].Lookup, all[i].Err = f.Lookup(ctx, rs[i])
@@ -62,7 +64,9 @@ func (f *fakeLibrary) Usage(_ context.Context, account string) (library.AccountU
 	return library.AccountUsage{Account: account, Usage: library.Usage{Items: int64(len(f.docs))}}, f.fail
 }
 
-func (f *fakeLibrary) Expiring(_ context.Context, account string, _ library.ExpiryQuery) (library.Expiry, error) {
+func (f *fakeLibrary) Expiring(_ context.Context, account string, _ library.ExpiryQuery) (
+	library.Expiry, error,
+) {
 	return library.Expiry{Account: account}, f.fail
 }
 

@@ -204,7 +204,8 @@ func (s *Server) listMedia(c echo.Context) error {
 	}
 	page, err := s.deps.Library.List(c.Request().Context(), account, library.ListQuery{
 		Prefix: q.get("prefix"), After: q.get("after"), Language: q.get("language"), Prompt: q.get("prompt"),
-		Name: q.get("name"), Class: library.Class(q.get("class")), Deleted: deleted != nil && *deleted, Limit: limit,
+		Name: q.get("name"), Class: library.Class(q.get("class")), Deleted: deleted != nil && *deleted,
+		Limit: limit,
 	})
 	if err != nil {
 		return err

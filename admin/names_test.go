@@ -9,12 +9,16 @@ import (
 func TestAccounts(t *testing.T) {
 	n := newStored(t)
 	n.run(t, []scenario{
-		{name: "none yet", method: "GET", path: "/v1/accounts/acme", status: 200, contains: []string{`"revision":0`}},
+		{
+			name: "none yet", method: "GET", path: "/v1/accounts/acme", status: 200,
+			contains: []string{`"revision":0`},
+		},
 		{
 			name: "put", method: "PUT", path: "/v1/accounts/acme",
 			body: `{"language":"DE-de","retention_seconds":{"voicemail":60},"quota":{"items":5,"bytes":0},
 				"listener_auth":{"mode":"basic","user":"u","password":"s3cret-pass"}}`,
-			status: 200, contains: []string{`"language":"de-de"`, `"password":"***"`, `"voicemail":60`}, lacks: "s3cret",
+			status: 200, lacks: "s3cret",
+			contains: []string{`"language":"de-de"`, `"password":"***"`, `"voicemail":60`},
 		},
 		{
 			name: "patch", method: "PATCH", path: "/v1/accounts/acme",
@@ -31,8 +35,9 @@ func TestAccounts(t *testing.T) {
 			code: "bad_request", contains: []string{"gian_db"},
 		},
 		{
-			name: "old revision", method: "PUT", path: "/v1/accounts/acme", body: `{}`, headers: []string{`If-Match: "1"`},
-			status: 412, code: "precondition_failed",
+			name: "old revision", method: "PUT", path: "/v1/accounts/acme", body: `{}`,
+			headers: []string{`If-Match: "1"`},
+			status:  412, code: "precondition_failed",
 		},
 		{name: "bad name", method: "GET", path: "/v1/accounts/a%20b", status: 400, code: "bad_name"},
 		{name: "list", method: "GET", path: "/v1/accounts", status: 200, contains: []string{`"account":"acme"`}},
@@ -50,7 +55,8 @@ func TestNames(t *testing.T) {
 	n := newStored(t)
 	sound := wav(t, time.Second)
 	etag := `"` + sumOf(sound) + `"`
-	n.put(t, "/media/acme/a/b?prompt_id=p&language=en&class=voicemail&source_id=box&tts_text=Hi&streamable=false", sound)
+	n.put(t, "/media/acme/a/b?prompt_id=p&language=en&class=voicemail&source_id=box&tts_text=Hi&"+
+		"streamable=false", sound)
 	n.run(t, []scenario{
 		{
 			name: "all fields", method: "GET", path: "/v1/accounts/acme/media/a/b", status: 200,
@@ -60,9 +66,11 @@ func TestNames(t *testing.T) {
 			},
 		},
 		{
-			name: "wrong fields", method: "PUT", path: "/media/acme/x?class=x&media_source=tts&prompt_id=a/b", body: sound,
-			status: 400, code: "bad_request",
-			contains: []string{`"class":{"code":"unknown"`, `"tts.text":{"code":"required"`, `"prompt_id":{"code":"invalid"`},
+			name: "wrong fields", method: "PUT", path: "/media/acme/x?class=x&media_source=tts&prompt_id=a/b",
+			body: sound, status: 400, code: "bad_request",
+			contains: []string{
+				`"class":{"code":"unknown"`, `"tts.text":{"code":"required"`, `"prompt_id":{"code":"invalid"`,
+			},
 		},
 		{
 			name: "no boolean", method: "PUT", path: "/media/acme/x?streamable=1", body: sound, status: 400,
@@ -83,12 +91,14 @@ func TestNames(t *testing.T) {
 			},
 		},
 		{
-			name: "streamable again", method: "PATCH", path: "/v1/accounts/acme/media/a/b", body: `{"streamable":true}`,
-			status: 200, lacks: "streamable",
+			name: "streamable again", method: "PATCH", path: "/v1/accounts/acme/media/a/b",
+			body: `{"streamable":true}`, status: 200, lacks: "streamable",
 		},
 		{
 			name: "lookup for a player", method: "GET", path: "/v1/lookup?name=prompt://acme/p/en&player=shell_stream",
-			status: 200, contains: []string{`"freeswitch":"shell_stream:///usr/local/bin/carillon-stream http://node:8080/play/`, `/a/b.raw"`},
+			status: 200, contains: []string{
+				`"freeswitch":"shell_stream:///usr/local/bin/carillon-stream http://node:8080/play/`, `/a/b.raw"`,
+			},
 		},
 		{
 			name: "prompts", method: "GET", path: "/v1/accounts/acme/prompts?missing=de&language=en", status: 200,
@@ -115,7 +125,8 @@ func TestNames(t *testing.T) {
 			status: 412, code: "precondition_failed",
 		},
 		{
-			name: "copy without names", method: "POST", path: "/v1/media/copy", body: `{}`, status: 400, code: "bad_request",
+			name: "copy without names", method: "POST", path: "/v1/media/copy", body: `{}`, status: 400,
+			code:     "bad_request",
 			contains: []string{`"from":{"code":"invalid"`, `"to":{"code":"invalid"`},
 		},
 		{
@@ -132,14 +143,18 @@ func TestNames(t *testing.T) {
 			name: "document of the alias", method: "GET", path: "/v1/accounts/other/media/e", status: 200,
 			contains: []string{`"id":"d"`},
 		},
-		{name: "usage", method: "GET", path: "/v1/accounts/other/usage", status: 200, contains: []string{`"items":2`}},
+		{
+			name: "usage", method: "GET", path: "/v1/accounts/other/usage", status: 200,
+			contains: []string{`"items":2`},
+		},
 		{name: "delete", method: "DELETE", path: "/media/other/d", status: 204},
 		{
 			name: "deleted", method: "GET", path: "/v1/accounts/other/media?deleted=true", status: 200,
 			contains: []string{`"id":"d"`, `"reason":"request"`},
 		},
 		{
-			name: "undelete", method: "POST", path: "/v1/media/undelete", body: `{"account":"other","id":"d"}`, status: 201,
+			name: "undelete", method: "POST", path: "/v1/media/undelete",
+			body: `{"account":"other","id":"d"}`, status: 201,
 			wantHeader: "ETag: " + etag,
 		},
 		{
@@ -156,7 +171,10 @@ func TestNames(t *testing.T) {
 			body:   `{"retention_seconds":{"voicemail":1},"at":"2099-01-01T00:00:00Z"}`,
 			status: 200, contains: []string{`"items":0`}, // it is a prompt
 		},
-		{name: "reclaim", method: "GET", path: "/v1/reclaim", status: 200, contains: []string{`"deleted":{"items":0`}},
+		{
+			name: "reclaim", method: "GET", path: "/v1/reclaim", status: 200,
+			contains: []string{`"deleted":{"items":0`},
+		},
 		{
 			name: "quota", method: "PATCH", path: "/v1/accounts/acme", body: `{"quota":{"bytes":10}}`, status: 200,
 		},

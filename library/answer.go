@@ -63,12 +63,16 @@ func (l *Library) itemAnswer(ctx context.Context, d *Document, r *LookupRequest)
 		if ext, ok := formExt(d, audio.ContainerRaw, ".raw"); ok {
 			answer.StreamURL = l.playURL(token, d, ext)
 			answer.FreeSWITCH = "shell_stream://" + l.cfg.ShellStream + " " + answer.StreamURL
-			answer.Type = audio.Form{Container: audio.ContainerRaw, SampleRate: formRateDefault, Channels: 1}.ContentType()
+			raw := audio.Form{
+				Container: audio.ContainerRaw, SampleRate: formRateDefault, Channels: formChannelsDefault,
+			}
+			answer.Type = raw.ContentType()
 			return answer, nil
 		}
 	case PlayerHTTAPI, PlayerPlain:
 		answer.FreeSWITCH = answer.StreamURL
 		return answer, nil
+	case PlayerHTTPCache:
 	}
 	// Always with its prefix: a plain http:// goes to whichever of mod_httapi
 	// and mod_http_cache was loaded last (freeswitch-wire.md 3), http_cache://
@@ -120,6 +124,7 @@ func (l *Library) playURL(token string, d *Document, ext string) string {
 	}
 	return base + "audio" + ext
 }
+
 func (l *Library) shoutURL(account, id string) string {
 	return "shout://" + l.cfg.ShoutHost + "/" + escapePath(account+"/"+id)
 }

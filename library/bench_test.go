@@ -40,8 +40,11 @@ func BenchmarkLookup(b *testing.B) {
 	put(b, l, "acme", "x.mp3", mp3Sound(10), PutOptions{})
 	put(b, l, SystemAccount, "1", mp3Sound(10), PutOptions{Prompt: "hello", Language: "en-us"})
 	for _, c := range []struct{ name, media string }{
-		{"item", "x.mp3"}, {"prompt", "prompt://acme/hello/en-us"}, {"passed", "silence_stream://5"},
-		{"encoded", "/acme/x%2Emp3"}, {"macro", "file_string://x.mp3!prompt://acme/hello/en-us"},
+		{"item", "x.mp3"},
+		{"prompt", "prompt://acme/hello/en-us"},
+		{"passed", "silence_stream://5"},
+		{"encoded", "/acme/x%2Emp3"},
+		{"macro", "file_string://x.mp3!prompt://acme/hello/en-us"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()

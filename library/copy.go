@@ -88,7 +88,9 @@ func (l *Library) copyItem(ctx context.Context, r *CopyRequest, move bool) (Docu
 }
 
 // copied finds what is copied and what it would replace (nil: nothing).
-func (l *Library) copied(ctx context.Context, r *CopyRequest, move bool) (source, before *Document, err error) {
+func (l *Library) copied(
+	ctx context.Context, r *CopyRequest, move bool,
+) (source, before *Document, err error) {
 	find := func() error {
 		if source, err = l.existing(ctx, r.From.Account, r.From.ID, r.IfMatch); err != nil {
 			return err

@@ -10,8 +10,6 @@ import (
 	"carillon/blobstore"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 // newKeeping is a library that keeps what was deleted.
 func newKeeping(t *testing.T) (*Library, *blobstore.Local) {
 	t.Helper()
@@ -33,21 +31,26 @@ func TestCopy(t *testing.T) {
 	ctx := t.Context()
 	sound := mp3Sound(10)
 	d := put(t, l, "acme", "en-us/hello", sound, PutOptions{
-		Prompt: "hello", Language: "en-us", Name: "Hello", Class: ClassVoicemail, Metadata: map[string]string{"a": "1"},
+		Prompt: "hello", Language: "en-us", Name: "Hello", Class: ClassVoicemail,
+		Metadata: map[string]string{"a": "1"},
 	})
-	within := must[Document](t)(l.Copy(ctx, CopyRequest{From: ItemName{"acme", "en-us/hello"}, To: ItemName{"acme", "b"}}))
+	within := must[Document](t)(l.Copy(ctx, CopyRequest{
+		From: ItemName{"acme", "en-us/hello"}, To: ItemName{"acme", "b"},
+	}))
 	equal(t, "prompt of a copy within the account", within.Prompt, "")
 	equal(t, "class", within.Class, ClassVoicemail)
 	across := must[Document](t)(l.Copy(ctx, CopyRequest{
 		From: ItemName{"acme", "en-us/hello"}, To: ItemName{"other", "x"},
-		Set: Patch{Name: ptr("Other"), Metadata: map[string]string{"a": "", "b": "2"}}, IfMatch: d.ETag(), IfNoneMatch: "*",
+		Set:     Patch{Name: new("Other"), Metadata: map[string]string{"a": "", "b": "2"}},
+		IfMatch: d.ETag(), IfNoneMatch: "*",
 	}))
 	equal(t, "prompt of a copy in another account", across.Prompt, "hello")
 	equal(t, "name", across.Name, "Other")
 	equal(t, "metadata", across.Metadata["a"]+across.Metadata["b"], "2")
 	equal(t, "blob", across.Blob, d.Blob)
 	equal(t, "prompt", must[Lookup](t)(l.Lookup(ctx, LookupRequest{Name: "prompt://other/hello"})).ID, "x")
-	equal(t, "prompt", must[Lookup](t)(l.Lookup(ctx, LookupRequest{Name: "prompt://acme/hello"})).ID, "en-us/hello")
+	own := must[Lookup](t)(l.Lookup(ctx, LookupRequest{Name: "prompt://acme/hello"}))
+	equal(t, "prompt", own.ID, "en-us/hello")
 
 	to := CopyRequest{From: ItemName{"acme", "b"}, To: ItemName{"other", "x"}}
 	_, err := l.Copy(ctx, to)
@@ -58,7 +61,7 @@ func TestCopy(t *testing.T) {
 	to.IfNoneMatch, to.IfMatch = "", `"other"`
 	_, err = l.Copy(ctx, to)
 	wantErr(t, "copy of another sound", err, ErrPrecondition)
-	to.IfMatch, to.Set = "", Patch{Prompt: ptr("a/b")}
+	to.IfMatch, to.Set = "", Patch{Prompt: new("a/b")}
 	_, err = l.Copy(ctx, to)
 	equal(t, "prompt id with a slash", fieldCode(err, "prompt_id"), fieldInvalid)
 	_, err = l.Copy(ctx, CopyRequest{From: ItemName{"acme", "b"}, To: ItemName{"acme", "b"}})
@@ -84,7 +87,9 @@ func TestRename(t *testing.T) {
 	l, local := newKeeping(t)
 	ctx := t.Context()
 	d := put(t, l, "acme", "old", mp3Sound(3), PutOptions{Prompt: "hello", Language: "en-us"})
-	r := must[Document](t)(l.Rename(ctx, CopyRequest{From: ItemName{"acme", "old"}, To: ItemName{"acme", "new/name"}}))
+	r := must[Document](t)(l.Rename(ctx, CopyRequest{
+		From: ItemName{"acme", "old"}, To: ItemName{"acme", "new/name"},
+	}))
 	equal(t, "created", r.Created, d.Created)
 	equal(t, "stored", r.Stored, d.Stored)
 	equal(t, "prompt", r.Prompt, "hello")
@@ -98,7 +103,7 @@ func TestRename(t *testing.T) {
 
 	// Another language is another prompt.
 	r = must[Document](t)(l.Rename(ctx, CopyRequest{
-		From: ItemName{"acme", "new/name"}, To: ItemName{"b", "x"}, Set: Patch{Language: ptr("DE")},
+		From: ItemName{"acme", "new/name"}, To: ItemName{"b", "x"}, Set: Patch{Language: new("DE")},
 	}))
 	if got := keys(t, local, promptPrefix); !slices.Equal(got, []string{promptIndexKey("b", "hello", "de")}) {
 		t.Errorf("index rows are %q", got)
@@ -106,7 +111,9 @@ func TestRename(t *testing.T) {
 	put(t, l, "b", "y", mp3Sound(3), PutOptions{})
 	_, err = l.Rename(ctx, CopyRequest{From: ItemName{"b", "y"}, To: ItemName{"b", "x"}})
 	wantErr(t, "rename onto an item", err, ErrExists)
-	over := must[Document](t)(l.Rename(ctx, CopyRequest{From: ItemName{"b", "y"}, To: ItemName{"b", "x"}, Overwrite: true}))
+	over := must[Document](t)(l.Rename(ctx, CopyRequest{
+		From: ItemName{"b", "y"}, To: ItemName{"b", "x"}, Overwrite: true,
+	}))
 	if got := refs(t, local); !slices.Equal(got, []string{refKeyOf(&over)}) {
 		t.Errorf("references are %q", got)
 	}
@@ -120,7 +127,9 @@ func TestAlias(t *testing.T) {
 	put(t, l, "acme", "moh/jazz", mp3Sound(3), PutOptions{})
 	of := ItemName{"acme", "moh/jazz"}
 	must[Document](t)(l.Alias(ctx, AliasRequest{Alias: ItemName{"acme", "moh"}, Of: of}))
-	must[Document](t)(l.Alias(ctx, AliasRequest{Alias: ItemName{"other", "hold.mp3"}, Of: ItemName{"acme", "moh"}}))
+	must[Document](t)(l.Alias(ctx, AliasRequest{
+		Alias: ItemName{"other", "hold.mp3"}, Of: ItemName{"acme", "moh"},
+	}))
 	second := put(t, l, "acme", "moh/jazz", mp3Sound(4), PutOptions{})
 	for _, name := range []ItemName{{"acme", "moh"}, {"other", "hold.mp3"}, {"other", "hold"}} {
 		got, err := l.Mount(ctx, name.Account, name.ID)
@@ -132,13 +141,14 @@ func TestAlias(t *testing.T) {
 			t.Errorf("%s is %+v, %v", name, got.Doc, err)
 		}
 	}
-	equal(t, "lookup", must[Lookup](t)(l.Lookup(ctx, LookupRequest{Name: "hold.mp3", Account: "other"})).ID, "moh/jazz")
+	found := must[Lookup](t)(l.Lookup(ctx, LookupRequest{Name: "hold.mp3", Account: "other"}))
+	equal(t, "lookup", found.ID, "moh/jazz")
 	page := must[Page](t)(l.List(ctx, "other", ListQuery{}))
 	if len(page.Items) != 1 || page.Items[0].AliasOf != "acme/moh/jazz" || page.Items[0].Size != 0 {
 		t.Errorf("listed %+v", page.Items)
 	}
 	equal(t, "references", len(refs(t, local)), 1)
-	d := must[Document](t)(l.Update(ctx, "acme", "moh", Patch{Name: ptr("Jazz")}))
+	d := must[Document](t)(l.Update(ctx, "acme", "moh", Patch{Name: new("Jazz")}))
 	equal(t, "item that was changed", d.ID, "moh/jazz")
 	_, err := l.Alias(ctx, AliasRequest{Alias: ItemName{"acme", "moh"}, Of: of})
 	wantErr(t, "alias over an alias", err, ErrExists)
@@ -146,7 +156,9 @@ func TestAlias(t *testing.T) {
 	wantErr(t, "alias of itself", err, ErrExists)
 
 	// A second name that is written to becomes an item.
-	_, _, err = l.Put(ctx, "acme", "moh", bytes.NewReader(mp3Sound(3)), PutOptions{Length: -1, IfMatch: second.ETag()})
+	_, _, err = l.Put(ctx, "acme", "moh", bytes.NewReader(mp3Sound(3)), PutOptions{
+		Length: -1, IfMatch: second.ETag(),
+	})
 	wantErr(t, "put on a second name", err, nil)
 	equal(t, "sound of the item", must[Document](t)(l.Get(ctx, "acme", "moh/jazz", Local)).SHA256, second.SHA256)
 	wantErr(t, "delete", l.Delete(ctx, "acme", "moh/jazz", ""), nil)
@@ -183,7 +195,8 @@ func TestUndelete(t *testing.T) {
 			break
 		}
 	}
-	if len(listed) != 3 || listed[0].SHA256 != second.SHA256 || listed[1].SHA256 != first.SHA256 || listed[2].ID != "y" {
+	if len(listed) != 3 || listed[0].SHA256 != second.SHA256 || listed[1].SHA256 != first.SHA256 ||
+		listed[2].ID != "y" {
 		t.Fatalf("deleted are %+v", listed)
 	}
 	if del := listed[0].Deletion; del.Reason != DeletedByRequest || del.Until.Sub(del.Time) != time.Hour {
@@ -224,11 +237,11 @@ func TestPromptTaken(t *testing.T) {
 	put(t, l, "acme", "new", mp3Sound(3), opts)
 	equal(t, "prompt of the old", must[Document](t)(l.Get(ctx, "acme", "old", Local)).Prompt, "")
 	wantErr(t, "delete", l.Delete(ctx, "acme", "new", ""), nil)
-	must[Document](t)(l.Update(ctx, "acme", "old", Patch{Prompt: ptr("hello")}))
+	must[Document](t)(l.Update(ctx, "acme", "old", Patch{Prompt: new("hello")}))
 	d := must[Document](t)(l.Undelete(ctx, UndeleteRequest{Account: "acme", ID: "new"}))
 	equal(t, "prompt of what came back", d.Prompt, "")
 	equal(t, "prompt", must[Lookup](t)(l.Lookup(ctx, LookupRequest{Name: "prompt://acme/hello/en"})).ID, "old")
-	_, err := l.Update(ctx, "acme", "old", Patch{Language: ptr("fr")})
+	_, err := l.Update(ctx, "acme", "old", Patch{Language: new("fr")})
 	equal(t, "another language", fieldCode(err, "language"), fieldFixed)
 	_, _, err = l.Put(ctx, "acme", "old", bytes.NewReader(mp3Sound(3)), PutOptions{Length: -1, Prompt: "bye"})
 	equal(t, "another prompt", fieldCode(err, "prompt_id"), fieldFixed)
@@ -242,7 +255,9 @@ func TestQuota(t *testing.T) {
 	l, _ := newLibrary(t)
 	ctx := t.Context()
 	sound := mp3Sound(10)
-	setAccount(t, l, "acme", func(s *AccountSettings) { s.Quota = Quota{Bytes: int64(2*len(sound) + 10), Items: 3} })
+	setAccount(t, l, "acme", func(s *AccountSettings) {
+		s.Quota = Quota{Bytes: int64(2*len(sound) + 10), Items: 3}
+	})
 	put(t, l, "acme", "a", sound, PutOptions{})
 	put(t, l, "acme", "b", sound, PutOptions{})
 	put(t, l, "acme", "b", sound, PutOptions{}) // in its own place

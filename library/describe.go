@@ -2,7 +2,6 @@ package library
 
 import (
 	"cmp"
-	"errors"
 	"maps"
 	"strings"
 	"time"
@@ -202,23 +201,4 @@ func checkMetadata(m map[string]string) error {
 	var c checks
 	c.metadata(m)
 	return c.err()
-}
-
-// joined is errors.Join that keeps all FieldErrors as one.
-func joined(errs ...error) error {
-	all := make(FieldErrors)
-	for _, err := range errs {
-		if err == nil {
-			continue
-		}
-		fields, ok := errors.AsType[FieldErrors](err)
-		if !ok {
-			return errors.Join(errs...)
-		}
-		maps.Copy(all, fields)
-	}
-	if len(all) == 0 {
-		return nil
-	}
-	return all
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"carillon/blobstore"
@@ -138,12 +139,7 @@ func (c *change) takePrompt(ctx context.Context, d *Document) {
 }
 
 func (c *change) removes(key string) bool {
-	for _, k := range c.txn.Delete {
-		if k == key {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(c.txn.Delete, key)
 }
 
 // promptRow is the index row of the prompt that d says it is, with revision 0

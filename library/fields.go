@@ -27,7 +27,7 @@ type FieldError struct {
 
 // FieldErrors are all that is wrong with a request, by the JSON name of the
 // field ("tts.text"). It is an ErrBadRequest.
-type FieldErrors map[string]FieldError
+type FieldErrors map[string]FieldError //nolint:errname // it is several
 
 // Error is one line with every field, in the order of their names.
 func (e FieldErrors) Error() string {

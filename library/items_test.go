@@ -240,7 +240,8 @@ func TestUpdate(t *testing.T) {
 	}
 	name, language, prompt := "New", "de-DE", "hello"
 	after, err := l.Update(ctx, "acme", "x", Patch{
-		Name: &name, Language: &language, Prompt: &prompt, Metadata: map[string]string{"a": "", "c": "3"}, IfMatch: before.ETag(),
+		Name: &name, Language: &language, Prompt: &prompt, Metadata: map[string]string{"a": "", "c": "3"},
+		IfMatch: before.ETag(),
 	})
 	if err != nil {
 		t.Fatal(err)

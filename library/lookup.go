@@ -123,7 +123,8 @@ func (l *Library) lookupExact(ctx context.Context, r *LookupRequest) (Lookup, er
 		return err
 	}); err != nil {
 		if strings.HasPrefix(r.Name, ttsScheme) {
-			err = fmt.Errorf("speech is not synthesised here, but played if it was stored as %s: %w", ttsFolder+"ID", err)
+			err = fmt.Errorf("speech is not synthesised here, but played if it was stored as %s: %w",
+				ttsFolder+"ID", err)
 		}
 		return Lookup{}, fmt.Errorf("look up %s: %w", shown(r.Name), err)
 	}

@@ -95,24 +95,35 @@ func spellings(name string) []string {
 // cutAccount cuts the account from a path. Kazoo's database names
 // ("account/ab/cd/…", "…-202403" for a month) are the account's id.
 func cutAccount(path string) (account, rest string) {
-	const begin = "account/"
-	// account/ab/cd/ and 28 more digits.
-	if end := len(begin) + kazooAccountBytes + 2; strings.HasPrefix(path, begin) && len(path) > end {
-		p := path[len(begin):end]
-		if id := p[:2] + p[3:5] + p[6:]; p[2] == '/' && p[5] == '/' && isHex(id) {
-			if rest = path[end:]; rest[0] == '/' {
-				return id, rest[1:]
-			}
-			if len(rest) > kazooMonthBytes && rest[0] == '-' && rest[kazooMonthBytes] == '/' {
-				return id, rest[kazooMonthBytes+1:]
-			}
-		}
+	if id, behind, found := cutDatabase(path); found {
+		return id, behind
 	}
 	account, rest, _ = strings.Cut(path, "/")
 	if account == systemMedia {
 		account = SystemAccount
 	}
 	return account, rest
+}
+
+// cutDatabase cuts the name of one of Kazoo's databases: account/ab/cd/ and 28
+// more digits, and perhaps a month.
+func cutDatabase(path string) (account, rest string, found bool) {
+	const begin = "account/"
+	end := len(begin) + kazooAccountBytes + 2
+	if !strings.HasPrefix(path, begin) || len(path) <= end {
+		return "", "", false
+	}
+	p := path[len(begin):end]
+	if account = p[:2] + p[3:5] + p[6:]; p[2] != '/' || p[5] != '/' || !isHex(account) {
+		return "", "", false
+	}
+	switch rest = path[end:]; {
+	case rest[0] == '/':
+		return account, rest[1:], true
+	case len(rest) > kazooMonthBytes && rest[0] == '-' && rest[kazooMonthBytes] == '/':
+		return account, rest[kazooMonthBytes+1:], true
+	}
+	return "", "", false
 }
 
 // absolutePlaces are those of ACCOUNT/ID and ACCOUNT/ID/ATTACHMENT: here an item
@@ -169,7 +180,8 @@ func promptPlaces(rest string) ([]place, error) {
 	}
 	found := promptPlace(account, prompt, language)
 	if found == nil {
-		return nil, fmt.Errorf("prompt %s, want %sACCOUNT/PROMPT[/LANGUAGE]: %w", shown(rest), promptScheme, ErrBadName)
+		return nil, fmt.Errorf("prompt %s, want %sACCOUNT/PROMPT[/LANGUAGE]: %w",
+			shown(rest), promptScheme, ErrBadName)
 	}
 	return found, nil
 }

@@ -15,8 +15,15 @@ func TestMediaNames(t *testing.T) {
 	t.Parallel()
 	l, _ := newLibrary(t)
 	for _, name := range []ItemName{
-		{kazooID, "media1"}, {kazooID, "moh/jazz.mp3"}, {kazooID, "50%25 off"}, {kazooID, "tts/abc"}, {"acme", "x"},
-		{"system", "en-us/vm-hello"}, {"system", "beep"}, {"system", "x"}, {"tmp", "x"},
+		{kazooID, "media1"},
+		{kazooID, "moh/jazz.mp3"},
+		{kazooID, "50%25 off"},
+		{kazooID, "tts/abc"},
+		{"acme", "x"},
+		{"system", "en-us/vm-hello"},
+		{"system", "beep"},
+		{"system", "x"},
+		{"tmp", "x"},
 	} {
 		put(t, l, name.Account, name.ID, mp3Sound(3), PutOptions{})
 	}
@@ -104,8 +111,13 @@ func TestPromptsOfParents(t *testing.T) {
 	setAccount(t, l, "child", func(s *AccountSettings) { s.Parent = "reseller" })
 	setAccount(t, l, "reseller", func(s *AccountSettings) { s.Parent, s.Language = "top", "fr-ca" })
 	for _, p := range []struct{ account, prompt, language string }{
-		{"system", "hello", "en-us"}, {"system", "hello", "fr"}, {"system", "bye", "en-us"},
-		{"reseller", "hello", "en"}, {"top", "hello", "fr-ca"}, {"top", "bye", "de"}, {"child", "private", "de"},
+		{"system", "hello", "en-us"},
+		{"system", "hello", "fr"},
+		{"system", "bye", "en-us"},
+		{"reseller", "hello", "en"},
+		{"top", "hello", "fr-ca"},
+		{"top", "bye", "de"},
+		{"child", "private", "de"},
 	} {
 		put(t, l, p.account, p.language+"/"+p.prompt, mp3Sound(3), PutOptions{Prompt: p.prompt, Language: p.language})
 	}
@@ -169,12 +181,14 @@ func TestFallbackSound(t *testing.T) {
 	}
 	_, err := l.Lookup(t.Context(), LookupRequest{Name: "a//b", Account: "child"})
 	wantErr(t, "a bad name", err, ErrBadName)
-	put(t, l, "child", "hidden", mp3Sound(3), PutOptions{Streamable: ptr(false)})
+	put(t, l, "child", "hidden", mp3Sound(3), PutOptions{Streamable: new(false)})
 	got, err := l.Lookup(t.Context(), LookupRequest{Name: "hidden", Account: "child"})
 	if err != nil || !got.Fallback {
 		t.Errorf("what is not streamable is %+v, %v", got, err)
 	}
-	macro, err := l.Lookup(t.Context(), LookupRequest{Name: "file_string://nothing!silence_stream://5", Account: "child"})
+	macro, err := l.Lookup(t.Context(), LookupRequest{
+		Name: "file_string://nothing!silence_stream://5", Account: "child",
+	})
 	if err != nil || !macro.Fallback || macro.Parts[0].ID != "sorry" || macro.Parts[1].Fallback {
 		t.Errorf("macro is %+v, %v", macro, err)
 	}
@@ -190,8 +204,9 @@ func TestPlayerStrings(t *testing.T) {
 	put(t, l, "acme", long, wavSound(100), PutOptions{})
 	for range 2 { // the second is found without searching
 		for _, stream := range []string{"new", "extant"} {
-			got := must[Lookup](t)(l.Lookup(t.Context(), LookupRequest{Name: "tone.wav", Account: "acme", Stream: stream}))
-			equal(t, "player of "+stream, got.Player, map[string]Player{"new": PlayerHTTPCache, "extant": PlayerShout}[stream])
+			r := LookupRequest{Name: "tone.wav", Account: "acme", Stream: stream}
+			want := map[string]Player{"new": PlayerHTTPCache, "extant": PlayerShout}
+			equal(t, "player of "+stream, must[Lookup](t)(l.Lookup(t.Context(), r)).Player, want[stream])
 		}
 	}
 	for _, c := range []struct {
@@ -200,29 +215,37 @@ func TestPlayerStrings(t *testing.T) {
 		before, after string
 		played        Player
 	}{
-		{"song!, @{1}", "", "http_cache://http://127.0.0.1:8080/play/", "/song%21%2C%20%40%7B1%7D.mp3", PlayerHTTPCache},
+		{
+			"song!, @{1}", "", "http_cache://http://127.0.0.1:8080/play/", "/song%21%2C%20%40%7B1%7D.mp3",
+			PlayerHTTPCache,
+		},
 		{"tone.wav", PlayerHTTPCache, "http_cache://http://127.0.0.1:8080/play/", "/tone.wav", PlayerHTTPCache},
 		{"tone.wav", PlayerHTTAPI, "http://127.0.0.1:8080/play/", "/tone.wav", PlayerHTTAPI},
 		{"tone.wav", PlayerPlain, "http://127.0.0.1:8080/play/", "/tone.wav", PlayerPlain},
 		{"song!, @{1}", PlayerShout, "shout://127.0.0.1:8080/play/", "/song%21%2C%20%40%7B1%7D.mp3", PlayerShout},
-		{"tone.wav", PlayerShellStream, "shell_stream:///usr/local/bin/carillon-stream http://127.0.0.1:8080/play/",
-			"/tone.wav.raw", PlayerShellStream},
-		{"song!, @{1}", PlayerShellStream, "shell_stream:///usr/local/bin/carillon-stream http://127.0.0.1:8080/play/",
-			"/song%21%2C%20%40%7B1%7D.raw", PlayerShellStream},
+		{
+			"tone.wav", PlayerShellStream, "shell_stream:///usr/local/bin/carillon-stream http://127.0.0.1:8080/play/",
+			"/tone.wav.raw", PlayerShellStream,
+		},
+		{
+			"song!, @{1}", PlayerShellStream, "shell_stream:///usr/local/bin/carillon-stream http://127.0.0.1:8080/play/",
+			"/song%21%2C%20%40%7B1%7D.raw", PlayerShellStream,
+		},
+		{"tone.wav", PlayerShout, "shout://127.0.0.1:8080/play/", "/tone.wav.mp3", PlayerShout},
 		{long, PlayerHTTPCache, "http_cache://http://127.0.0.1:8080/play/", ".wav", PlayerHTTPCache},
 	} {
 		got, err := l.Lookup(t.Context(), LookupRequest{Name: c.id, Account: "acme", Player: c.player})
 		fs := got.FreeSWITCH
-		if err != nil || !strings.HasPrefix(fs, c.before) || !strings.HasSuffix(fs, c.after) || got.Player != c.played ||
-			strings.ContainsAny(fs, "@?!,{}'\"$") || len(fs) > 1023 {
+		if err != nil || !strings.HasPrefix(fs, c.before) || !strings.HasSuffix(fs, c.after) ||
+			got.Player != c.played || strings.ContainsAny(fs, "@?!,{}'\"$") || len(fs) > 1023 {
 			t.Errorf("%q for %s is %s (%s), %v", c.id, c.player, fs, got.Player, err)
 		}
 	}
-	got, err := l.Lookup(t.Context(), LookupRequest{
+	_, err := l.Lookup(t.Context(), LookupRequest{
 		Name: "file_string://tone.wav!tone_stream://%(1,0,440)!/acme/song!", Account: "acme",
 	})
 	wantErr(t, "a macro that a name with '!' breaks", err, ErrNotFound)
-	got, err = l.Lookup(t.Context(), LookupRequest{
+	got, err := l.Lookup(t.Context(), LookupRequest{
 		Name: "file_string://tone.wav!tone_stream://%(1,0,440)!!/acme/tone.wav", Account: "acme", Player: PlayerPlain,
 	})
 	parts := strings.Split(strings.TrimPrefix(got.FreeSWITCH, macroScheme), "!")
@@ -244,8 +267,12 @@ func TestLookupAll(t *testing.T) {
 	put(t, l, "acme", "y", mp3Sound(3), PutOptions{})
 	begin()
 	got := must[[]LookupResult](t)(l.LookupAll(ctx, []LookupRequest{
-		{Name: "silence"}, {Name: "a//b"}, {Name: "x", Account: "acme"}, {Name: "nothing"},
-		{Name: "y", Account: "acme"}, {Name: "x", Account: "acme", Consistency: Linearizable},
+		{Name: "silence"},
+		{Name: "a//b"},
+		{Name: "x", Account: "acme"},
+		{Name: "nothing"},
+		{Name: "y", Account: "acme"},
+		{Name: "x", Account: "acme", Consistency: Linearizable},
 	}))
 	for i, want := range []struct {
 		id  string

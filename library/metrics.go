@@ -41,7 +41,8 @@ type MetricDefinition struct {
 // counters.
 func isGauge(name string) bool {
 	switch name {
-	case metricLive, metricExportsOpen, metricExportsOldest, metricDeletedItems, metricDeletedBytes, metricReaped,
+	case metricLive, metricExportsOpen, metricExportsOldest, metricDeletedItems, metricDeletedBytes,
+		metricReaped,
 		metricWebhookStates, metricWebhookLag,
 		metricStations:
 		return true
@@ -83,7 +84,7 @@ func MetricDefinitions() []MetricDefinition {
 			metricWebhookLag, "Age of the oldest event of the last delivery that this node tried, by webhook.",
 			[]string{"webhook"},
 		},
-		{metricDeletedItems, "Deleted items that can be brought back, at the last pass over them on any node.", nil},
+		{metricDeletedItems, "Deleted items that can be brought back, at the last pass on any node.", nil},
 		{metricDeletedBytes, "Bytes of these items: they are freed when the undelete window is over.", nil},
 		{metricStations, "Continuous streams that run on this node.", nil},
 		{metricReaped, "When the last pass over what is too old began, on any node; Unix time.", nil},

@@ -55,7 +55,8 @@ func TestManyDocuments(t *testing.T) {
 		must[uint64](t)(l.catalog.Commit(t.Context(), txn))
 	}
 	t.Logf("%d documents were written in %v", documents, time.Since(began).Round(time.Second))
-	t.Logf("heap %d MB, before them %d MB; resident %s; on disk %d MB", heap()>>20, idle>>20, resident(), size(t, dir)>>20)
+	t.Logf("heap %d MB, before them %d MB; resident %s; on disk %d MB",
+		heap()>>20, idle>>20, resident(), size(t, dir)>>20)
 
 	for _, c := range []struct {
 		what string

@@ -11,7 +11,12 @@ func TestPromptList(t *testing.T) {
 	l, _ := newLibrary(t)
 	ctx := t.Context()
 	for _, p := range [][2]string{
-		{"vm-a", "en-us"}, {"vm-a", "fr-fr"}, {"vm-b", "en-us"}, {"vm-b.2", "en-us"}, {"vm-c", "en-us"}, {"vm-c", "fr"},
+		{"vm-a", "en-us"},
+		{"vm-a", "fr-fr"},
+		{"vm-b", "en-us"},
+		{"vm-b.2", "en-us"},
+		{"vm-c", "en-us"},
+		{"vm-c", "fr"},
 		{"ivr-d", "fr-fr"},
 	} {
 		put(t, l, "acme", p[1]+"/"+p[0], mp3Sound(3), PutOptions{Prompt: p[0], Language: p[1]})

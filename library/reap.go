@@ -72,7 +72,8 @@ func (l *Library) reapState(ctx context.Context) (reapRow, uint64, error) {
 	if err != nil {
 		return r, 0, notFound(err, "pass over what is too old")
 	}
-	return r, row.Revision, decodeRow(row.Value, &r)
+	err = decodeRow(row.Value, &r)
+	return r, row.Revision, err
 }
 
 // reap looks again and again whether a pass is due.

@@ -25,7 +25,9 @@ func TestRetention(t *testing.T) {
 	put(t, l, "other", "vm/1", sound, PutOptions{Class: ClassVoicemail})
 	put(t, l, SystemAccount, "s", sound, PutOptions{Class: ClassVoicemail})
 	must[Document](t)(l.Alias(ctx, AliasRequest{Alias: ItemName{"acme", "last"}, Of: ItemName{"acme", "vm/1"}}))
-	setAccount(t, l, "acme", func(s *AccountSettings) { s.RetentionSeconds = map[Class]int64{ClassVoicemail: 93 * day} })
+	setAccount(t, l, "acme", func(s *AccountSettings) {
+		s.RetentionSeconds = map[Class]int64{ClassVoicemail: 93 * day}
+	})
 	setAccount(t, l, SystemAccount, func(s *AccountSettings) {
 		s.RetentionSeconds = map[Class]int64{ClassVoicemail: 1, ClassUpload: 1}
 	})

@@ -166,7 +166,9 @@ func secondName() Document {
 // when it is said.
 func TestDocumentRows(t *testing.T) {
 	t.Parallel()
-	for name, d := range map[string]Document{"document-1-full.row": fullDocument(), "document-1-alias.row": secondName()} {
+	for name, d := range map[string]Document{
+		"document-1-full.row": fullDocument(), "document-1-alias.row": secondName(),
+	} {
 		value := must[[]byte](t)(encodeDocument(&d))
 		golden(t, name, value)
 		back := must[Document](t)(decodeDocument(d.Account, d.ID, blobstore.Row{Value: value, Revision: d.Revision}))

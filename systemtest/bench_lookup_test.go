@@ -36,8 +36,8 @@ func BenchmarkLookup(b *testing.B) {
 	host := strings.TrimPrefix(c.Node(0).HTTP, "http://")
 	get := func(name string) func() []byte {
 		return func() []byte {
-			return fmt.Appendf(nil, "GET /v1/lookup?account=acme&name="+name+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n",
-				rand.IntN(lookupItems), testToken)
+			return fmt.Appendf(nil, "GET /v1/lookup?account=acme&name="+name+" HTTP/1.1\r\nHost: x\r\n"+
+				"Authorization: Bearer %s\r\n\r\n", rand.IntN(lookupItems), testToken)
 		}
 	}
 	batch := func() []byte {

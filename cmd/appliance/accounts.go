@@ -123,7 +123,10 @@ func (c *accountsShowCmd) Run(ctx context.Context, g *globals, tty terminal) err
 // printAccount prints settings, and usage unless it is nil.
 func printAccount(w io.Writer, s *library.AccountSettings, u *library.AccountUsage) error {
 	rows := [][2]string{
-		{"account", s.Account}, {"name", s.Name}, {"parent", s.Parent}, {"language", s.Language},
+		{"account", s.Account},
+		{"name", s.Name},
+		{"parent", s.Parent},
+		{"language", s.Language},
 		{"fallback sound", s.Fallback},
 	}
 	if s.GainDB != 0 {
@@ -161,7 +164,7 @@ func printAccount(w io.Writer, s *library.AccountSettings, u *library.AccountUsa
 type accountsSetCmd struct {
 	Account       string              `arg:"" help:"Account."`
 	Name          *string             `help:"Name for people."`
-	Parent        *string             `help:"Account whose prompts are heard where this one has none; \"\" for none."`
+	Parent        *string             `help:"Account whose prompts are heard where this one has none."`
 	Language      *string             `help:"Language of prompts, like en-us."`
 	FallbackSound *string             `help:"Media name that is played instead of what is not found."`
 	GainDB        *float64            `name:"gain-db" help:"Default gain of playback, -24 to 24: --gain-db=-3."`
@@ -169,8 +172,8 @@ type accountsSetCmd struct {
 	QuotaBytes    *config.ByteSize    `help:"What it may store, like 10GiB; 0B for no limit."`
 	QuotaItems    *int64              `help:"How many items it may have; 0 for no limit."`
 	ListenerAuth  *string             `help:"Who may listen: \"\" for the networks of streams.allow, token for signed URLs only, basic for a password."` //nolint:lll // a tag is one line
-	ListenerUser  *string             `help:"User for --listener-auth basic; the password is read from standard input."`
-	ExportURL     *string             `name:"export-url" help:"URL below which recordings are sent, too; \"\" for none."`
+	ListenerUser  *string             `help:"User for --listener-auth basic; its password comes by standard input."`
+	ExportURL     *string             `name:"export-url" help:"URL below which recordings are sent, too."`
 }
 
 // Run changes what is given and leaves the rest.

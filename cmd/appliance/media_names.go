@@ -114,7 +114,7 @@ func (g *globals) show(tty terminal, verb string, doc library.Document) error {
 func (i item) name() library.ItemName { return library.ItemName{Account: i.account, ID: i.id} }
 
 type mediaLookupCmd struct {
-	Names    []string `arg:"" help:"Media names, as a dialplan has them: prompt://acme/vm-hello, /acme/moh/jazz, …"`
+	Names    []string `arg:"" help:"Media names, as a dialplan has them: prompt://acme/vm-hello, /acme/moh/jazz."`
 	Account  string   `help:"Account of the call."`
 	Language string   `help:"Language of the call."`
 	Player   string   `help:"Module of FreeSWITCH: shout, shell_stream, http_cache, httapi or plain."`
@@ -163,7 +163,7 @@ type mediaSetCmd struct {
 	SourceType  *string           `help:"What made it: voicemail, for example."`
 	Class       *string           `help:"upload, voicemail or recording: retention goes by it."`
 	Streamable  *bool             `help:"Whether lookups find it." negatable:""`
-	Meta        map[string]string `help:"Free metadata; may be repeated; an empty value removes." placeholder:"KEY=VALUE"`
+	Meta        map[string]string `help:"Free metadata; an empty value removes." placeholder:"KEY=VALUE"`
 }
 
 // Run changes the fields that are given.
@@ -212,8 +212,8 @@ func (c *mediaReclaimCmd) Run(ctx context.Context, g *globals, tty terminal) err
 	if r.Ended != nil {
 		state = "took " + r.Ended.Sub(r.Started).Round(time.Millisecond).String()
 	}
-	return printf(tty.out, "deleted   %d items, %s, can be brought back\nexpired   %d items, %s, in the last pass\n"+
-		"purged    %d items, %s, in the last pass\nlast pass %s on %s, %s\n%s",
+	return printf(tty.out, "deleted   %d items, %s, can be brought back\n"+
+		"expired   %d items, %s, in the last pass\npurged    %d items, %s, in the last pass\nlast pass %s on %s, %s\n%s",
 		r.Deleted.Items, sizeText(r.Deleted.Bytes), r.Expired.Items, sizeText(r.Expired.Bytes),
 		r.Purged.Items, sizeText(r.Purged.Bytes), r.Started.Local().Format(time.DateTime), r.Node, state,
 		errorLine(r.Error))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -202,10 +203,7 @@ func (i *importer) file(ctx context.Context, f promptFile) (string, error) {
 }
 
 func (i *importer) once(ctx context.Context, f promptFile) (string, error) {
-	if err := ctx.Err(); err != nil {
-		return importFailed, err
-	}
-	if err := library.CheckID(f.id); err != nil {
+	if err := cmp.Or(ctx.Err(), library.CheckID(f.id)); err != nil {
 		return importFailed, err
 	}
 	file, err := os.Open(f.path)
@@ -213,12 +211,10 @@ func (i *importer) once(ctx context.Context, f promptFile) (string, error) {
 		return importFailed, fmt.Errorf("open: %w", err)
 	}
 	defer func() { _ = file.Close() }() // only read from
-	sum := sha256.New()
-	size, err := io.Copy(sum, file)
+	digest, size, err := digestOf(file)
 	if err != nil {
 		return importFailed, fmt.Errorf("read: %w", err)
 	}
-	digest := hex.EncodeToString(sum.Sum(nil))
 	before, there := i.there[f.id]
 	switch {
 	case there && before.SHA256 == digest && i.described(&before, f):
@@ -232,9 +228,21 @@ func (i *importer) once(ctx context.Context, f promptFile) (string, error) {
 	case i.cmd.DryRun:
 		return importCreated, nil
 	}
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return importFailed, fmt.Errorf("read: %w", err)
+	return i.send(ctx, f, file, size, digest)
+}
+
+// digestOf reads a file to its end and goes back to its start.
+func digestOf(file *os.File) (digest string, size int64, err error) {
+	sum := sha256.New()
+	if size, err = io.Copy(sum, file); err == nil {
+		_, err = file.Seek(0, io.SeekStart)
 	}
+	return hex.EncodeToString(sum.Sum(nil)), size, err
+}
+
+func (i *importer) send(
+	ctx context.Context, f promptFile, file io.Reader, size int64, digest string,
+) (string, error) {
 	opts := library.PutOptions{
 		Language: i.cmd.Language, Prompt: f.prompt, Name: f.prompt, SourceType: importSourceType,
 		IfNoneMatch: `"` + digest + `"`, // another import may have been faster

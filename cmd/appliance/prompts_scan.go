@@ -160,11 +160,11 @@ func categoryPrefix(folder string) string {
 // languageDir goes down to the language, if the directory has one for it:
 // en-us, en_US…, or en/us.
 func languageDir(dir, language string) (string, error) {
-	real, err := filepath.EvalSymlinks(dir)
+	root, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return "", fmt.Errorf("prompts: %w", err)
 	}
-	entries, err := os.ReadDir(real)
+	entries, err := os.ReadDir(root)
 	if err != nil {
 		return "", fmt.Errorf("prompts: %w", err)
 	}
@@ -172,17 +172,17 @@ func languageDir(dir, language string) (string, error) {
 	for _, e := range entries {
 		tag := strings.ReplaceAll(strings.ToLower(e.Name()), "_", "-")
 		if e.IsDir() && (tag == language || strings.HasPrefix(tag, language+"-")) {
-			found = append(found, filepath.Join(real, e.Name()))
+			found = append(found, filepath.Join(root, e.Name()))
 		}
 	}
 	if first, second, split := strings.Cut(language, "-"); split {
-		if deep := filepath.Join(real, first, second); isDir(deep) {
+		if deep := filepath.Join(root, first, second); isDir(deep) {
 			found = append(found, deep)
 		}
 	}
 	switch len(found) {
 	case 0:
-		return real, nil
+		return root, nil
 	case 1:
 		return found[0], nil
 	}

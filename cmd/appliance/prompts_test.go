@@ -19,7 +19,10 @@ func tree(t *testing.T, names ...string) string {
 	dir := t.TempDir()
 	for _, name := range names {
 		path := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(name), 0o600)); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(name), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -36,20 +39,26 @@ func TestScanPrompts(t *testing.T) {
 		want  map[string]string // item to prompt
 	}{
 		{
-			"kazoo", []string{"vm-enter_id.wav", "menu-no_prompt.mp3", "README.md", ".hidden.wav", ".git/x.wav"}, "8000",
+			"kazoo",
+			[]string{"vm-enter_id.wav", "menu-no_prompt.mp3", "README.md", ".hidden.wav", ".git/x.wav"},
+			"8000",
 			map[string]string{"en-us/vm-enter_id": "vm-enter_id", "en-us/menu-no_prompt": "menu-no_prompt"},
 		},
 		{
-			"kazoo with languages", []string{"en-us/vm-a.wav", "fr-ca/vm-a.wav", "en-gb/vm-b.wav"}, "8000",
+			"kazoo with languages",
+			[]string{"en-us/vm-a.wav", "fr-ca/vm-a.wav", "en-gb/vm-b.wav"},
+			"8000",
 			map[string]string{"en-us/vm-a": "vm-a"},
 		},
 		{
-			"freeswitch", []string{
+			"freeswitch",
+			[]string{
 				"en/us/callie/ivr/8000/ivr-hello.wav", "en/us/callie/ivr/16000/ivr-hello.wav",
 				"en/us/callie/digits/8000/1.wav", "en/us/callie/digits/8000/h-1.wav", "en/us/callie/time/8000/1.wav",
 				"fr/ca/june/digits/8000/1.wav", "en/us/callie/voicemail/16000/vm-only_wide.wav",
 				"en/us/callie/base256/32000/a.wav", "en/us/callie/base256/48000/a.wav",
-			}, "8000",
+			},
+			"8000",
 			map[string]string{
 				"en-us/ivr/ivr-hello": "ivr-hello", "en-us/digits/1": "digits-1", "en-us/digits/h-1": "digits-h-1",
 				"en-us/time/1": "time-1", "en-us/voicemail/vm-only_wide": "vm-only_wide",
@@ -57,12 +66,16 @@ func TestScanPrompts(t *testing.T) {
 			},
 		},
 		{
-			"freeswitch, below the voice", []string{"ivr/8000/ivr-hello.wav", "digits/16000/1.wav"}, "16000",
+			"freeswitch, below the voice",
+			[]string{"ivr/8000/ivr-hello.wav", "digits/16000/1.wav"},
+			"16000",
 			map[string]string{"en-us/ivr/ivr-hello": "ivr-hello", "en-us/digits/1": "digits-1"},
 		},
 		{
-			"asterisk", []string{"en_US_f_Allison/vm-a.wav", "en_US_f_Allison/digits/1.wav", "es_MX_f_Allison/vm-a.wav"},
-			"8000", map[string]string{"en-us/vm-a": "vm-a", "en-us/digits/1": "digits-1"},
+			"asterisk",
+			[]string{"en_US_f_Allison/vm-a.wav", "en_US_f_Allison/digits/1.wav", "es_MX_f_Allison/vm-a.wav"},
+			"8000",
+			map[string]string{"en-us/vm-a": "vm-a", "en-us/digits/1": "digits-1"},
 		},
 		{"twice", []string{"a.mp3", "a.wav", "b.gsm"}, "8000", map[string]string{"en-us/a": "a"}},
 	} {
