@@ -61,6 +61,8 @@ type Config struct {
 	SweepGrace   time.Duration // how long such a blob is kept
 	Disk         DiskLimits
 	DiskStall    time.Duration // how long a write may take before the node gives up leading
+	ScrubBytes   int64         // read a second by the scrub; negative: it is off
+	ScrubWait    time.Duration // from one pass to the next
 }
 
 // Deps are the parts a node stands on. Network and Gossip are nil but in
@@ -93,6 +95,8 @@ func (c *Config) Validate() error {
 	orDefault(&c.SweepGrace, SweepGraceDefault)
 	c.Disk.withDefaults()
 	orDefault(&c.DiskStall, DiskStallDefault)
+	orDefault(&c.ScrubBytes, ScrubBytesDefault)
+	orDefault(&c.ScrubWait, ScrubWaitDefault)
 	if c.Dir == "" {
 		bad("data directory is not set")
 	}

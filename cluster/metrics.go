@@ -6,16 +6,19 @@ import (
 
 // metrics of a node; name, help and unit stand together once.
 type metrics struct {
-	commits prometheus.Histogram
-	writes  prometheus.Histogram
-	batch   prometheus.Histogram
-	retries prometheus.Counter
-	remote  prometheus.Counter
-	corrupt prometheus.Counter
-	pulled  prometheus.Counter
-	swept   prometheus.Counter
-	kept    prometheus.Counter
-	refused prometheus.Counter
+	commits    prometheus.Histogram
+	writes     prometheus.Histogram
+	batch      prometheus.Histogram
+	retries    prometheus.Counter
+	remote     prometheus.Counter
+	corrupt    prometheus.Counter
+	pulled     prometheus.Counter
+	swept      prometheus.Counter
+	kept       prometheus.Counter
+	refused    prometheus.Counter
+	scrubbed   prometheus.Counter
+	repaired   prometheus.Counter
+	unrepaired prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
@@ -40,18 +43,22 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		writes:  histogram("write_seconds", "Time from a blob entry to its acknowledgement.", latency),
 		batch: histogram("batch_operations", "Operations that shared one log entry.",
 			prometheus.ExponentialBuckets(1, 2, 12)),
-		retries: counter("proposal_retries_total", "Proposals tried again because no leader took them."),
-		remote:  counter("remote_reads_total", "Blobs opened on another node."),
-		corrupt: counter("corrupt_blocks_total", "Blocks whose checksum failed when they were read."),
-		pulled:  counter("pulled_bytes_total", "Bytes fetched from replicas to catch up by snapshot."),
-		swept:   counter("swept_blobs_total", "Blobs freed because nothing referred to them."),
-		refused: counter("refused_writes_total", "Changes refused because a disk is full."),
+		retries:    counter("proposal_retries_total", "Proposals tried again because no leader took them."),
+		remote:     counter("remote_reads_total", "Blobs opened on another node."),
+		corrupt:    counter("corrupt_blocks_total", "Blocks whose checksum failed when they were read."),
+		pulled:     counter("pulled_bytes_total", "Bytes fetched from replicas to catch up by snapshot."),
+		swept:      counter("swept_blobs_total", "Blobs freed because nothing referred to them."),
+		scrubbed:   counter("scrubbed_bytes_total", "Bytes of blobs that the scrub has read and checked."),
+		repaired:   counter("repaired_chunks_total", "Damaged chunks replaced from a replica."),
+		unrepaired: counter("repair_failures_total", "Repairs that no replica could help with, each try."),
+		refused:    counter("refused_writes_total", "Changes refused because a disk is full."),
 	}
 	m.kept = counter("kept_blobs_total", "Blobs of groups left that stay here since nobody else has them.")
 	if reg == nil {
 		return m
 	}
 	reg.MustRegister(n.survey, m.commits, m.writes, m.batch, m.retries, m.remote, m.corrupt, m.pulled, m.swept, m.refused, m.kept,
+		m.scrubbed, m.repaired, m.unrepaired,
 		gauge("applied_index", "Catalog log position that this node has applied.",
 			func() float64 { return float64(n.rows.Applied()) }),
 		gauge("ready", "1 if the node is ready for traffic.", func() float64 {
@@ -64,6 +71,17 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 			func() float64 { return float64(n.disk.free.Load()) }),
 		gauge("disk_level", "How full the disk is: 0 ok, 1 low, 2 full (no uploads), 3 out (no recordings).",
 			func() float64 { return float64(n.disk.level.Load()) }),
+		gauge("scrub_done_ratio", "Share of the blobs that the running pass of the scrub has read; 0: none runs.",
+			func() float64 { return n.scrubStatus().Done }),
+		gauge("scrub_finished_timestamp_seconds", "End of the last whole pass of the scrub; 0: none yet.",
+			func() float64 {
+				if f := n.scrubStatus().Finished; f != nil {
+					return float64(f.Unix())
+				}
+				return 0
+			}),
+		gauge("repairs_waiting", "Damaged blobs that are not repaired yet.",
+			func() float64 { return float64(n.scrubStatus().Waiting) }),
 		gauge("disk_stalled", "1 while a write to a log is older than the limit: this node does not lead then.",
 			func() float64 {
 				if name, _ := n.stalledGroup(); name != "" {

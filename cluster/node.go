@@ -43,6 +43,8 @@ type Node struct {
 	located  located
 	raft     transports
 	disk     *disk
+	scrub    *scrub
+	repair   *repair
 	fs       diskFS
 	spool    *blobstore.Spool // nil: none
 	// announced is the cluster that gossip is told of before this node has
@@ -110,6 +112,8 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 	}
 	n.wg.Go(n.membershipLoop)
 	n.wg.Go(n.disk.run)
+	n.wg.Go(n.scrubLoop)
+	n.wg.Go(n.repair.run)
 	n.wg.Go(n.sweepLoop)
 	n.wg.Go(n.setCheckLoop)
 	n.wg.Go(n.surveyLoop)
@@ -128,6 +132,7 @@ func newNode(id string, cfg Config, deps Deps) *Node {
 	n.chatter = hlog.Quieter(n.log)
 	n.disk = newDisk(n, deps.space)
 	n.survey = newSurveyor(n)
+	n.scrub, n.repair = &scrub{n: n}, newRepair(n)
 	n.metrics = newMetrics(deps.Metrics, n)
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	return n

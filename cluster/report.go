@@ -21,6 +21,7 @@ type NodeStatus struct {
 	Bytes   int64         `json:"bytes"`
 	Disk    DiskStatus    `json:"disk"`
 	Spool   SpoolStatus   `json:"spool"`
+	Scrub   ScrubStatus   `json:"scrub"`
 	Groups  []GroupStatus `json:"groups"`
 
 	// Set is what this node's catalog comes to.

@@ -191,6 +191,10 @@ func (n *Node) serveRead(ctx context.Context, _ string, req []byte) ([]byte, err
 		return nil, v.Close()
 	}
 	k, err := v.Read(ctx, off, p)
+	if errors.Is(err, blobstore.ErrCorrupt) {
+		n.metrics.corrupt.Inc()
+		n.repair.add(id)
+	}
 	return p[:k], errors.Join(err, v.Close())
 }
 

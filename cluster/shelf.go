@@ -141,6 +141,7 @@ func (s *steady) Read(ctx context.Context, off int64, p []byte) (int, error) {
 	switch {
 	case errors.Is(err, blobstore.ErrCorrupt):
 		s.n.metrics.corrupt.Inc()
+		s.n.repair.add(s.id)
 		s.n.log.Error("corrupt block; reading on from a replica", "blob", s.id.String(), "offset", off)
 	case errors.Is(err, blobstore.ErrNotFound): // this node has left the group
 	default:

@@ -75,7 +75,8 @@ func (n *Node) LocalStatus() NodeStatus {
 	s := NodeStatus{
 		ID: n.id, Version: n.cfg.Version, Zone: n.cfg.Zone, Peer: self.Peer, HTTP: n.cfg.HTTPURL,
 		Shout: n.cfg.ShoutHost, Alive: true, Ready: true, Applied: n.rows.Applied(),
-		Blobs: stats.Blobs, Bytes: stats.Bytes, Disk: n.disk.status(), Spool: n.spoolStatus(), Groups: []GroupStatus{},
+		Blobs: stats.Blobs, Bytes: stats.Bytes, Disk: n.disk.status(), Spool: n.spoolStatus(),
+		Scrub: n.scrubStatus(), Groups: []GroupStatus{},
 		Set: n.setStatus(), Format: n.formatStatus(), Join: n.fetching.status(time.Now()),
 	}
 	s.Growth = n.growth.status(s.Disk)

@@ -71,6 +71,9 @@ func (n *Node) checkHere(ctx context.Context, group string, id blobstore.ID) blo
 	until := time.Now().Add(catchUpWait)
 	for {
 		c := n.blobs.CheckReplica(ctx, id)
+		if c.State == blobstore.ReplicaCorrupt || c.State == blobstore.ReplicaDiffers {
+			n.repair.add(id)
+		}
 		if c.State != blobstore.ReplicaMissing && c.State != blobstore.ReplicaOpen {
 			return c
 		}

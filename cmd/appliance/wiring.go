@@ -87,7 +87,17 @@ func (w wiring) cluster() cluster.Config {
 		SweepGrace:   w.cfg.Storage.SweepGrace.Duration,
 		Disk:         w.disk(),
 		DiskStall:    c.DiskStallMax.Duration,
+		ScrubBytes:   orNever(w.cfg.Storage.ScrubBytes.Int64()),
+		ScrubWait:    w.cfg.Storage.ScrubInterval.Duration,
 	}
+}
+
+// orNever turns a 0 that means none into what is no default.
+func orNever(n int64) int64 {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 func (w wiring) spool() blobstore.SpoolConfig {
@@ -99,15 +109,11 @@ func (w wiring) spool() blobstore.SpoolConfig {
 
 func (w wiring) disk() cluster.DiskLimits {
 	s := w.cfg.Storage
-	reserve := s.ReserveBytes.Int64()
-	if reserve == 0 {
-		reserve = -1 // none, and not the default
-	}
 	return cluster.DiskLimits{
 		WarnBytes: s.WarnFree.Int64(), WarnPercent: s.WarnFreePercent,
 		StopBytes: s.StopFree.Int64(), StopPercent: s.StopFreePercent,
 		ResumeBytes: s.ResumeFree.Int64(), ResumePercent: s.ResumeFreePercent,
-		ReserveBytes: reserve,
+		ReserveBytes: orNever(s.ReserveBytes.Int64()),
 	}
 }
 

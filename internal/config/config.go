@@ -139,6 +139,8 @@ type Storage struct {
 	ReserveBytes      ByteSize `toml:"reserve_bytes"`
 
 	SpoolBytesMax ByteSize `toml:"spool_bytes_max"`
+	ScrubBytes    ByteSize `toml:"scrub_bytes_per_second"`
+	ScrubInterval Duration `toml:"scrub_interval"`
 	SpoolItemsMax int      `toml:"spool_items_max"`
 	SpoolWait     Duration `toml:"spool_wait"`
 
@@ -218,6 +220,8 @@ func Default() Config {
 			ReserveBytes:      MiB(192),
 
 			SpoolBytesMax: GiB(1),
+			ScrubBytes:    MiB(4),
+			ScrubInterval: Duration{24 * time.Hour},
 			SpoolItemsMax: 10_000,
 			SpoolWait:     Seconds(3),
 

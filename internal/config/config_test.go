@@ -117,7 +117,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"node.weight": "50", "cluster.replace_after": "1h", "cluster.drop_after": "2h",
 		"cluster.catch_up_rate": "50MiB", "cluster.accept_secrets": secret, "cluster.cert_file": "c",
 		"cluster.key_file": "k", "cluster.ca_file": "a", "storage.read_cache_bytes": "1GiB",
-		"storage.spool_bytes_max": "2GiB", "storage.spool_items_max": "5", "storage.spool_wait": "2s", "cluster.disk_stall_max": "2s",
+		"storage.spool_bytes_max": "2GiB", "storage.spool_items_max": "5", "storage.spool_wait": "2s", "storage.scrub_bytes_per_second": "1MiB", "storage.scrub_interval": "2h", "cluster.disk_stall_max": "2s",
 	}
 	for _, key := range config.Keys() {
 		value, ok := values[key.Name]

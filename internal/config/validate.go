@@ -110,6 +110,7 @@ func (v *validator) bounds() {
 		{"play.ttl", c.Play.TTL, time.Second, 365 * 24 * time.Hour},
 		{"storage.sweep_interval", c.Storage.SweepInterval, time.Second, 24 * time.Hour},
 		{"events.kept", c.Events.Kept, time.Minute, 365 * 24 * time.Hour},
+		{"storage.scrub_interval", c.Storage.ScrubInterval, time.Second, 365 * 24 * time.Hour},
 		{"storage.spool_wait", c.Storage.SpoolWait, 100 * time.Millisecond, time.Minute},
 		{"storage.sweep_grace", c.Storage.SweepGrace, time.Second, 30 * 24 * time.Hour},
 	}
@@ -137,6 +138,7 @@ func (v *validator) bounds() {
 		{"storage.warn_free", c.Storage.WarnFree, MiB(64), GiB(1 << 20)},
 		{"storage.stop_free", c.Storage.StopFree, MiB(64), GiB(1 << 20)},
 		{"storage.resume_free", c.Storage.ResumeFree, MiB(64), GiB(1 << 20)},
+		{"storage.scrub_bytes_per_second", c.Storage.ScrubBytes, Bytes(0), GiB(16)},
 		{"storage.spool_bytes_max", c.Storage.SpoolBytesMax, Bytes(0), GiB(1 << 10)},
 		{"storage.reserve_bytes", c.Storage.ReserveBytes, Bytes(0), GiB(64)},
 	}
