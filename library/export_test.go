@@ -117,12 +117,10 @@ func TestExport(t *testing.T) {
 		d.Header["Content-Type"] != "audio/mpeg" || d.Header["Authorization"] != "Bearer t0ken" {
 		t.Errorf("sent %+v", d)
 	}
-	now := recordingNow(t, l, r.ID)
-	equal(t, "state", now.State, StateDiscarded)
-	equal(t, "ended by", now.EndedBy, EndedByExport)
-	if left := refs(t, local); len(left) != 0 {
-		t.Errorf("references are left: %q", left)
-	}
+	waitFor(t, "it is discarded", func() bool { return recordingNow(t, l, r.ID).State == StateDiscarded })
+	equal(t, "ended by", recordingNow(t, l, r.ID).EndedBy, EndedByExport)
+	// A commit becomes visible row by row.
+	waitFor(t, "no reference is left", func() bool { return len(refs(t, local)) == 0 })
 	_, err := l.RetryExport(t.Context(), e.ID)
 	wantErr(t, "retry of one that is done", err, ErrState)
 }
@@ -158,13 +156,13 @@ func TestExportOutlivesItsRecording(t *testing.T) {
 	if e.Error != "PUT http://s3.example/b/k: status 503 later" || e.NextTry == nil {
 		t.Errorf("export is %+v", e)
 	}
-	equal(t, "references", len(refs(t, local)), 1)
+	waitFor(t, "1 references are left", func() bool { return len(refs(t, local)) == 1 })
 	must[Export](t)(l.RetryExport(t.Context(), e.ID))
 	exportIn(t, l, e.ID, ExportDone)
 	if got := f.sent(); len(got) != 2 || !bytes.Equal(got[1].body, sound) {
 		t.Errorf("sent %d times", len(got))
 	}
-	equal(t, "references", len(refs(t, local)), 0)
+	waitFor(t, "0 references are left", func() bool { return len(refs(t, local)) == 0 })
 }
 
 // TestExportRefused: what can be said at once is, and a target that turns out
@@ -202,14 +200,14 @@ func TestExportRefused(t *testing.T) {
 		t.Errorf("export is %+v", failed)
 	}
 	must[Document](t)(l.Get(t.Context(), "acme", "kept", Fresh))
-	equal(t, "references", len(refs(t, local)), 2)
-	found, next, err := l.Exports(t.Context(), ExportQuery{State: ExportFailed, Account: "acme"})
-	if err != nil || len(found) != 1 || next != "" || found[0].ID != e.ID {
-		t.Errorf("found %+v, %q, %v", found, next, err)
-	}
+	waitFor(t, "2 references are left", func() bool { return len(refs(t, local)) == 2 })
+	waitFor(t, "it is listed as failed", func() bool {
+		found, next, err := l.Exports(t.Context(), ExportQuery{State: ExportFailed, Account: "acme"})
+		return err == nil && len(found) == 1 && next == "" && found[0].ID == e.ID
+	})
 	wantErr(t, "remove", l.RemoveExport(t.Context(), e.ID), nil)
 	wantErr(t, "remove again", l.RemoveExport(t.Context(), e.ID), ErrNotFound)
-	equal(t, "references", len(refs(t, local)), 1)
+	waitFor(t, "1 references are left", func() bool { return len(refs(t, local)) == 1 })
 }
 
 // TestExportOnce: of two nodes one sends, and the other does when the first is
