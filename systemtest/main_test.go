@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envPipe) != "" {
 		os.Exit(pipeMain()) //nolint:forbidigo // TestMain is a main
 	}
+	if os.Getenv(envSwitch) != "" {
+		os.Exit(switchMain(os.Args[1:])) //nolint:forbidigo // as above
+	}
 	code, err := runAll(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "systemtest:", err)
