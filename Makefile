@@ -7,8 +7,9 @@ LDFLAGS   := -s -w -X main.version=$(VERSION)
 FUZZTIME  ?= 5s
 BENCHTIME ?= 3s
 SIMRUNS   ?= 500
+FAULTS    ?= 200
 
-.PHONY: all build test race lint fmt fuzz sim bench million demo docker-test vuln clean
+.PHONY: all build test race lint fmt fuzz sim robustness bench million demo docker-test vuln clean
 
 all: build
 
@@ -48,6 +49,11 @@ fuzz:
 sim:
 	CARILLON_SIM=$(SIMRUNS) $(GO) test -count 1 -run 'TestSimulation' -timeout 180m ./cluster/
 	$(GO) test -count 5 -shuffle on -timeout 60m ./cluster/gossip/ ./internal/simnet/ ./library/
+
+# Real processes in network namespaces through FAULTS faults, about five seconds
+# each, their histories checked with Porcupine. Needs root.
+robustness:
+	CARILLON_ROBUSTNESS=$(FAULTS) $(GO) test -count 1 -run 'TestRobustness' -timeout 180m -v ./systemtest/
 
 # Rates and CPU per operation, beside a bare pipe measured in the same run.
 bench:

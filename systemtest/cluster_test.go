@@ -55,6 +55,8 @@ type process struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
 	err  error         // of Wait, valid when done is closed
+	// spawn starts the process in a place of its own, nil: as usual.
+	spawn func(*exec.Cmd) error
 }
 
 // For is the same cluster as a subtest sees it: what goes wrong is that one's
@@ -143,7 +145,11 @@ func (n *Node) start() {
 	n.cmd = exec.CommandContext(context.Background(), underTest(), "serve", "--config", n.configFile())
 	n.cmd.Env = cleanEnvironment()
 	n.cmd.Stdout, n.cmd.Stderr = log, log
-	if err := n.cmd.Start(); err != nil {
+	spawn := n.spawn
+	if spawn == nil {
+		spawn = (*exec.Cmd).Start
+	}
+	if err := spawn(n.cmd); err != nil {
 		tb.Fatal(err)
 	}
 	cmd, done := n.cmd, make(chan struct{})
