@@ -68,6 +68,7 @@ type group struct {
 	stall       *stall
 	whole       atomic.Bool // this node has had everything since it opened the group
 
+	stop      context.CancelFunc // ends a pull; raft waits for it
 	closeOnce sync.Once
 	closed    chan struct{}
 	wg        sync.WaitGroup
@@ -309,6 +310,9 @@ func (g *group) close() error {
 			}
 		}
 		close(g.closed)
+		if g.stop != nil {
+			g.stop()
+		}
 		err = g.raft.Shutdown().Error()
 		g.wg.Wait()
 		err = errors.Join(err, g.transport.Close(), g.store.Close())

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -108,13 +109,16 @@ func (n *Node) openShard(s, shards int, members []string) error {
 	name := blobGroup(s)
 	owns := func(id blobstore.ID) bool { return shardOf(id, shards) == s }
 	m := &blobMachine{breaker: n.breaker(name), store: n.blobs, owns: owns}
-	m.pull = func(r *manifestReader) error { return n.pull(name, owns, r) }
+	ctx, stop := context.WithCancel(n.ctx)
+	m.pull = func(r *manifestReader) error { return n.pull(ctx, name, owns, r) }
 	spec := n.groupSpec(name, m)
 	spec.members = members
 	g, err := openGroup(spec, n.link, &n.raft, n.log)
 	if err != nil {
+		stop()
 		return err
 	}
+	g.stop = stop
 	n.shards[s].Store(g)
 	return nil
 }

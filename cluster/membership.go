@@ -76,6 +76,10 @@ func (n *Node) membershipLoop() {
 		case <-n.ctx.Done():
 			return
 		case <-n.gossip.Changes():
+			select {
+			case n.kick <- struct{}{}:
+			default: // it will look anyway
+			}
 		case <-tick.C:
 		}
 	}

@@ -40,6 +40,7 @@ type Node struct {
 	fetching fetching
 	growth   growth
 	survey   *surveyor
+	pacing   pacing
 	located  located
 	raft     transports
 	disk     *disk
@@ -65,7 +66,8 @@ type Node struct {
 	promise promise
 
 	caughtUp  atomic.Bool
-	asked     time.Time // when this node last asked for its standing; of placeLoop
+	kick      chan struct{} // wakes placeLoop
+	asked     time.Time     // when this node last asked for its standing; of placeLoop
 	failed    chan error
 	lost      chan string     // nodes whose connections ended, see takeover.go
 	ctx       context.Context //nolint:containedctx // ends what outlives any call: loops and their calls
@@ -127,9 +129,10 @@ func newNode(id string, cfg Config, deps Deps) *Node {
 	n := &Node{
 		id: id, cfg: cfg, log: deps.Log.With("component", "cluster", "node_id", id),
 		blobs: deps.Blobs, rows: deps.Catalog, formed: make(chan struct{}), failed: make(chan error, 1),
-		lost: make(chan string, lostQueueMax), spool: deps.Spool, fs: deps.fs,
+		lost: make(chan string, lostQueueMax), kick: make(chan struct{}, 1), spool: deps.Spool, fs: deps.fs,
 	}
 	n.chatter = hlog.Quieter(n.log)
+	n.pacing.rate = cfg.CatchUpRate
 	n.disk = newDisk(n, deps.space)
 	n.survey = newSurveyor(n)
 	n.scrub, n.repair = &scrub{n: n}, newRepair(n)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"carillon/blobstore"
 )
@@ -13,7 +14,9 @@ import (
 // members what is missing here and removes what the manifest no longer names.
 // Blobs that are whole here are not fetched again, so a pull that was cut short
 // goes on where it stopped.
-func (n *Node) pull(name string, owns func(blobstore.ID) bool, m *manifestReader) error {
+func (n *Node) pull(
+	ctx context.Context, name string, owns func(blobstore.ID) bool, m *manifestReader,
+) error {
 	wanted := make(map[blobstore.ID]struct{})
 	var missing []blobstore.Info
 	for {
@@ -25,28 +28,20 @@ func (n *Node) pull(name string, owns func(blobstore.ID) bool, m *manifestReader
 			return err
 		}
 		wanted[want.ID] = struct{}{}
-		have, err := n.blobs.Stat(n.ctx, want.ID)
+		have, err := n.blobs.Stat(ctx, want.ID)
 		if err == nil && have.Sealed == want.Sealed && have.Size >= want.Size {
 			continue
 		}
 		missing = append(missing, want)
 	}
 	n.log.Info("catching up by snapshot", "group", name, "blobs", len(wanted), "missing", len(missing))
-	var bytes int64
-	for i := range missing {
-		bytes += missing[i].Size
+	if err := n.pullAll(ctx, missing); err != nil {
+		return err
 	}
-	left, end := n.fetching.begin(int64(len(missing)), bytes)
-	defer end()
-	for _, want := range missing {
-		if have, err := n.blobs.Stat(n.ctx, want.ID); err == nil && have.Sealed {
-			left.blob(want.Size)
-			continue // it came another way meanwhile, see carry.go
-		}
-		if err := n.pullBlob(n.ctx, want); err != nil {
-			return fmt.Errorf("fetch blob %s: %w", want.ID, err)
-		}
-		left.blob(want.Size)
+	// A catalog that is behind refers to what was freed while this node was
+	// away. If it cannot be asked, a later sweep frees it.
+	for try := 0; try < freshTries && ctx.Err() == nil && (catalog{n}).Fresh(ctx) != nil; try++ {
+		pause(ctx, wholeWait)
 	}
 	if err := n.dropUnnamed(owns, wanted); err != nil {
 		return err
@@ -54,55 +49,49 @@ func (n *Node) pull(name string, owns func(blobstore.ID) bool, m *manifestReader
 	return n.blobs.Sync() //nolint:wrapcheck // in the words of blobstore
 }
 
-// pullBlob fetches one blob into the local store. A blob that was removed in
-// the meantime is no loss: the log that follows the snapshot removes it here.
-func (n *Node) pullBlob(ctx context.Context, want blobstore.Info) error {
-	v, err := openRemote(ctx, n, want.ID, nil)
-	if errors.Is(err, blobstore.ErrNotFound) {
-		return nil
+// freshTries is how often a node that catches up asks how far the catalog is,
+// for a second each, before it goes on without.
+const freshTries = 10
+
+// pullAll fetches blobs, several at a time.
+func (n *Node) pullAll(ctx context.Context, missing []blobstore.Info) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var bytes int64
+	for i := range missing {
+		bytes += missing[i].Size
 	}
-	if err != nil {
-		return err
-	}
-	defer v.stop()
-	info := v.Info()
-	if have, err := n.blobs.Stat(ctx, want.ID); err == nil && !have.Sealed && have.Size > info.Size {
-		return nil
-	}
-	if err := n.applyHere(
-		blobstore.Op{Kind: blobstore.OpBegin, ID: info.ID, Spec: info.Spec, At: info.Updated},
-	); err != nil {
-		return err
-	}
-	buf := make([]byte, blobstore.ChunkBytesMax)
-	step := int64(len(buf))
-	if info.Spec.Live {
-		step = blobstore.LivePieceBytesMax
-	}
-	for off := int64(0); off < info.Size; {
-		p := buf[:min(step, info.Size-off)]
-		for k := 0; k < len(p); {
-			got, err := v.Read(ctx, off+int64(k), p[k:])
-			if err != nil {
-				return err
+	left, end := n.fetching.begin(int64(len(missing)), bytes)
+	defer end()
+	todo := make(chan blobstore.Info)
+	var wg sync.WaitGroup
+	for range min(fetchersMax, len(missing)) {
+		wg.Go(func() {
+			for want := range todo {
+				if err := n.pullOne(ctx, want); err != nil {
+					cancel(fmt.Errorf("fetch blob %s: %w", want.ID, err))
+				}
+				left.blob(want.Size)
 			}
-			k += got
-		}
-		if err := n.applyHere(blobstore.Op{
-			Kind: blobstore.OpAppend, ID: info.ID, Offset: off, Data: p, At: info.Updated,
-		}); err != nil {
-			return err
-		}
-		n.metrics.pulled.Add(float64(len(p)))
-		n.fetching.moved(int64(len(p)))
-		off += int64(len(p))
+		})
 	}
-	if !info.Sealed {
-		return n.pullAhead(ctx, v.node, info)
+	for i := 0; i < len(missing) && ctx.Err() == nil; i++ {
+		select {
+		case todo <- missing[i]:
+		case <-ctx.Done():
+		}
 	}
-	return n.applyHere(blobstore.Op{
-		Kind: blobstore.OpSeal, ID: info.ID, Totals: info.Totals, At: info.Updated,
-	})
+	close(todo)
+	wg.Wait()
+	return context.Cause(ctx) //nolint:wrapcheck // wrapped above
+}
+
+// pullOne is pullBlob unless the blob came another way meanwhile, see carry.go.
+func (n *Node) pullOne(ctx context.Context, want blobstore.Info) error {
+	if have, err := n.blobs.Stat(ctx, want.ID); err == nil && have.Sealed {
+		return nil
+	}
+	return n.pullBlob(ctx, want)
 }
 
 // pullAhead fetches the chunks of an open upload that came before an earlier

@@ -59,6 +59,7 @@ func (n *Node) placeLoop() {
 			cancel()
 			return
 		case <-changed:
+		case <-n.kick:
 		case <-tick.C:
 		}
 		cancel()
@@ -82,7 +83,12 @@ func (n *Node) reconcile(ctx context.Context) error {
 				return err
 			}
 		}
-		return n.commitStep(ctx, t)
+		if err := n.commitStep(ctx, t); err != nil {
+			return err
+		}
+		if rows, _, err = n.nodeRows(ctx); err != nil { // as whoever won has left them
+			return err
+		}
 	}
 	p := n.placed.Load()
 	s := shape{n.charter.Shards, n.charter.Replicas}
