@@ -6,14 +6,18 @@ import (
 
 // metrics of a node; name, help and unit stand together once.
 type metrics struct {
-	commits    prometheus.Histogram
-	writes     prometheus.Histogram
-	batch      prometheus.Histogram
-	retries    prometheus.Counter
-	remote     prometheus.Counter
-	corrupt    prometheus.Counter
-	pulled     prometheus.Counter
-	swept      prometheus.Counter
+	commits prometheus.Histogram
+	writes  prometheus.Histogram
+	batch   prometheus.Histogram
+	retries prometheus.Counter
+	remote  prometheus.Counter
+	corrupt prometheus.Counter
+	pulled  prometheus.Counter
+	swept   prometheus.Counter
+	// What waits for the sweep, at the last one, of the shards that this node leads.
+	unreferenced      prometheus.Gauge
+	unreferencedBytes prometheus.Gauge
+
 	kept       prometheus.Counter
 	refused    prometheus.Counter
 	scrubbed   prometheus.Counter
@@ -32,10 +36,10 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 			Namespace: "carillon", Subsystem: "cluster", Name: name, Help: help,
 		})
 	}
-	gauge := func(name, help string, f func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	level := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "carillon", Subsystem: "cluster", Name: name, Help: help,
-		}, f)
+		})
 	}
 	latency := prometheus.ExponentialBuckets(0.0005, 2, 15) // 0.5 ms to 8 s
 	m := &metrics{
@@ -43,22 +47,38 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		writes:  histogram("write_seconds", "Time from a blob entry to its acknowledgement.", latency),
 		batch: histogram("batch_operations", "Operations that shared one log entry.",
 			prometheus.ExponentialBuckets(1, 2, 12)),
-		retries:    counter("proposal_retries_total", "Proposals tried again because no leader took them."),
-		remote:     counter("remote_reads_total", "Blobs opened on another node."),
-		corrupt:    counter("corrupt_blocks_total", "Blocks whose checksum failed when they were read."),
-		pulled:     counter("pulled_bytes_total", "Bytes fetched from replicas to catch up by snapshot."),
-		swept:      counter("swept_blobs_total", "Blobs freed because nothing referred to them."),
-		scrubbed:   counter("scrubbed_bytes_total", "Bytes of blobs that the scrub has read and checked."),
-		repaired:   counter("repaired_chunks_total", "Damaged chunks replaced from a replica."),
-		unrepaired: counter("repair_failures_total", "Repairs that no replica could help with, each try."),
-		refused:    counter("refused_writes_total", "Changes refused because a disk is full."),
+		retries: counter("proposal_retries_total", "Proposals tried again because no leader took them."),
+		remote:  counter("remote_reads_total", "Blobs opened on another node."),
+		corrupt: counter("corrupt_blocks_total", "Blocks whose checksum failed when they were read."),
+		pulled:  counter("pulled_bytes_total", "Bytes fetched from replicas to catch up by snapshot."),
+		swept:   counter("swept_blobs_total", "Blobs freed because nothing referred to them."),
+		unreferenced: level("unreferenced_blobs",
+			"Blobs of shards led here that nothing refers to, at the last sweep: it frees them after the grace."),
+		unreferencedBytes: level("unreferenced_bytes", "Bytes of these blobs, on each of their replicas."),
+		scrubbed:          counter("scrubbed_bytes_total", "Bytes of blobs that the scrub has read and checked."),
+		repaired:          counter("repaired_chunks_total", "Damaged chunks replaced from a replica."),
+		unrepaired:        counter("repair_failures_total", "Repairs that no replica could help with, each try."),
+		refused:           counter("refused_writes_total", "Changes refused because a disk is full."),
 	}
 	m.kept = counter("kept_blobs_total", "Blobs of groups left that stay here since nobody else has them.")
 	if reg == nil {
 		return m
 	}
-	reg.MustRegister(n.survey, m.commits, m.writes, m.batch, m.retries, m.remote, m.corrupt, m.pulled, m.swept, m.refused, m.kept,
-		m.scrubbed, m.repaired, m.unrepaired,
+	reg.MustRegister(n.survey, m.commits, m.writes, m.batch, m.retries, m.remote, m.corrupt, m.pulled, m.swept,
+		m.unreferenced, m.unreferencedBytes, m.refused, m.kept,
+		m.scrubbed, m.repaired, m.unrepaired)
+	reg.MustRegister(n.gauges()...)
+	return m
+}
+
+// gauges are what is read when it is asked for.
+func (n *Node) gauges() []prometheus.Collector {
+	gauge := func(name, help string, f func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "carillon", Subsystem: "cluster", Name: name, Help: help,
+		}, f)
+	}
+	return []prometheus.Collector{
 		gauge("applied_index", "Catalog log position that this node has applied.",
 			func() float64 { return float64(n.rows.Applied()) }),
 		gauge("ready", "1 if the node is ready for traffic.", func() float64 {
@@ -97,6 +117,5 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		gauge("spool_quarantined", "Spooled items that could not be replayed and were put aside.",
 			func() float64 { return float64(n.spoolStatus().Quarantined) }),
 		gauge("groups_led", "Raft groups that this node leads.", func() float64 { return float64(n.groupsLed()) }),
-	)
-	return m
+	}
 }

@@ -63,6 +63,7 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 	}
 	_, grace := s.n.sweepTimes()
 	seen := make(map[blobstore.ID]time.Time)
+	var waiting unreferenced
 	var remove []blobstore.ID
 	var strays []blobstore.Info
 	for info, err := range s.n.blobs.Blobs(ctx) {
@@ -86,20 +87,20 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 		if referenced {
 			continue
 		}
-		since, ok := s.unreferenced[info.ID]
-		if !ok {
-			since = now
-		}
+		since := s.since(info.ID, now)
 		seen[info.ID] = since
 		patience := grace
 		if !g.leads() {
 			patience *= 2 // the leader's to do; what is left then, the leader does not hold
 		}
+		waiting.add(g, &info)
 		if !held && now.Sub(since) >= patience && len(remove) < sweepBatchMax {
 			remove = append(remove, info.ID)
 		}
 	}
 	s.unreferenced = seen
+	s.n.metrics.unreferenced.Set(float64(waiting.blobs))
+	s.n.metrics.unreferencedBytes.Set(float64(waiting.bytes))
 	for _, id := range remove {
 		if err := s.n.Writer().Remove(ctx, id); err != nil {
 			return fmt.Errorf("free blob %s: %w", id, err)
@@ -108,6 +109,24 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 		s.n.metrics.swept.Inc()
 	}
 	return s.n.dropStrays(ctx, strays)
+}
+
+// unreferenced counts what waits to be freed by the shards that this node leads.
+type unreferenced struct{ blobs, bytes int64 }
+
+func (u *unreferenced) add(g *group, info *blobstore.Info) {
+	if g.leads() {
+		u.blobs++
+		u.bytes += info.Size
+	}
+}
+
+// since is when a blob was first seen without a reference, perhaps now.
+func (s *sweeper) since(id blobstore.ID, now time.Time) time.Time {
+	if since, ok := s.unreferenced[id]; ok {
+		return since
+	}
+	return now
 }
 
 // dropStrays frees here what the catalog's entries carried while this node was
