@@ -30,7 +30,10 @@ func (n *node) listen(t *testing.T, request string) (*http.Response, net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = resp.Body.Close() })
+	t.Cleanup(func() {
+		_ = conn.Close() // first: Body.Close reads to the end
+		_ = resp.Body.Close()
+	})
 	return resp, conn
 }
 
