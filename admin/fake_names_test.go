@@ -17,6 +17,22 @@ func (f *fakeLibrary) LookupAll(ctx context.Context, rs []library.LookupRequest)
 	return all, nil
 }
 
+func (f *fakeLibrary) Playlist(_ context.Context, account, id string) (library.Playlist, error) {
+	return library.Playlist{Account: account, ID: id, Items: []string{"a"}}, f.fail
+}
+
+func (f *fakeLibrary) PutPlaylist(
+	_ context.Context, p library.Playlist, _, _ string,
+) (library.Playlist, bool, error) {
+	return p, true, f.fail
+}
+
+func (f *fakeLibrary) DeletePlaylist(context.Context, string, string, string) error { return f.fail }
+
+func (f *fakeLibrary) ListPlaylists(context.Context, string, string, int) ([]library.Playlist, string, error) {
+	return []library.Playlist{}, "", f.fail
+}
+
 func (f *fakeLibrary) Prompts(context.Context, string, library.PromptQuery) (library.PromptPage, error) {
 	return library.PromptPage{Items: []library.Prompt{}}, f.fail
 }

@@ -26,6 +26,7 @@ type Library interface {
 	exportLibrary
 	editLibrary
 	nameLibrary
+	playlistLibrary
 	eventLibrary
 	webhookLibrary
 	spooler
@@ -118,6 +119,7 @@ func (s *Server) Routes(e *echo.Echo) {
 	s.exportRoutes(e)
 	s.editRoutes(e)
 	s.nameRoutes(e)
+	s.playlistRoutes(e)
 
 	s.recordingRoutes(e)
 

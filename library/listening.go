@@ -64,7 +64,8 @@ func (l *Library) signed(ctx context.Context, w Listening) error {
 		return fmt.Errorf("listen to %s/%s: %w", t.account, t.id, ErrExpired)
 	}
 	stem, _ := CutFormExt(w.ID)
-	if t.account != w.Account || t.id != w.ID && t.id != stem {
+	own, _ := CutFormExt(t.id)
+	if t.account != w.Account || t.id != w.ID && t.id != stem && own != stem {
 		return fmt.Errorf("token is of another item: %w", ErrBadToken)
 	}
 	return nil

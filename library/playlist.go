@@ -2,7 +2,6 @@ package library
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -226,21 +225,4 @@ func (l *Library) ListPlaylists(
 		found = append(found, p)
 	}
 	return found, "", nil
-}
-
-// ParsePlaylist reads what a client says of a playlist: name, items, shuffle.
-// Unknown fields are refused, since a misspelt one would be silently lost. It
-// returns ErrBadRequest.
-func ParsePlaylist(body []byte) (Playlist, error) {
-	var p struct {
-		Name    string   `json:"name"`
-		Items   []string `json:"items"`
-		Shuffle bool     `json:"shuffle"`
-	}
-	d := json.NewDecoder(strings.NewReader(string(body)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
-		return Playlist{}, fmt.Errorf("playlist: %w: %w", ErrBadRequest, err)
-	}
-	return Playlist{Name: p.Name, Items: p.Items, Shuffle: p.Shuffle}, nil
 }

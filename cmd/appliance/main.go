@@ -21,6 +21,7 @@ type program struct {
 	Config      configCmd      `cmd:"" help:"Work with configuration files."`
 	Media       mediaCmd       `cmd:"" help:"Store, fetch and list media."`
 	Prompts     promptsCmd     `cmd:"" help:"Import prompts and see what is missing."`
+	Playlists   playlistsCmd   `cmd:"" help:"Playlists: music on hold of several items."`
 	Accounts    accountsCmd    `cmd:"" help:"Settings per account: languages, retention, quotas, listeners."`
 	Exports     exportsCmd     `cmd:"" help:"Look after recordings that are sent to other places."`
 	Cluster     clusterCmd     `cmd:"" help:"Look at the cluster."`
