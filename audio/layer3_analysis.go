@@ -2,9 +2,10 @@ package audio
 
 import "math"
 
-// analysis turns samples into the lines of long blocks: the polyphase filter,
-// the transform of each subband, and the removal of what leaks between them
-// (ISO 11172-3 C.1.3, 2.4.3.4.9 and 2.4.3.4.10 the other way round).
+// analysis turns samples into lines: the polyphase filter, the transform of each
+// subband, and the removal of what leaks between them (ISO 11172-3 C.1.3,
+// 2.4.3.4.9 and 2.4.3.4.10 the other way round). Where something loud begins it
+// takes short blocks, so that its noise does not begin before it.
 type analysis struct {
 	tables *layer3Tables
 	// window is the analysis window, matrix its cosines.
@@ -12,8 +13,10 @@ type analysis struct {
 	matrix [subbands][64]float64
 	// fifo are the last samples, the newest first.
 	fifo [windowSamples]float64
-	// last and now are the subband samples of two granules, by subband.
-	last, now [subbands][subbandLines]float64
+	// last and now are the subband samples of the two granules that are
+	// transformed, by subband; next are those behind, to see what comes.
+	last, now, next [subbands][subbandLines]float64
+	onsets          onsets
 }
 
 func newAnalysis(tables *layer3Tables) *analysis {
@@ -29,16 +32,25 @@ func newAnalysis(tables *layer3Tables) *analysis {
 	return a
 }
 
-// granule analyses the next 576 samples, of which missing ones are silence.
-func (a *analysis) granule(pcm []int16, lines *[granuleLines]float64) {
-	a.last = a.now
+// granule takes the next 576 samples, of which missing ones are silence, and
+// makes the lines of the granule before. It returns the type of its block.
+func (a *analysis) granule(pcm []int16, lines *[granuleLines]float64) (block int) {
+	a.last, a.now = a.now, a.next
 	for slot := range subbandLines {
 		n := min(len(pcm), subbands)
 		a.polyphase(pcm[:n], slot)
 		pcm = pcm[n:]
 	}
+	block = a.onsets.block(&a.next)
 	for sb := range subbands {
-		a.transform(sb, lines[sb*subbandLines:])
+		if block == blockShort {
+			a.shortBlocks(sb, lines[sb*subbandLines:])
+			continue
+		}
+		a.transform(sb, &a.tables.long[block], lines[sb*subbandLines:])
+	}
+	if block == blockShort {
+		return block
 	}
 	for sb := range subbands - 1 {
 		below, above := lines[:(sb+1)*subbandLines], lines[(sb+1)*subbandLines:]
@@ -49,6 +61,7 @@ func (a *analysis) granule(pcm []int16, lines *[granuleLines]float64) {
 			above[i] = y*s - x*c
 		}
 	}
+	return block
 }
 
 // polyphase makes one sample of each subband of up to 32 of the input.
@@ -76,18 +89,87 @@ func (a *analysis) polyphase(pcm []int16, slot int) {
 		if sb&slot&1 == 1 {
 			sum = -sum
 		}
-		a.now[sb][slot] = sum
+		a.next[sb][slot] = sum
 	}
 }
 
 // transform makes the lines of one subband of the last granule and this one.
-func (a *analysis) transform(sb int, lines []float64) {
+func (a *analysis) transform(sb int, cosines *[subbandLines][2 * subbandLines]float64, lines []float64) {
 	for k := range subbandLines {
-		c := &a.tables.long[k]
+		c := &cosines[k]
 		sum := 0.0
 		for i := range subbandLines {
 			sum += c[i]*a.last[sb][i] + c[subbandLines+i]*a.now[sb][i]
 		}
 		lines[k] = sum / (subbandLines / 2)
 	}
+}
+
+// shortBlocks makes those of three short blocks, the windows in turn.
+func (a *analysis) shortBlocks(sb int, lines []float64) {
+	const length = subbandLines / 3
+	var both [2 * subbandLines]float64
+	copy(both[:], a.last[sb][:])
+	copy(both[subbandLines:], a.now[sb][:])
+	for window := range 3 {
+		part := both[length*(window+1):][:2*length]
+		for k := range length {
+			sum := 0.0
+			for i, v := range part {
+				sum += a.tables.short[k][i] * v
+			}
+			lines[3*k+window] = sum / (length / 2)
+		}
+	}
+}
+
+// onsets finds where short blocks are wanted. Each granule of subband samples is
+// looked at in thirds, as long as a short block reaches.
+type onsets struct {
+	// energy is that of the last three thirds.
+	energy [3]float64
+	// late: something began in the last third of the granule before.
+	late bool
+	// short: the granule before the present one, and that, want short blocks.
+	short [2]bool
+}
+
+const (
+	// onsetRatio is how much more energy than in any of the three thirds before
+	// is a beginning: 10 dB. A voice does not rise so fast within itself.
+	onsetRatio = 10
+	// onsetFloor is the energy of a third that is heard, -60 dB.
+	onsetFloor = 192 * 1e-6
+)
+
+// block takes the granule behind the present one and decides on that. Something
+// that begins in the first two thirds of a granule is in the short blocks of the
+// transform that ends with it; in the last third, in those of the next.
+func (o *onsets) block(next *[subbands][subbandLines]float64) int {
+	const third = subbandLines / 3
+	var began [3]bool
+	for i := range began {
+		energy := 0.0
+		for sb := range next {
+			for _, v := range next[sb][i*third : (i+1)*third] {
+				energy += v * v
+			}
+		}
+		loudest := max(o.energy[0], o.energy[1], o.energy[2])
+		began[i] = energy > onsetFloor && energy > onsetRatio*loudest
+		o.energy[0], o.energy[1], o.energy[2] = o.energy[1], o.energy[2], energy
+	}
+	before, short := o.short[0], o.short[1]
+	after := began[0] || began[1] || o.late
+	o.late = began[2]
+	o.short = [2]bool{short, after}
+	switch {
+	case short || (before && after):
+		return blockShort
+	case after:
+		return blockStart
+	case before:
+		return blockStop
+	}
+	return blockLong
 }

@@ -15,6 +15,7 @@ type granule struct {
 	edge      [4]int
 	table     [3]int
 	quadTable int
+	blockType int
 	bits      int
 }
 
@@ -30,7 +31,7 @@ func (g *granule) measure(e *MP3Encoder) int {
 		g.quads++
 	}
 	g.pairs = end / 2
-	g.divide(&e.edges)
+	g.divide(e)
 	g.bits = 0
 	for i := range g.table {
 		table, n := g.bestTable(e.tables, g.edge[i], g.edge[i+1])
@@ -51,10 +52,18 @@ func (g *granule) small(i int) bool {
 }
 
 // divide splits the pairs by scale factor bands into a third, a third and the
-// rest, as far as four and three bits can say that.
-func (g *granule) divide(edges *[longBands + 1]int) {
+// rest, as far as four and three bits can say that. In windowed granules there
+// are two regions, and where the first ends is not told.
+func (g *granule) divide(e *MP3Encoder) {
 	const region0Max, region1Max = 15, 7
 	end := 2 * g.pairs
+	if g.blockType != blockLong {
+		side := sideGranule{blockType: g.blockType}
+		first := windowedRegion(&e.frame, e.layouts, &side)
+		g.edge = [4]int{0, min(end, first), end, end}
+		return
+	}
+	edges := &e.layouts.edges
 	bands := 0
 	for bands < longBands && edges[bands] < end {
 		bands++

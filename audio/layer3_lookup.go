@@ -176,22 +176,9 @@ func (t *layer3Decoding) makeTransforms() {
 			t.short[i][k] = float32(math.Cos(math.Pi / 24 * float64((2*at+1+6)*(2*k+1))))
 		}
 	}
-	for i := range 2 * subbandLines {
-		long := float32(math.Sin(math.Pi / 36 * (float64(i) + 0.5)))
-		t.shape[blockLong][i] = long
-		start := long
-		switch {
-		case i >= 30:
-			start = 0
-		case i >= 24:
-			start = float32(math.Sin(math.Pi / 12 * (float64(i) - 18 + 0.5)))
-		case i >= 18:
-			start = 1
+	for block := range t.shape {
+		for i := range t.shape[block] {
+			t.shape[block][i] = float32(blockWindow(block, i))
 		}
-		t.shape[blockStart][i] = start
-		t.shape[blockStop][2*subbandLines-1-i] = start
-	}
-	for i := range 12 {
-		t.shape[blockShort][i] = float32(math.Sin(math.Pi / 12 * (float64(i) + 0.5)))
 	}
 }

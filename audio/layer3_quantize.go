@@ -53,7 +53,7 @@ func (e *MP3Encoder) fit(budget int) {
 	if !e.try(parts, low, budget) {
 		// Not even silence fits.
 		for _, p := range parts {
-			p.granule = granule{}
+			p.granule = granule{blockType: p.blockType}
 			p.measure(e)
 		}
 		return
@@ -165,12 +165,22 @@ func (p *encoderPart) writeSide(w *bitWriter, lsf bool) {
 	} else {
 		w.put(0, 4)
 	}
-	w.put(0, 1) // window_switching_flag
-	for _, t := range p.table {
-		w.put(uint32(t), 5)
+	if p.blockType == blockLong {
+		w.put(0, 1) // window_switching_flag
+		for _, t := range p.table {
+			w.put(uint32(t), 5)
+		}
+		w.put(uint32(p.region0), 4)
+		w.put(uint32(p.region1), 3)
+	} else {
+		w.put(1, 1)
+		w.put(uint32(p.blockType), 2)
+		w.put(0, 1) // mixed_block_flag
+		for _, t := range p.table[:2] {
+			w.put(uint32(t), 5)
+		}
+		w.put(0, 3*3) // subblock_gain
 	}
-	w.put(uint32(p.region0), 4)
-	w.put(uint32(p.region1), 3)
 	if !lsf {
 		w.put(0, 1) // preflag
 	}

@@ -88,6 +88,23 @@ func newLayouts(v MPEGVersion, rate int) *layouts {
 	return l
 }
 
+// shortOrder is, for every line of a granule of short blocks in the order of the
+// stream, its place in the order of frequencies.
+func (l *layouts) shortOrder() [granuleLines]int {
+	var order [granuleLines]int
+	at := 0
+	for band := 0; band < l.short.bands; band += 3 {
+		from := at
+		for window := range 3 {
+			for i := range l.short.width[band] {
+				order[at] = from + 3*i + window
+				at++
+			}
+		}
+	}
+	return order
+}
+
 // shortBandWidths are those of one window (ISO 11172-3 table B.8, 13818-3 table
 // B.2, and for 8 kHz what encoders agreed on).
 func shortBandWidths(v MPEGVersion, rate int) [shortBands]int {

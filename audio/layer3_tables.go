@@ -16,9 +16,11 @@ type layer3Tables struct {
 	// window is the prototype of the polyphase filter as the synthesis uses
 	// it (ISO 11172-3 table B.3); the analysis takes a 32nd of it.
 	window [windowSamples]float64
-	// long[k][i] is what sample i of a long block has to do with line k: the
-	// cosine of the transform under the window.
-	long [subbandLines][2 * subbandLines]float64
+	// long[type][k][i] is what sample i of a block (of other types than the
+	// short one) has to do with line k: the cosine of the transform under the
+	// window. short is the same for each of three short blocks.
+	long  [4][subbandLines][2 * subbandLines]float64
+	short [subbandLines / 3][2 * subbandLines / 3]float64
 	// aliasS and aliasA turn the lines at the border of two subbands.
 	aliasS, aliasA [8]float64
 	huffman        [huffmanTables]*huffmanCode
@@ -26,10 +28,16 @@ type layer3Tables struct {
 
 func newLayer3Tables() *layer3Tables {
 	t := &layer3Tables{window: synthesisWindow()}
-	for k := range subbandLines {
-		for i := range 2 * subbandLines {
-			window := math.Sin(math.Pi / 36 * (float64(i) + 0.5))
-			t.long[k][i] = window * math.Cos(math.Pi/72*float64((2*i+1+18)*(2*k+1)))
+	for block := range t.long {
+		for k := range subbandLines {
+			for i := range 2 * subbandLines {
+				t.long[block][k][i] = blockWindow(block, i) * math.Cos(math.Pi/72*float64((2*i+1+18)*(2*k+1)))
+			}
+		}
+	}
+	for k := range t.short {
+		for i := range t.short[k] {
+			t.short[k][i] = blockWindow(blockShort, i) * math.Cos(math.Pi/24*float64((2*i+1+6)*(2*k+1)))
 		}
 	}
 	for i, c := range aliasCoefficients() {
@@ -47,6 +55,25 @@ func newLayer3Tables() *layer3Tables {
 		}
 	}
 	return t
+}
+
+// blockWindow is the window of a block of a type at sample i: of the 36 of a long
+// block or the 12 of a short one (ISO 11172-3 2.4.3.4.10.3).
+func blockWindow(block, i int) float64 {
+	const samples = 2 * subbandLines
+	switch {
+	case block == blockStop:
+		return blockWindow(blockStart, samples-1-i)
+	case block == blockShort:
+		return math.Sin(math.Pi / 12 * (float64(i) + 0.5))
+	case block == blockLong || i < samples/2:
+		return math.Sin(math.Pi / 36 * (float64(i) + 0.5))
+	case i >= 30:
+		return 0
+	case i >= 24:
+		return math.Sin(math.Pi / 12 * (float64(i) - 18 + 0.5))
+	}
+	return 1
 }
 
 // aliasCoefficients are those of ISO 11172-3 table B.9.

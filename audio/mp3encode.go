@@ -17,8 +17,11 @@ var ErrNoSuchRate = errors.New("no such rate in mpeg audio layer iii")
 type MP3Encoder struct {
 	header [FrameHeaderBytes]byte
 	frame  FrameHeader // without padding
-	edges  [longBands + 1]int
 	tables *layer3Tables
+	// layouts are the bands, order is where the lines of short blocks are that
+	// come in the order of the stream.
+	layouts *layouts
+	order   [granuleLines]int
 	filter [2]*analysis
 	part   [2][2]encoderPart // by granule and channel
 	// slack is what frames so far are short of the bit rate, in bytes/rate.
@@ -44,10 +47,11 @@ func newMP3Encoder(sampleRate, channels, bitRate int) (*MP3Encoder, error) {
 	}
 	e := &MP3Encoder{
 		header: header, frame: frame,
-		edges:  bandEdges(frame.Version, sampleRate),
-		tables: newLayer3Tables(),
-		mono:   make([]int16, frame.Samples),
+		layouts: newLayouts(frame.Version, sampleRate),
+		tables:  newLayer3Tables(),
+		mono:    make([]int16, frame.Samples),
 	}
+	e.order = e.layouts.shortOrder()
 	for ch := range channels {
 		e.filter[ch] = newAnalysis(e.tables)
 	}
@@ -55,8 +59,9 @@ func newMP3Encoder(sampleRate, channels, bitRate int) (*MP3Encoder, error) {
 }
 
 // encoderDelay is how many samples later what goes in comes out of a decoder:
-// the polyphase filters of both, and the overlap of the blocks.
-const encoderDelay = windowSamples - subbands + 1 + granuleLines
+// the polyphase filters of both, the overlap of the blocks, and the granule that
+// the encoder looks ahead.
+const encoderDelay = windowSamples - subbands + 1 + 2*granuleLines
 
 // EncodeMP3 encodes a whole signal of one channel, with a frame or two more than
 // it fills, so that its end comes out too.
@@ -124,8 +129,14 @@ func (e *MP3Encoder) analyse(ch int, pcm []int16) {
 	for g := range e.frame.Samples / granuleLines {
 		part := &e.part[g][ch]
 		n := min(len(rest), granuleLines)
-		e.filter[ch].granule(rest[:n], &part.lines)
+		part.blockType = e.filter[ch].granule(rest[:n], &part.lines)
 		rest = rest[n:]
+		if part.blockType == blockShort {
+			byFrequency := part.lines
+			for i, line := range &e.order {
+				part.lines[i] = byFrequency[line]
+			}
+		}
 	}
 }
 

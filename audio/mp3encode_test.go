@@ -168,7 +168,7 @@ func noise(sampleRate int) []int16 {
 
 // bestSNR lays out over in and returns where it fits best and how well there.
 func bestSNR(in, out []int16) (delay int, snr float64) {
-	const edge = 1500 // where a decoder has not begun to sound, or ended
+	const edge = 2000 // where a decoder has not begun to sound, or ended
 	best := math.Inf(-1)
 	for d := range edge {
 		if s := snrBetween(in[edge:], out[edge+d:], edge/2); s > best {

@@ -15,9 +15,10 @@ type mp3Packer struct {
 }
 
 // encoderWarmFrames that are encoded and dropped give an encoder the state that
-// it would have had: the filter bank remembers less than one granule, and a block
-// overlaps one.
-const encoderWarmFrames = 3
+// it would have had: the filter bank remembers less than one granule, a block
+// overlaps one and follows what two others want, and an onset is one against the
+// granule before.
+const encoderWarmFrames = 6
 
 func newMP3Packer(form Form, frames int64) (*mp3Packer, []byte, error) {
 	encoder, err := newMP3Encoder(form.SampleRate, form.Channels, form.BitRate)
