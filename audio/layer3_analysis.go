@@ -126,8 +126,8 @@ func (a *analysis) shortBlocks(sb int, lines []float64) {
 // onsets finds where short blocks are wanted. Each granule of subband samples is
 // looked at in thirds, as long as a short block reaches.
 type onsets struct {
-	// energy is that of the last three thirds.
-	energy [3]float64
+	// energy is that of the last three thirds, in three parts of the spectrum.
+	energy [3][3]float64
 	// late: something began in the last third of the granule before.
 	late bool
 	// short: the granule before the present one, and that, want short blocks.
@@ -147,17 +147,21 @@ const (
 // transform that ends with it; in the last third, in those of the next.
 func (o *onsets) block(next *[subbands][subbandLines]float64) int {
 	const third = subbandLines / 3
+	onsetBands := [4]int{0, 4, 12, subbands}
 	var began [3]bool
 	for i := range began {
-		energy := 0.0
-		for sb := range next {
-			for _, v := range next[sb][i*third : (i+1)*third] {
-				energy += v * v
+		for band, last := range &o.energy {
+			energy := 0.0
+			for _, samples := range next[onsetBands[band]:onsetBands[band+1]] {
+				for _, v := range samples[i*third : (i+1)*third] {
+					energy += v * v
+				}
 			}
+			if energy > onsetFloor && energy > onsetRatio*max(last[0], last[1], last[2]) {
+				began[i] = true
+			}
+			o.energy[band] = [3]float64{last[1], last[2], energy}
 		}
-		loudest := max(o.energy[0], o.energy[1], o.energy[2])
-		began[i] = energy > onsetFloor && energy > onsetRatio*loudest
-		o.energy[0], o.energy[1], o.energy[2] = o.energy[1], o.energy[2], energy
 	}
 	before, short := o.short[0], o.short[1]
 	after := began[0] || began[1] || o.late
