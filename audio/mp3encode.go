@@ -22,8 +22,8 @@ type MP3Encoder struct {
 	// come in the order of the stream.
 	layouts *layouts
 	order   [granuleLines]int
-	filter [2]*analysis
-	part   [2][2]encoderPart // by granule and channel
+	filter  [2]*analysis
+	part    [2][2]encoderPart // by granule and channel
 	// slack is what frames so far are short of the bit rate, in bytes/rate.
 	slack int
 	mono  []int16 // one channel of what is being encoded

@@ -151,6 +151,51 @@ func TestMP3Quality(t *testing.T) {
 	}
 }
 
+// TestMP3Onset: the noise of a stroke out of silence does not begin before it,
+// and what does is no more than LAME's.
+func TestMP3Onset(t *testing.T) {
+	t.Parallel()
+	const rate, strokes = 8000, 12
+	pcm := make([]int16, 3*rate)
+	at := func(i int) int { return rate/4 + i*1709 } // anywhere in a granule
+	for i := range strokes {
+		for n, v := range noise(rate)[:500] {
+			pcm[at(i)+n] = int16(float64(v) * math.Exp(-float64(n)/100))
+		}
+	}
+	dir := t.TempDir()
+	wav, mp3 := filepath.Join(dir, "in.wav"), filepath.Join(dir, "out.mp3")
+	b, _ := wavOf(t, pcm, rate, 1)
+	if err := os.WriteFile(wav, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := func(mp3 []byte) float64 {
+		out := decodeAll(t, bytes.NewReader(mp3), mustProbe(t, mp3))
+		sum := 0.0
+		for i := range strokes {
+			// From a granule before to where a short block may reach.
+			for _, v := range out[at(i)-576 : at(i)-288] {
+				sum += float64(v) * float64(v)
+			}
+		}
+		return 10*math.Log10(sum/strokes/288+1e-9) - level(pcm)
+	}
+	ours, _ := encodeForm(t, pcm, rate, 1, Form{})
+	theirs := lame(t, wav, mp3, rate, "-b", "32", "-m", "m")
+	got, peer := before(ours), before(theirs)
+	t.Logf("noise before strokes %.1f dB, LAME %.1f dB", got, peer)
+	if got > -40 {
+		t.Errorf("noise before strokes %.1f dB of the sound, LAME has %.1f dB", got, peer)
+	}
+	seen := map[string]int{}
+	coverage(t, ours, mustProbe(t, ours), seen)
+	for _, what := range []string{"long", "start", "short", "stop"} {
+		if seen[what] == 0 {
+			t.Errorf("no %s blocks: %v", what, seen)
+		}
+	}
+}
+
 func soundOf(t *testing.T, what, wav string, rate int) []int16 {
 	t.Helper()
 	var pcm []int16
