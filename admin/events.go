@@ -66,11 +66,12 @@ func (s *Server) events(c echo.Context) error {
 	c.Response().WriteHeader(http.StatusOK)
 	out := &eventWriter{w: c.Response(), control: http.NewResponseController(c.Response())}
 	out.printf("retry: %d\n: position %s\n\n", reconnectWait.Milliseconds(), s.deps.Library.EventsNow())
-	if err := s.feed(ctx, out, q, page, follow); err != nil {
+	err = s.feed(ctx, out, q, page, follow)
+	if err != nil {
 		s.metrics.dropped.Inc()
 		s.log.DebugContext(ctx, "follower of events dropped", "request_id", web.RequestID(c), "error", err)
 	}
-	return nil
+	return nil //nolint:nilerr // the answer has begun: its last event says why it ends
 }
 
 // eventQuery reads what is wanted from the URL. A client that comes back says

@@ -82,7 +82,7 @@ func TestEventsFollowed(t *testing.T) {
 	n.store(t, "/media/acc/before.wav")
 	ctx, cancel := context.WithTimeout(t.Context(), testWait)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", n.url+"/v1/events?after=oldest", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.url+"/v1/events?after=oldest", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestEventsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if ct := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || ct != "text/event-stream" {
+	if ct := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || ct != "text/event-stream" {
 		t.Fatalf("%d %s", resp.StatusCode, ct)
 	}
 	var all strings.Builder

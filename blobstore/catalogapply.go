@@ -227,7 +227,7 @@ func (b *catalogBatch) write(e *TxnEntry) error {
 // before is the row as it is in this batch, nil if there is none.
 func (b *catalogBatch) before(key string) (*Row, error) {
 	var row Row
-	err := readRow(b.txn, rowKey(key), func(raw []byte) error { return row.fill(raw) })
+	err := readRow(b.txn, rowKey(key), row.fill)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil //nolint:nilnil // no row is an answer here
 	}

@@ -42,8 +42,8 @@ func checkFormat(dir, what string, oldest, newest int) error {
 	}
 	var name string
 	format := 0
-	if _, err := fmt.Sscanf(string(raw[:min(len(raw), formatBytesMax)]), "carillon %s %d", &name, &format); err != nil ||
-		name != what || format < 1 {
+	_, err = fmt.Sscanf(string(raw[:min(len(raw), formatBytesMax)]), "carillon %s %d", &name, &format)
+	if err != nil || name != what || format < 1 {
 		return fmt.Errorf("%s does not begin with \"carillon %s\": %w", path, what, ErrFormat)
 	}
 	switch {
@@ -51,8 +51,8 @@ func checkFormat(dir, what string, oldest, newest int) error {
 		return fmt.Errorf("%s in %s are in format %d, this version reads up to %d, install a newer one: %w",
 			what, dir, format, newest, ErrFormat)
 	case format < oldest:
-		return fmt.Errorf("%s in %s are in format %d, this version reads from %d on, upgrade through an older one: %w",
-			what, dir, format, oldest, ErrFormat)
+		return fmt.Errorf("%s in %s are in format %d, this version reads from %d on, "+
+			"upgrade through an older one: %w", what, dir, format, oldest, ErrFormat)
 	}
 	return nil
 }

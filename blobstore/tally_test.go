@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 )
 
@@ -39,7 +40,7 @@ func TestSetAtEveryPosition(t *testing.T) {
 	defer closeCatalog(t, b)
 	var entries []TxnEntry
 	for i := range uint64(100) {
-		entries = append(entries, putEntry(2*i+1, 0, fmt.Sprintf("m1/a/%d", i%7), fmt.Sprint(i)))
+		entries = append(entries, putEntry(2*i+1, 0, fmt.Sprintf("m1/a/%d", i%7), strconv.FormatUint(i, 10)))
 	}
 	applyTxns(t, a, entries...)
 	for i := range entries {

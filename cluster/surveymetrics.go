@@ -41,7 +41,7 @@ const (
 func MetricDefinitions() []MetricDefinition {
 	return []MetricDefinition{
 		{metricNodes, "Nodes by state: ready, not_ready, gone. From the catalog's leader only.", []string{"state"}},
-		{metricDiffering, "Nodes that hold another set of rows than most at one log position. From the leader only.", nil},
+		{metricDiffering, "Nodes that hold other rows than most at one log position. From the leader only.", nil},
 		{metricUnderReplicated, "Blobs with fewer whole copies than wanted. From the leader only.", nil},
 		{metricUnavailable, "Blobs that no node can read at the moment. From the leader only.", nil},
 		{metricLagMax, "Catalog entries that the slowest node is behind. From the leader only.", nil},

@@ -98,14 +98,20 @@ func (l *Library) WatchEvents() (changed <-chan struct{}, cancel func()) {
 // Events returns the next events after q.After, at most limit. ErrTrimmed: some
 // of them are not kept any more, or the position is of another cluster.
 func (l *Library) Events(ctx context.Context, q EventQuery, limit int) (EventPage, error) {
-	if err := q.check(); err != nil {
+	if err := errors.Join(q.check(), l.checkNotAhead(ctx, q.After)); err != nil {
 		return EventPage{}, err
 	}
+	page, err := l.scanEvents(ctx, &q, limit)
+	if err != nil || q.Oldest {
+		return page, err
+	}
+	return page, l.checkKept(ctx, q.After) // after the scan: nothing was trimmed before or in it
+}
+
+// scanEvents reads one page.
+func (l *Library) scanEvents(ctx context.Context, q *EventQuery, limit int) (EventPage, error) {
 	if limit < 1 || limit > EventPageMax {
 		limit = EventPageMax
-	}
-	if err := l.checkNotAhead(ctx, q.After); err != nil {
-		return EventPage{}, err
 	}
 	page := EventPage{Next: q.After}
 	now, after, rows := l.EventsNow(), "", 0 // now before the scan: it may only be too small
@@ -132,10 +138,7 @@ func (l *Library) Events(ctx context.Context, q EventQuery, limit int) (EventPag
 	if !page.More && now.After(page.Next) {
 		page.Next = now
 	}
-	if q.Oldest {
-		return page, nil
-	}
-	return page, l.checkKept(ctx, q.After) // after the scan: nothing was trimmed before or in it
+	return page, nil
 }
 
 // eventKeyAfter is the greatest key at or before a position.
@@ -261,6 +264,15 @@ type FeedStatus struct {
 	Events  uint64        `json:"events"` // that are kept
 	// Webhooks are how many webhooks do how.
 	Webhooks map[WebhookState]int `json:"webhooks"`
+}
+
+// DeletedTotal is what all accounts have deleted and can bring back.
+func (l *Library) DeletedTotal(ctx context.Context) (Usage, error) {
+	t, err := l.catalog.Tally(ctx, deletedPrefix)
+	if err != nil {
+		return Usage{}, fmt.Errorf("deleted items: %w", err)
+	}
+	return Usage{Items: int64(t.Items), Bytes: int64(t.Bytes)}, nil
 }
 
 // FeedStatus describes the feed as this node knows it.

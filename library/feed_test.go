@@ -3,6 +3,7 @@ package library
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -33,8 +34,8 @@ func TestEventsInPages(t *testing.T) {
 	t.Parallel()
 	l, _ := newLibrary(t)
 	for i := range 30 {
-		emit(t, l, 1, EventMediaCreated, Event{Account: "acme", ID: fmt.Sprint(i)})
-		emit(t, l, 1, EventMediaDeleted, Event{Account: "other", ID: fmt.Sprint(i)})
+		emit(t, l, 1, EventMediaCreated, Event{Account: "acme", ID: strconv.Itoa(i)})
+		emit(t, l, 1, EventMediaDeleted, Event{Account: "other", ID: strconv.Itoa(i)})
 	}
 	q := EventQuery{Account: "acme", Kinds: []string{"media"}}
 	var got, want []string
@@ -52,7 +53,7 @@ func TestEventsInPages(t *testing.T) {
 		}
 	}
 	for i := range 31 {
-		want = append(want, fmt.Sprint(i))
+		want = append(want, strconv.Itoa(i))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -63,7 +64,9 @@ func TestEventsInPages(t *testing.T) {
 		page.Next != l.EventsNow() {
 		t.Errorf("page %+v, %v", page, err)
 	}
-	for _, bad := range []EventQuery{{Kinds: []string{"medi"}}, {Kinds: []string{""}}, {Kinds: make([]string, 99)}} {
+	for _, bad := range []EventQuery{
+		{Kinds: []string{"medi"}}, {Kinds: []string{""}}, {Kinds: make([]string, 99)},
+	} {
 		_, err := l.Events(t.Context(), bad, 0)
 		wantErr(t, fmt.Sprint(bad.Kinds), err, ErrBadRequest)
 	}

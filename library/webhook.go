@@ -168,7 +168,8 @@ func checkWebhookID(id string) error {
 		ok = ok && (alnum || c == '-' || c == '_' || c == '.')
 	}
 	if !ok {
-		return fmt.Errorf("webhook %s, want 1 to %d of A-Z a-z 0-9 . _ -: %w", shown(id), webhookIDBytesMax, ErrBadName)
+		return fmt.Errorf("webhook %s, want 1 to %d of A-Z a-z 0-9 . _ -: %w",
+			shown(id), webhookIDBytesMax, ErrBadName)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -34,7 +35,7 @@ func (r *receiver) events() []Event {
 		if err != nil || s.d.Header["Carillon-Signature"] != "v1="+SignWebhook(r.secret, at, s.body) {
 			r.t.Fatalf("signature %q of %q does not hold", s.d.Header["Carillon-Signature"], s.body)
 		}
-		if s.d.Method != "POST" || s.d.Size != int64(len(s.body)) ||
+		if s.d.Method != http.MethodPost || s.d.Size != int64(len(s.body)) ||
 			s.d.Header["Carillon-Event-Id"] != body.Events[0].Position.String() {
 			r.t.Fatalf("delivery %+v", s.d)
 		}
@@ -98,7 +99,8 @@ func TestWebhook(t *testing.T) {
 	equal(t, "delivered", idsOf(r.events()), strings.Join(append(want, "60"), " "))
 
 	again, created, err := l.PutWebhook(t.Context(), "crm", WebhookRequest{URL: "http://x", Secret: secretShown})
-	if err != nil || created || again.NewSecret != "" || len(again.Kinds) != 0 || again.Position != hookAt(t, l).Position {
+	if err != nil || created || again.NewSecret != "" || len(again.Kinds) != 0 ||
+		again.Position != hookAt(t, l).Position {
 		t.Errorf("%+v, %v, %v", again, created, err)
 	}
 	wantErr(t, "delete", l.DeleteWebhook(t.Context(), "crm"), nil)
@@ -133,9 +135,7 @@ func TestWebhookRefused(t *testing.T) {
 		wantErr(t, fmt.Sprintf("%q %+v", c.id, c.r), err, c.want)
 	}
 	for i := range WebhooksMax {
-		if _, _, err := l.PutWebhook(t.Context(), fmt.Sprint(i), WebhookRequest{URL: "http://x", Disabled: true}); err != nil {
-			t.Fatal(err)
-		}
+		must2(t)(l.PutWebhook(t.Context(), strconv.Itoa(i), WebhookRequest{URL: "http://x", Disabled: true}))
 	}
 	_, _, err := l.PutWebhook(t.Context(), "more", WebhookRequest{URL: "http://x"})
 	wantErr(t, "one more", err, ErrLimit)

@@ -117,15 +117,9 @@ func (l *Library) lookAtWebhooks(ctx context.Context) error {
 // lease if it is time.
 func (l *Library) webhookLease(ctx context.Context) (mine bool, err error) {
 	w := l.webhooks
-	row, err := l.catalog.Get(ctx, webhookLeaseKey)
-	if err != nil && !errors.Is(err, blobstore.ErrNotFound) {
-		return false, fmt.Errorf("lease of the webhooks: %w", err)
-	}
-	var lease leaseRow
-	if err == nil {
-		if err := decodeRow(row.Value, &lease); err != nil {
-			return false, fmt.Errorf("lease of the webhooks: %w", err)
-		}
+	lease, row, err := l.leaseRow(ctx)
+	if err != nil {
+		return false, err
 	}
 	now := time.Now()
 	if row.Revision != w.lease || w.seen.IsZero() {
@@ -140,14 +134,7 @@ func (l *Library) webhookLease(ctx context.Context) (mine bool, err error) {
 	default:
 		return false, nil
 	}
-	value, err := encodeRow(leaseRow{Node: l.deps.NodeID, MS: now.UnixMilli()})
-	if err != nil {
-		return false, err
-	}
-	c := l.newChange()
-	c.expect(webhookLeaseKey, row.Revision)
-	c.put(webhookLeaseKey, value)
-	revision, err := l.catalog.Commit(ctx, c.txn)
+	revision, err := l.takeLease(ctx, row.Revision, now)
 	switch {
 	case errors.Is(err, blobstore.ErrConflict):
 		return false, nil // another was faster
@@ -158,6 +145,33 @@ func (l *Library) webhookLease(ctx context.Context) (mine bool, err error) {
 	}
 	w.lease, w.seen, w.renewed = revision, now, now
 	return true, nil
+}
+
+// leaseRow is who has the lease; the row's revision is 0 if nobody ever had.
+func (l *Library) leaseRow(ctx context.Context) (lease leaseRow, row blobstore.Row, err error) {
+	row, err = l.catalog.Get(ctx, webhookLeaseKey)
+	if errors.Is(err, blobstore.ErrNotFound) {
+		return lease, blobstore.Row{}, nil
+	}
+	if err == nil {
+		err = decodeRow(row.Value, &lease)
+	}
+	if err != nil {
+		return lease, row, fmt.Errorf("lease of the webhooks: %w", err)
+	}
+	return lease, row, nil
+}
+
+// takeLease writes this node's name over a lease of that revision.
+func (l *Library) takeLease(ctx context.Context, over uint64, now time.Time) (uint64, error) {
+	value, err := encodeRow(leaseRow{Node: l.deps.NodeID, MS: now.UnixMilli()})
+	if err != nil {
+		return 0, err
+	}
+	c := l.newChange()
+	c.expect(webhookLeaseKey, over)
+	c.put(webhookLeaseKey, value)
+	return l.catalog.Commit(ctx, c.txn)
 }
 
 func (r running) ended() bool {

@@ -102,7 +102,8 @@ func (l *Library) hook(ctx context.Context, id string) (hook, error) {
 	if row, err = l.catalog.Get(ctx, webhookStateKey(id)); err != nil {
 		return hook{}, notFound(err, "webhook", id)
 	}
-	return h, h.decodeState(row)
+	err = h.decodeState(row)
+	return h, err
 }
 
 // hooks reads all webhooks, in the order of their ids.

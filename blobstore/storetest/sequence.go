@@ -111,7 +111,8 @@ func testTally(s *suite) {
 		t.Helper()
 		got, err := s.Tally(s.ctx(), class)
 		if err != nil || got.Rows != rows || got.Items != items || got.Bytes != weight {
-			t.Errorf("tally of %q is %+v, %v; want %d rows, %d items of %d bytes", class, got, err, rows, items, weight)
+			t.Errorf("tally of %q is %+v, %v; want %d rows, %d items of %d bytes",
+				class, got, err, rows, items, weight)
 		}
 	}
 	weighed := func(key string, weight uint64) blobstore.Row {
@@ -130,7 +131,8 @@ func testTally(s *suite) {
 	if after, err := s.Tally(s.ctx(), class); err != nil || after.Sum == before.Sum {
 		t.Errorf("other rows have the same sum %v, %v", after.Sum, err)
 	}
-	_, err = s.Commit(s.ctx(), blobstore.Txn{Delete: []string{class + "a/1", class + "a/2", class + "b/1", class + "x"}})
+	gone := []string{class + "a/1", class + "a/2", class + "b/1", class + "x"}
+	_, err = s.Commit(s.ctx(), blobstore.Txn{Delete: gone})
 	must(t, "delete", err)
 	want(class, 1, 0, 0)
 	want(class+"a/", 0, 0, 0)

@@ -14,7 +14,7 @@ import (
 
 // clusterCmd groups the commands on the cluster.
 type clusterCmd struct {
-	Status  clusterStatusCmd  `cmd:"" help:"Show whether all nodes have the same, where it is, and how long the disks last."`
+	Status  clusterStatusCmd  `cmd:"" help:"Show whether all have the same, where it is, how long disks last."`
 	Drain   clusterDrainCmd   `cmd:"" help:"Let the other nodes take over all that a node holds."`
 	Undrain clusterUndrainCmd `cmd:"" help:"Give a node its share again."`
 	Remove  clusterRemoveCmd  `cmd:"" help:"Take a node that is drained or dead out of the cluster for ever."`
@@ -50,6 +50,8 @@ func (c *clusterStatusCmd) Run(ctx context.Context, g *globals, tty terminal) er
 type clusterView struct {
 	cluster.Status
 	Feed library.FeedStatus `json:"feed"`
+	// Deleted is what of the set was deleted and can be brought back.
+	Deleted library.Usage `json:"deleted"`
 }
 
 func (n *node) clusterView(ctx context.Context) (any, error) {
@@ -58,20 +60,30 @@ func (n *node) clusterView(ctx context.Context) (any, error) {
 	if v.Feed, err = n.library.FeedStatus(ctx); err != nil {
 		n.log.Warn("feed not in the status", "error", err) // the rest matters in a bad moment
 	}
+	if v.Deleted, err = n.library.DeletedTotal(ctx); err != nil {
+		n.log.Warn("deleted items not in the status", "error", err)
+	}
 	return v, nil
+}
+
+func deletedText(u library.Usage) string {
+	if u.Items == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d of them deleted", u.Items)
 }
 
 // feedText says where the change feed is, and whether webhooks get it.
 func feedText(f library.FeedStatus) string {
-	text := fmt.Sprintf("at %d, %d events kept", f.Position.Revision, f.Events)
+	texts := []string{fmt.Sprintf("at %d, %d events kept", f.Position.Revision, f.Events)}
 	for _, state := range []library.WebhookState{
 		library.WebhookOK, library.WebhookFailing, library.WebhookDisabled,
 	} {
 		if n := f.Webhooks[state]; n > 0 {
-			text += fmt.Sprintf(", %d webhooks %s", n, state)
+			texts = append(texts, fmt.Sprintf("webhooks %s: %d", state, n))
 		}
 	}
-	return text
+	return strings.Join(texts, ", ")
 }
 
 // printCluster answers the questions in words first, then in a table.
@@ -81,7 +93,7 @@ func printCluster(w io.Writer, v clusterView) error {
 		return err
 	}
 	for _, line := range [][2]string{
-		{"same set", sameSet(s)},
+		{"same set", sameSet(s) + deletedText(v.Deleted)},
 		{"copies", copies(s)},
 		{"feed", feedText(v.Feed)},
 		{"capacity", capacity(s)},
@@ -239,7 +251,7 @@ func timeLeft(seconds float64) string {
 // printGroups shows where the blobs are: * leads, ! lacks something.
 func printGroups(w io.Writer, s cluster.Status) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "\nGROUP\tCOPIES\tBLOBS\tBYTES\tNODES (* leads, ! lacks something, ~ does not vote)")
+	_, _ = fmt.Fprintln(table, "\nGROUP\tCOPIES\tBLOBS\tBYTES\tNODES (* leads, ! lacks some, ~ does not vote)")
 	for _, p := range s.Placement {
 		nodes := make([]string, len(p.Replicas))
 		for i, r := range p.Replicas {

@@ -17,7 +17,7 @@ const eventsRetryWait = time.Second
 // eventsCmd reads the change feed.
 type eventsCmd struct {
 	Follow  bool     `short:"f" help:"Wait for what comes; go on by itself when the node was away."`
-	After   string   `help:"Position to go on after, or oldest, or now. Default: oldest; with --follow: now." placeholder:"POS"`
+	After   string   `help:"Position, oldest or now. Default: oldest, to follow: now." placeholder:"POS"`
 	Account string   `help:"Events of this account only."`
 	Kind    []string `help:"Kinds, like media or recording.stored." placeholder:"KIND"`
 }
@@ -71,7 +71,8 @@ func printEvent(w io.Writer, e library.Event) error {
 	if e.Detail != "" {
 		what += "  " + e.Detail
 	}
-	return printf(w, "%-10s  %s  %-19s  %s\n", e.Position, e.Time.UTC().Format("2006-01-02 15:04:05.000"), e.Kind, what)
+	at := e.Time.UTC().Format("2006-01-02 15:04:05.000")
+	return printf(w, "%-10s  %s  %-19s  %s\n", e.Position, at, e.Kind, what)
 }
 
 // printJSONLine prints one object a line, so that the output of --follow can be

@@ -48,7 +48,7 @@ func (*webhooksLsCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 type webhooksPutCmd struct {
 	ID       string   `arg:"" help:"Name of the webhook."`
 	URL      string   `arg:"" help:"Where events are posted to."`
-	Secret   string   `name:"secret-file" help:"File with what signs the deliveries (16 bytes or more), - for standard input. Default: one is made, or stays." placeholder:"FILE"`
+	Secret   string   `name:"secret-file" help:"Key of the signatures. Default: made." placeholder:"FILE"`
 	Kind     []string `help:"Kinds, like media or recording.stored." placeholder:"KIND"`
 	Account  string   `help:"Events of this account only."`
 	After    string   `help:"Where to begin: a position, oldest or now." placeholder:"POS"`

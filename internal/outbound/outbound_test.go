@@ -51,7 +51,8 @@ func TestRules(t *testing.T) {
 	}
 	for addr, ok := range map[string]bool{
 		"1.2.3.4": true, "127.0.0.1": true, "127.0.0.2": false, "10.1.1.1": false, "10.9.1.1": false,
-		"2001:db8::1": true, "::1": false, "::ffff:127.0.0.2": false, "::ffff:127.0.0.1": true, "fe80::1%eth0": true,
+		"2001:db8::1": true, "::1": false, "::ffff:127.0.0.2": false, "::ffff:127.0.0.1": true,
+		"fe80::1%eth0": true,
 	} {
 		err := r.check(netip.MustParseAddr(addr))
 		if (err == nil) != ok || err != nil && !errors.Is(err, library.ErrTarget) {
@@ -77,7 +78,8 @@ func TestCheckTarget(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"", "example.com", "ftp://example.com/", "http:///x", "http://a b/", "http://127.0.0.1/", "http://[::1]/",
-		"http://localhost:8080/", "http://x.localhost./", "http://169.254.169.254/latest/meta-data", "file:///etc/passwd",
+		"http://localhost:8080/", "http://x.localhost./", "http://169.254.169.254/latest/meta-data",
+		"file:///etc/passwd",
 		"http://example.com/#part", "http://example.com:0/", "http://[::ffff:127.0.0.1]/",
 		"http://x/" + strings.Repeat("a", urlBytesMax), "http://example.com/%zz",
 	} {
@@ -148,7 +150,9 @@ func TestSend(t *testing.T) {
 // when it is dialled, and secrets of the URL are in no error.
 func TestSendChecksWhatItDials(t *testing.T) {
 	c := open(t, Config{Allow: prefixes("0.0.0.0/0", "::/0"), Deny: prefixes("127.0.0.0/8", "::1/128")})
-	for _, target := range []string{"http://user:hidden@localhost:9/a?sig=hidden", "http://user:hidden@127.1:9/?hidden"} {
+	for _, target := range []string{
+		"http://user:hidden@localhost:9/a?sig=hidden", "http://user:hidden@127.1:9/?hidden",
+	} {
 		_, err := c.Send(t.Context(), library.Delivery{Method: "POST", URL: target})
 		if err == nil || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: %v", target, err)
@@ -179,7 +183,9 @@ func TestSendStalled(t *testing.T) {
 
 // FuzzTarget: no URL makes the checks panic, and what is accepted has a host.
 func FuzzTarget(f *testing.F) {
-	for _, s := range []string{"http://a/", "https://u:p@[::1]:8/x?y#z", "http://a%20b/", "HTTP://\x00", "http://127.1"} {
+	for _, s := range []string{
+		"http://a/", "https://u:p@[::1]:8/x?y#z", "http://a%20b/", "HTTP://\x00", "http://127.1",
+	} {
 		f.Add(s)
 	}
 	c, err := Open(Config{Allow: prefixes("0.0.0.0/0")})

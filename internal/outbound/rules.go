@@ -26,7 +26,8 @@ func (r rules) check(addr netip.Addr) error {
 	if allowed > denied {
 		return nil
 	}
-	return fmt.Errorf("address %s is not allowed by outbound.allow and outbound.deny: %w", addr, library.ErrTarget)
+	return fmt.Errorf("address %s is not allowed by outbound.allow and outbound.deny: %w",
+		addr, library.ErrTarget)
 }
 
 // longest is the number of bits of the smallest network that holds addr, -1
