@@ -51,6 +51,7 @@ type Config struct {
 	ShoutHost  string
 
 	ReplaceAfter time.Duration // how long a node may be away before others take its place
+	CacheBytes   int64         // kept in memory of what others hold and this node has played
 	CatchUpRate  int64         // bytes a second that this node fetches to catch up; 0: no limit
 	DropAfter    time.Duration // how long data stay here of a group that this node has left
 	// formatMax is the newest format of log commands that this node reads; 0:

@@ -110,15 +110,7 @@ func (n *Node) fetchPiece(ctx context.Context, r *remote, off, size int64) ([]by
 	if err := n.pacing.wait(ctx, size); err != nil {
 		return nil, err
 	}
-	p := make([]byte, size)
-	for k := 0; k < len(p); {
-		got, err := r.Read(ctx, off+int64(k), p[k:])
-		if err != nil {
-			return nil, err
-		}
-		k += got
-	}
-	return p, nil
+	return r.readChunk(ctx, off, size)
 }
 
 // writePieces stores pieces in their order; those that have arrived together go

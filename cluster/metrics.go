@@ -19,6 +19,7 @@ type metrics struct {
 	unreferencedBytes prometheus.Gauge
 
 	kept       prometheus.Counter
+	cacheHits  prometheus.Counter
 	refused    prometheus.Counter
 	scrubbed   prometheus.Counter
 	repaired   prometheus.Counter
@@ -60,12 +61,13 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		unrepaired:        counter("repair_failures_total", "Repairs that no replica could help with, each try."),
 		refused:           counter("refused_writes_total", "Changes refused because a disk is full."),
 	}
+	m.cacheHits = counter("read_cache_hits_total", "Chunks of other nodes' blobs that were read from memory.")
 	m.kept = counter("kept_blobs_total", "Blobs of groups left that stay here since nobody else has them.")
 	if reg == nil {
 		return m
 	}
 	reg.MustRegister(n.survey, m.commits, m.writes, m.batch, m.retries, m.remote, m.corrupt, m.pulled, m.swept,
-		m.unreferenced, m.unreferencedBytes, m.refused, m.kept,
+		m.unreferenced, m.unreferencedBytes, m.refused, m.kept, m.cacheHits,
 		m.scrubbed, m.repaired, m.unrepaired)
 	reg.MustRegister(n.gauges()...)
 	return m
@@ -116,6 +118,8 @@ func (n *Node) gauges() []prometheus.Collector {
 		gauge("spool_oldest_seconds", "Age of the oldest item in the spool; 0: nothing waits.", n.spoolAge),
 		gauge("spool_quarantined", "Spooled items that could not be replayed and were put aside.",
 			func() float64 { return float64(n.spoolStatus().Quarantined) }),
+		gauge("read_cache_bytes", "Bytes of other nodes' blobs kept in memory.",
+			func() float64 { return float64(n.cache.size()) }),
 		gauge("groups_led", "Raft groups that this node leads.", func() float64 { return float64(n.groupsLed()) }),
 	}
 }

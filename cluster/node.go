@@ -41,6 +41,7 @@ type Node struct {
 	growth   growth
 	survey   *surveyor
 	pacing   pacing
+	cache    *readCache
 	located  located
 	raft     transports
 	disk     *disk
@@ -137,6 +138,7 @@ func newNode(id string, cfg Config, deps Deps) *Node {
 	n.survey = newSurveyor(n)
 	n.scrub, n.repair = &scrub{n: n}, newRepair(n)
 	n.metrics = newMetrics(deps.Metrics, n)
+	n.cache = newReadCache(cfg.CacheBytes, n.metrics.cacheHits)
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	return n
 }

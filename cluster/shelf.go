@@ -56,6 +56,9 @@ func (s shelf) view(ctx context.Context, id blobstore.ID) (blobstore.View, error
 		s.n.log.Warn("blob not readable here", "blob", id.String(), "error", err)
 	}
 	there, rerr := openRemote(ctx, s.n, id, nil)
+	if rerr == nil {
+		there.keep = true
+	}
 	switch {
 	case rerr == nil && here == nil:
 		return there, nil
@@ -151,6 +154,7 @@ func (s *steady) Read(ctx context.Context, off int64, p []byte) (int, error) {
 	if rerr != nil {
 		return k, errors.Join(err, rerr)
 	}
+	remote.keep = true
 	s.mu.Lock()
 	bad := s.View
 	s.View = remote
@@ -172,6 +176,7 @@ type remote struct {
 	n    *Node
 	id   blobstore.ID
 	node string // the replica in use; changed by Read and Wait only
+	keep bool   // what is read of a sealed blob goes into the read cache
 
 	mu   sync.Mutex
 	info blobstore.Info  // guarded by mu
@@ -293,9 +298,37 @@ func (r *remote) saw(i blobstore.Info) {
 
 // Read fetches bytes, from another replica if the one in use fails.
 func (r *remote) Read(ctx context.Context, off int64, p []byte) (int, error) {
-	if off >= r.Info().Size {
+	info := r.Info()
+	switch {
+	case off >= info.Size:
 		return 0, io.EOF
+	case !r.keep || !info.Sealed || r.n.cache.max == 0:
+		return r.readAt(ctx, off, p)
 	}
+	start := off - off%blobstore.ChunkBytesMax
+	chunk, err := r.n.cache.load(ctx, chunkKey{r.id, start / blobstore.ChunkBytesMax}, func() ([]byte, error) {
+		return r.readChunk(ctx, start, min(blobstore.ChunkBytesMax, info.Size-start))
+	})
+	if err != nil {
+		return 0, err
+	}
+	return copy(p, chunk[off-start:]), nil
+}
+
+// readChunk fetches size bytes at off.
+func (r *remote) readChunk(ctx context.Context, off, size int64) ([]byte, error) {
+	p := make([]byte, size)
+	for k := 0; k < len(p); {
+		got, err := r.readAt(ctx, off+int64(k), p[k:])
+		if err != nil {
+			return nil, err
+		}
+		k += got
+	}
+	return p, nil
+}
+
+func (r *remote) readAt(ctx context.Context, off int64, p []byte) (int, error) {
 	req := appendInt(appendInt(append([]byte(nil), r.id[:]...), off), int64(min(len(p), readBytesMax)))
 	var b []byte
 	err := r.anywhere(ctx, func() (err error) {
@@ -334,26 +367,33 @@ func (r *remote) Wait(ctx context.Context, size int64) (blobstore.Info, error) {
 	}
 }
 
-// anywhere runs a call on the replica in use and, if that fails, on another
-// one. A view that was open does not become "not found" because one replica is
-// behind.
+// replicasTried is on how many replicas one read is tried, the one in use
+// included: a view that was open fails only when that many fail in a row.
+const replicasTried = 4
+
+// anywhere runs a call on the replica in use and, if that fails, on others. A
+// view that was open does not become "not found" because one replica is behind.
 func (r *remote) anywhere(ctx context.Context, call func() error) error {
 	err := call()
-	if err == nil || ctx.Err() != nil {
-		return orContext(ctx, err)
+	failed := []string{r.node}
+	for err != nil && ctx.Err() == nil && len(failed) < replicasTried {
+		other, oerr := openRemote(ctx, r.n, r.id, failed)
+		if oerr != nil {
+			return errors.Join(err, oerr)
+		}
+		r.n.log.Info("reading on from another replica", "blob", r.id.String(), "peer", other.node, "error", err)
+		r.node = other.node
+		r.saw(other.Info())
+		other.stop()
+		if err = call(); err != nil {
+			failed = append(failed, r.node)
+		}
 	}
-	other, oerr := openRemote(ctx, r.n, r.id, []string{r.node})
-	if oerr != nil {
-		return errors.Join(err, oerr)
-	}
-	r.n.log.Info("reading on from another replica", "blob", r.id.String(), "peer", other.node, "error", err)
-	r.node = other.node
-	r.saw(other.Info())
-	return errors.Join(call(), other.Close())
+	return orContext(ctx, err)
 }
 
 func orContext(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return ctx.Err() //nolint:wrapcheck // the contract of View
 	}
 	return err

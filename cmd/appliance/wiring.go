@@ -79,6 +79,7 @@ func (w wiring) cluster() cluster.Config {
 		Weight:       w.cfg.Node.Weight,
 		ReplaceAfter: c.ReplaceAfter.Duration,
 		DropAfter:    c.DropAfter.Duration,
+		CacheBytes:   w.cfg.Storage.ReadCacheBytes.Int64(),
 		CatchUpRate:  c.CatchUpRate.Int64(),
 		Version:      version,
 		HTTPURL:      w.httpURL(),
