@@ -73,7 +73,7 @@ func (n *Node) proposeOnce(
 	if err != nil {
 		return 0, nil, fmt.Errorf("propose through %s: %w", target, err)
 	}
-	if len(b) < 9 {
+	if len(b) < 8 {
 		return 0, nil, fmt.Errorf("reply of %d bytes: %w", len(b), errBadCommand)
 	}
 	outcomes := make([]code, len(b)-8)
