@@ -118,7 +118,7 @@ func (w *limitedWriter) Write(p []byte) (int, error) {
 	}
 	n, err := w.next.Write(p[:min(int64(len(p)), w.left)])
 	w.left -= int64(n)
-	if err == nil && n < len(p) {
+	if err == nil && w.left == 0 { // now, not with the next bytes, which may be long in coming
 		err = errLimit
 	}
 	return n, err
@@ -146,8 +146,14 @@ func (s *Server) feed(ctx context.Context, rec *library.Recording, at int64) (au
 	}
 	shared := ring.New(int(keep), at)
 	shared.SetTitle(titleOfRecording(&now))
+	w := &feedWriter{
+		server: s, ctx: ctx, ring: shared, id: rec.ID, looked: time.Now(), window: time.Now(), most: int(keep) / 2,
+	}
+	// What is there already is in the ring before the first listener looks.
+	if err := w.fill(blob, now.Size-at, now.Size); err != nil {
+		return audience.Feed{}, errors.Join(err, blob.Close())
+	}
 	return audience.Feed{Ring: shared, ByteRate: byteRate, Run: func(ctx context.Context) {
-		w := &feedWriter{server: s, ctx: ctx, ring: shared, id: rec.ID, looked: time.Now()}
 		_, err := blob.WriteTo(w)
 		if err := errors.Join(err, blob.Close()); err != nil && ctx.Err() == nil {
 			s.log.Warn("live recording is not heard any more", "recording_id", rec.ID, "error", err)
@@ -155,16 +161,65 @@ func (s *Server) feed(ctx context.Context, rec *library.Recording, at int64) (au
 	}}, nil
 }
 
-// feedWriter appends to a ring, and looks for a new title now and then.
+// feedWriter appends to a ring, and looks for a new title now and then. A source
+// may send faster than real time, but the ring must not run away from listeners
+// who take all they are given: they have their turn once in a period.
 type feedWriter struct {
 	server *Server
 	ctx    context.Context //nolint:containedctx // an io.Writer has no place for it
 	ring   *ring.Ring
 	id     string
 	looked time.Time
+	// most bytes are appended in a period, which began at window.
+	most   int
+	window time.Time
+	took   int
+}
+
+// fill appends the next n bytes and goes on at their end.
+func (w *feedWriter) fill(blob Blob, n, end int64) error {
+	if n <= 0 {
+		return nil
+	}
+	_, err := blob.WriteTo(&limitedWriter{next: ringWriter{w.ring}, left: n})
+	if err != nil && !errors.Is(err, errLimit) {
+		return err
+	}
+	_, err = blob.Seek(end, io.SeekStart)
+	return err
+}
+
+type ringWriter struct{ ring *ring.Ring }
+
+func (w ringWriter) Write(p []byte) (int, error) {
+	w.ring.Append(p)
+	return len(p), nil
+}
+
+// pace waits for the next period when this one has had its bytes.
+func (w *feedWriter) pace(n int) error {
+	const period = audience.Period + audience.Period/4 // a turn may be late
+	if time.Since(w.window) >= period {
+		w.window, w.took = time.Now(), 0
+	}
+	if w.took > 0 && w.took+n > w.most {
+		wait := time.NewTimer(time.Until(w.window.Add(period)))
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-w.ctx.Done():
+			return w.ctx.Err()
+		}
+		w.window, w.took = time.Now(), 0
+	}
+	w.took += n
+	return nil
 }
 
 func (w *feedWriter) Write(p []byte) (int, error) {
+	if err := w.pace(len(p)); err != nil {
+		return 0, err
+	}
 	w.ring.Append(p)
 	if now := time.Now(); now.Sub(w.looked) >= titleEvery {
 		w.looked = now
