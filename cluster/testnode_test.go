@@ -225,4 +225,9 @@ func sameCatalogs(t *testing.T, nodes ...*testNode) {
 		}
 		return nil
 	})
+	for _, n := range nodes {
+		if _, err := n.rows.VerifySet(t.Context()); err != nil {
+			t.Errorf("set of %s: %v", n.ID(), err)
+		}
+	}
 }
