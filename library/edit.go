@@ -131,7 +131,7 @@ func (l *Library) Join(ctx context.Context, r JoinRequest) (Document, bool, erro
 	if err := checkItem(r.To.Account, r.To.ID); err != nil {
 		return Document{}, false, err
 	}
-	form, err := r.EditForm.of(r.To.ID)
+	form, err := r.of(r.To.ID)
 	if err != nil {
 		return Document{}, false, err
 	}
@@ -140,16 +140,10 @@ func (l *Library) Join(ctx context.Context, r JoinRequest) (Document, bool, erro
 		return Document{}, false, err
 	}
 	defer done()
-	var parts []audio.Part
-	for i := range r.Parts {
-		part, s, err := l.piece(ctx, &r.Parts[i])
-		if err != nil {
-			return Document{}, false, fmt.Errorf("part %d: %w", i+1, err)
-		}
-		if s != nil {
-			defer func() { _ = s.reader.Close() }()
-		}
-		parts = append(parts, part)
+	parts, closeParts, err := l.pieces(ctx, r.Parts)
+	defer closeParts()
+	if err != nil {
+		return Document{}, false, err
 	}
 	joined, err := audio.NewJoin(form, parts...)
 	if err != nil {
@@ -163,6 +157,28 @@ func (l *Library) Join(ctx context.Context, r JoinRequest) (Document, bool, erro
 		Length: length, IfMatch: r.IfMatch, IfNoneMatch: r.IfNoneMatch, Name: r.Name, Description: r.Description,
 		Class: r.Class, SourceID: r.SourceID, SourceType: r.SourceType, Metadata: r.Metadata,
 	})
+}
+
+// pieces opens all parts; the function closes what was opened, also after an
+// error.
+func (l *Library) pieces(ctx context.Context, pieces []Piece) (parts []audio.Part, closeAll func(), err error) {
+	var opened []io.Closer
+	closeAll = func() {
+		for _, c := range opened {
+			_ = c.Close()
+		}
+	}
+	for i := range pieces {
+		part, s, err := l.piece(ctx, &pieces[i])
+		if err != nil {
+			return nil, closeAll, fmt.Errorf("part %d: %w", i+1, err)
+		}
+		if s != nil {
+			opened = append(opened, s.reader)
+		}
+		parts = append(parts, part)
+	}
+	return parts, closeAll, nil
 }
 
 // errorReader gives the errors of a conversion their meaning here.
@@ -270,33 +286,32 @@ func (s *sounding) cut(fromMS, toMS int64) (from, to int64, err error) {
 
 // openSound opens an item or an ended recording.
 func (l *Library) openSound(ctx context.Context, account, id, recordingID string) (*sounding, error) {
-	var s sounding
-	if recordingID != "" {
-		if id != "" || account != "" {
-			return nil, fmt.Errorf("give an item or a recording_id: %w", ErrBadRequest)
-		}
-		r, err := l.recordingPast(ctx, recordingID, StateWaiting, StateLive)
-		if err != nil {
-			return nil, err
-		}
-		if r.State != StateStored {
-			if err := r.checkKept(); err != nil {
-				return nil, err
-			}
-		}
-		s.blob, s.info = r.Blob, *r.Audio
-	} else {
-		d, err := l.Get(ctx, account, id, Fresh)
-		if err != nil {
-			return nil, err
-		}
-		s.blob, s.info, s.doc = d.Blob, d.Audio, &d
+	s, err := l.findSound(ctx, account, id, recordingID)
+	if err != nil {
+		return nil, err
 	}
-	var err error
 	if s.reader, err = l.shelf.Open(ctx, s.blob); errors.Is(err, blobstore.ErrNotFound) {
 		err = fmt.Errorf("its sound is gone: %w: %w", ErrNotFound, err)
 	}
-	return &s, err
+	return s, err
+}
+
+func (l *Library) findSound(ctx context.Context, account, id, recordingID string) (*sounding, error) {
+	switch {
+	case recordingID == "":
+		d, err := l.Get(ctx, account, id, Fresh)
+		return &sounding{blob: d.Blob, info: d.Audio, doc: &d}, err
+	case id != "" || account != "":
+		return nil, fmt.Errorf("give an item or a recording_id: %w", ErrBadRequest)
+	}
+	r, err := l.recordingPast(ctx, recordingID, StateWaiting, StateLive)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.checkKept(); err != nil && r.State != StateStored {
+		return nil, err
+	}
+	return &sounding{blob: r.Blob, info: *r.Audio}, nil
 }
 
 // Trim cuts a sound. An item that is cut in its own place must not have changed
@@ -325,7 +340,7 @@ func (l *Library) Trim(ctx context.Context, r TrimRequest) (Document, bool, erro
 	if r.FromMS == 0 && r.ToMS == 0 {
 		return Document{}, false, fmt.Errorf("nothing to cut: give from_ms, to_ms or silence: %w", ErrBadRequest)
 	}
-	form, err := r.EditForm.of(r.To.ID)
+	form, err := r.of(r.To.ID)
 	if err != nil {
 		return Document{}, false, err
 	}

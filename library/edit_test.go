@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,9 +14,8 @@ import (
 // spoken is a WAV of a tone between two silences, at 8 kHz.
 func spoken(t *testing.T, before, tone, after time.Duration) []byte {
 	t.Helper()
-	pcm := make([]int16, before*8/time.Millisecond)
-	pcm = append(pcm, audio.Sine(8000, 440, 0.5, tone)...)
-	pcm = append(pcm, make([]int16, after*8/time.Millisecond)...)
+	pcm := slices.Concat(make([]int16, before*8/time.Millisecond), audio.Sine(8000, 440, 0.5, tone),
+		make([]int16, after*8/time.Millisecond))
 	var b bytes.Buffer
 	if err := audio.WriteWAV(&b, pcm, 8000, 1); err != nil {
 		t.Fatal(err)
@@ -48,7 +48,9 @@ func TestJoin(t *testing.T) {
 	request := JoinRequest{
 		To: ItemName{"acme", "vm/2"}, Name: "Forwarded", Class: ClassVoicemail, SourceID: "box",
 		Parts: []Piece{
-			{RecordingID: r.ID, FromMS: 500}, {ToneHz: 440, MS: 500}, {MS: 250},
+			{RecordingID: r.ID, FromMS: 500},
+			{ToneHz: 440, MS: 500},
+			{MS: 250},
 			{Account: "acme", ID: "vm/1", FromMS: 1000, ToMS: 2000},
 		},
 	}

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -97,7 +99,7 @@ func (l *Library) checkTarget(t *ExportTarget) error {
 	if l.deps.Sender == nil {
 		return fmt.Errorf("this node sends nothing: %w", ErrTarget)
 	}
-	if t.Method = cmp.Or(t.Method, "PUT"); t.Method != "PUT" && t.Method != "POST" {
+	if t.Method = cmp.Or(t.Method, http.MethodPut); t.Method != http.MethodPut && t.Method != http.MethodPost {
 		return fmt.Errorf("method %s, want PUT or POST: %w", shown(t.Method), ErrBadRequest)
 	}
 	if len(t.URL) > targetURLBytesMax {
@@ -193,12 +195,10 @@ func shownURL(raw string) string {
 }
 
 func headerNames(headers map[string]string) []string {
-	var names []string
-	for name := range headers {
-		names = append(names, name)
+	if len(headers) == 0 {
+		return nil
 	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(headers))
 }
 
 // putExport writes e over the revision that it was read at; 0: a new one.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -113,7 +114,7 @@ func TestExport(t *testing.T) {
 		t.Fatalf("sent %d times", len(got))
 	}
 	d := got[0].d
-	if d.URL != target.URL || d.Method != "PUT" || d.Size != int64(len(sound)) ||
+	if d.URL != target.URL || d.Method != http.MethodPut || d.Size != int64(len(sound)) ||
 		d.Header["Content-Type"] != "audio/mpeg" || d.Header["Authorization"] != "Bearer t0ken" {
 		t.Errorf("sent %+v", d)
 	}
@@ -141,7 +142,9 @@ func TestExportOutlivesItsRecording(t *testing.T) {
 		return Receipt{Status: 204}, nil
 	}}
 	l, local := newExporting(t, f)
-	r := ticket(t, l, RecordingRequest{StoreURL: "http://s3.example/b/k", StoreHeaders: map[string]string{"X-A": "b"}})
+	r := ticket(t, l, RecordingRequest{
+		StoreURL: "http://s3.example/b/k", StoreHeaders: map[string]string{"X-A": "b"},
+	})
 	sound := mp3Sound(30)
 	record(t, l, r, sound, EndedClean)
 	sealed := recordingNow(t, l, r.ID)
@@ -233,8 +236,8 @@ func TestExportOnce(t *testing.T) {
 	equal(t, "sent", len(f.sent()), 20)
 
 	// As node-3 left it: leased, and the lease has run out.
-	e := newExport(must[*stored](t)(one.recording(t.Context(), r.ID)), &ExportTarget{URL: "http://y/", Method: "PUT"},
-		time.Now())
+	row := must[*stored](t)(one.recording(t.Context(), r.ID))
+	e := newExport(row, &ExportTarget{URL: "http://y/", Method: http.MethodPut}, time.Now())
 	e.State, e.Node, e.Attempts, e.due = ExportRunning, "node-3", 1, time.Now().Add(-time.Second)
 	c := one.newChange()
 	c.putExport(e)

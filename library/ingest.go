@@ -111,8 +111,8 @@ func (l *Library) ingested(
 			}
 			return blobstore.Txn{}, fmt.Errorf("recording %s is %s: %w", s.ID, s.State, ErrTicketUsed)
 		}
-		began := began.UTC().Truncate(time.Millisecond)
-		s.Blob, s.Node, s.Started = sound.blob, l.deps.NodeID, &began
+		started := began.UTC().Truncate(time.Millisecond)
+		s.Blob, s.Node, s.Started = sound.blob, l.deps.NodeID, &started
 		c := l.newChange()
 		c.urgent()
 		c.txn.Sound = sound.whole

@@ -62,14 +62,16 @@ func TestIngestRefused(t *testing.T) {
 		change func(*IngestRequest)
 		want   error
 	}{
-		"wrong password":  {func(q *IngestRequest) { q.Password = "x" }, ErrUnauthorized},
-		"no password":     {func(q *IngestRequest) { q.Password = "" }, ErrUnauthorized},
-		"unknown":         {func(q *IngestRequest) { q.RecordingID = newRecordingID(time.Now()) }, ErrUnauthorized},
-		"nonsense":        {func(q *IngestRequest) { q.RecordingID = "../x" }, ErrUnauthorized},
-		"other address":   {func(q *IngestRequest) { q.RemoteAddr = "10.0.0.2:9" }, ErrUnauthorized},
-		"trusted unknown": {func(q *IngestRequest) { q.Trusted, q.RecordingID = true, newRecordingID(time.Now()) }, ErrNotFound},
-		"no audio":        {func(q *IngestRequest) { q.ContentType = "text/html" }, ErrUnsupportedMedia},
-		"too long":        {func(q *IngestRequest) { q.Length = 20_001 }, ErrTooLarge},
+		"wrong password": {func(q *IngestRequest) { q.Password = "x" }, ErrUnauthorized},
+		"no password":    {func(q *IngestRequest) { q.Password = "" }, ErrUnauthorized},
+		"unknown":        {func(q *IngestRequest) { q.RecordingID = newRecordingID(time.Now()) }, ErrUnauthorized},
+		"nonsense":       {func(q *IngestRequest) { q.RecordingID = "../x" }, ErrUnauthorized},
+		"other address":  {func(q *IngestRequest) { q.RemoteAddr = "10.0.0.2:9" }, ErrUnauthorized},
+		"trusted unknown": {
+			func(q *IngestRequest) { q.Trusted, q.RecordingID = true, newRecordingID(time.Now()) }, ErrNotFound,
+		},
+		"no audio": {func(q *IngestRequest) { q.ContentType = "text/html" }, ErrUnsupportedMedia},
+		"too long": {func(q *IngestRequest) { q.Length = 20_001 }, ErrTooLarge},
 	} {
 		q := good
 		c.change(&q)

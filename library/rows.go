@@ -161,7 +161,7 @@ type segmentRow struct {
 }
 
 func segmentRows(segments []Segment) []segmentRow {
-	var rows []segmentRow
+	rows := make([]segmentRow, 0, len(segments))
 	for _, s := range segments {
 		rows = append(rows, segmentRow{s.Offset, s.Node, s.Started.UnixMilli(), toMS(s.Ended)})
 	}
@@ -169,7 +169,10 @@ func segmentRows(segments []Segment) []segmentRow {
 }
 
 func fromSegmentRows(rows []segmentRow) []Segment {
-	var segments []Segment
+	if len(rows) == 0 {
+		return nil
+	}
+	segments := make([]Segment, 0, len(rows))
 	for _, r := range rows {
 		segments = append(segments, Segment{r.Offset, r.Node, fromMS(r.StartedMS), fromMSPtr(r.EndedMS)})
 	}

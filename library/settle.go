@@ -89,8 +89,8 @@ func (l *Library) conclude(ctx context.Context, c *change, s *stored, o *outcome
 // passOn stores and sends what has just ended as its ticket says. One that may
 // be taken over is sent when that is over.
 func (l *Library) passOn(ctx context.Context, c *change, s *stored) error {
-	if s.checkKept() != nil {
-		return nil
+	if err := s.checkKept(); err != nil {
+		return nil //nolint:nilerr // nothing to pass on
 	}
 	if err := l.dropReplaced(ctx, c, s); err != nil {
 		return err

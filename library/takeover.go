@@ -38,25 +38,21 @@ type Segment struct {
 // continuable says whether a source with the ticket of s may go on with it: it
 // was cut off not long ago, or its source is still taken for live.
 func (l *Library) continuable(s *stored, now time.Time) bool {
-	grace := l.cfg.TakeoverGrace
-	if grace <= 0 || len(s.Segments) >= segmentsMax || s.tokenHash == nil {
+	if l.cfg.TakeoverGrace <= 0 || len(s.Segments) >= segmentsMax || s.tokenHash == nil {
 		return false
 	}
-	switch s.State {
-	case StateLive:
-		return true
-	case StateTruncated:
-	case StateStored:
-		if !s.truncated || s.StoreAs == "" || s.Item != s.StoreAs || s.ItemAccount != s.Account {
-			return false
-		}
-	case StateWaiting, StateSealed, StateDiscarded:
+	return s.State == StateLive || s.wasCut() && s.Ended != nil && now.Before(s.Ended.Add(l.cfg.TakeoverGrace))
+}
+
+// wasCut says whether s ended by a cut, still holds what came, and can go on.
+func (s *stored) wasCut() bool {
+	stays := s.State == StateTruncated ||
+		s.State == StateStored && s.truncated && s.StoreAs != "" && s.Item == s.StoreAs && s.ItemAccount == s.Account
+	if !stays || s.EndedBy != EndedByCut && s.EndedBy != EndedByNode {
 		return false
 	}
-	return (s.EndedBy == EndedByCut || s.EndedBy == EndedByNode) &&
-		s.Ended != nil && now.Before(s.Ended.Add(grace)) &&
-		// Frames of MP3 go on where others end; files with a head do not.
-		(s.Size == 0 || s.Audio != nil && s.Audio.Format == audio.FormatMP3)
+	// Frames of MP3 go on where others end; files with a head do not.
+	return s.Size == 0 || s.Audio != nil && s.Audio.Format == audio.FormatMP3
 }
 
 // takeOver lets another source go on with a recording: one that lost its
@@ -228,12 +224,15 @@ func wholeFrames(r *blobstore.Reader, size int64) (int64, error) {
 		return size, nil
 	}
 	for at < len(tail) {
+		if len(tail)-at < audio.FrameHeaderBytes {
+			break // the cut-off frame
+		}
 		h, err := audio.ParseFrameHeader(tail[at:])
-		if err != nil && len(tail)-at >= audio.FrameHeaderBytes {
+		if err != nil {
 			return size, nil //nolint:nilerr // a tag, or noise: not ours to judge
 		}
-		if err != nil || at+h.FrameBytes > len(tail) {
-			break // the cut-off frame
+		if at+h.FrameBytes > len(tail) {
+			break
 		}
 		at += h.FrameBytes
 	}

@@ -36,7 +36,10 @@ func TestIcecastCVEs(t *testing.T) {
 		{"2015-3026: nothing in it", head + "Authorization: \r\n\r\n", 401},
 		{"2015-3026: another scheme", head + "Authorization: Digest username=\"x\"\r\n\r\n", 401},
 		{"2015-3026: no colon", head + basic("foobar") + "\r\n", 401},
-		{"2018-18820: long headers", head + basic("x:y") + strings.Repeat("X-"+long[:3000]+": "+long[:900]+"\r\n", 9) + "\r\n", 431},
+		{
+			"2018-18820: long headers",
+			head + basic("x:y") + strings.Repeat("X-"+long[:3000]+": "+long[:900]+"\r\n", 9) + "\r\n", 431,
+		},
 		{"2018-18820: a long header", head + "User-Agent: " + long + "\r\n\r\n", 431},
 		{"path tricks: a long mount", "SOURCE /" + long + " HTTP/1.0\r\n\r\n", 414},
 		{"path tricks: NUL", "SOURCE /x%00.mp3 HTTP/1.0\r\n" + basic("x:y") + "\r\n", 401},

@@ -1,6 +1,7 @@
 package systemtest
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -89,8 +90,8 @@ func newExamples(t *testing.T, c *Cluster) *examples {
 		c: c, dir: dir, curlrc: filepath.Join(dir, "curlrc"), one: filepath.Join(dir, "one.mp3"),
 		two: filepath.Join(dir, "two.mp3"), greeting: phone().frames(40, 3), scripts: scripts, fakes: fakes,
 	}
-	_, e.first, _ = strings2(string(wire(t, "rec-nobuf-14s.bin")))
-	_, e.second, _ = strings2(string(wire(t, "urec-stereo.bin")))
+	e.first = soundOf(t, "rec-nobuf-14s.bin")
+	e.second = soundOf(t, "urec-stereo.bin")
 	writeFile(t, e.curlrc, []byte("header = \"Authorization: Bearer "+testToken+"\"\n"))
 	writeFile(t, e.one, e.first)
 	writeFile(t, e.two, e.second)
@@ -102,10 +103,11 @@ func newExamples(t *testing.T, c *Cluster) *examples {
 	return e
 }
 
-// strings2 cuts a capture into head and sound.
-func strings2(capture string) (head string, sound []byte, ok bool) {
-	head, rest, ok := strings.Cut(capture, "\r\n\r\n")
-	return head, []byte(rest), ok
+// soundOf is what a captured source sent behind its head.
+func soundOf(t *testing.T, capture string) []byte {
+	t.Helper()
+	_, sound, _ := bytes.Cut(wire(t, capture), []byte("\r\n\r\n"))
+	return sound
 }
 
 // lua runs a script on a node and returns what happened, line by line.
@@ -174,8 +176,7 @@ func (e *examples) voicemailHungUp(t *testing.T) {
 func (e *examples) voicemailTooShort(t *testing.T) {
 	c := e.c.For(t)
 	short := filepath.Join(t.TempDir(), "short.mp3")
-	_, sound, _ := strings2(string(wire(t, "rec-short-default-2s.bin")))
-	writeFile(t, short, sound)
+	writeFile(t, short, soundOf(t, "rec-short-default-2s.bin"))
 	e.lua(t, 2, []string{"FAKE_UUID=u-3", "FAKE_SOUNDS=" + short, "FAKE_GONE_AFTER_RECORD=1"},
 		"carillon_voicemail.lua", "pbx", "100")
 	resp, _, err := c.Node(0).do(t.Context(), http.MethodGet, "/media/pbx/vm/100/u-3.mp3", nil)
@@ -296,7 +297,7 @@ func (e *examples) shellStream(t *testing.T) {
 	for _, name := range []string{"shell.wav", "shell.raw"} {
 		url := c.Node(1).HTTP + "/media/pbx/" + name
 		got := run(t, "sh", "-c", fmt.Sprintf("%s '%s' -r 8000 -c 1", program, url))
-		if string(got) != string(want) {
+		if !bytes.Equal(got, want) {
 			t.Errorf("%s: %s", name, difference(got, want))
 		}
 	}

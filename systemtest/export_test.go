@@ -122,7 +122,7 @@ func TestExport(t *testing.T) {
 	t.Parallel()
 	store := newTarget(t)
 	c := Start(t, 3, settings{"outbound.allow": `["0.0.0.0/0", "::/0", "127.0.0.1"]`})
-	_, sound, _ := strings2(string(wire(t, "rec-nobuf-14s.bin")))
+	sound := soundOf(t, "rec-nobuf-14s.bin")
 	file := t.TempDir() + "/a.mp3"
 	writeFile(t, file, sound)
 	record := func(fields string) recording {

@@ -78,22 +78,22 @@ func putHTTP(t *testing.T, n *Node, path, auth, extra string, body []byte) int {
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(conn)
-	read := func() *http.Response {
+	status := func() int {
 		resp, err := http.ReadResponse(in, nil)
 		if err != nil {
 			t.Fatalf("PUT %s: %v", path, err)
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
 		_ = resp.Body.Close()
-		return resp
+		return resp.StatusCode
 	}
 	if strings.Contains(extra, "Expect") {
-		if resp := read(); resp.StatusCode != http.StatusContinue {
-			return resp.StatusCode // refused before the body was sent
+		if got := status(); got != http.StatusContinue {
+			return got // refused before the body was sent
 		}
 	}
 	_, _ = conn.Write(body) // a refusal may come before the end of it
-	return read().StatusCode
+	return status()
 }
 
 // ingestHTTPCache is `record http_cache://http://user:token@node/…`.
@@ -179,13 +179,15 @@ func ingestRefused(t *testing.T, c *Cluster, wave []byte) {
 		body              []byte
 		want              int
 	}{
-		"no credentials":    {path, "", expect, wave, http.StatusUnauthorized},
-		"wrong token":       {path, basic(rec.ID, "x"), expect, wave, http.StatusUnauthorized},
-		"bearer nonsense":   {path, "Authorization: Bearer x\r\n", expect, wave, http.StatusUnauthorized},
-		"media, no token":   {"/media/pbx/x.wav", "", expect, wave, http.StatusUnauthorized},
-		"unknown":           {"/v1/recordings/nothing/audio", good, expect, wave, http.StatusNotFound},
-		"a web page":        {path, good, "Content-Type: text/html\r\n" + expect, wave, http.StatusUnsupportedMediaType},
-		"a page as sound":   {path, good, "Content-Type: audio/mpeg\r\n", []byte("<html>"), http.StatusUnsupportedMediaType},
+		"no credentials":  {path, "", expect, wave, http.StatusUnauthorized},
+		"wrong token":     {path, basic(rec.ID, "x"), expect, wave, http.StatusUnauthorized},
+		"bearer nonsense": {path, "Authorization: Bearer x\r\n", expect, wave, http.StatusUnauthorized},
+		"media, no token": {"/media/pbx/x.wav", "", expect, wave, http.StatusUnauthorized},
+		"unknown":         {"/v1/recordings/nothing/audio", good, expect, wave, http.StatusNotFound},
+		"a web page":      {path, good, "Content-Type: text/html\r\n" + expect, wave, http.StatusUnsupportedMediaType},
+		"a page as sound": {
+			path, good, "Content-Type: audio/mpeg\r\n", []byte("<html>"), http.StatusUnsupportedMediaType,
+		},
 		"a page as an item": {"/media/pbx/x.mp3", good, "", []byte("<html>"), http.StatusUnsupportedMediaType},
 		"nothing":           {path, good, "", nil, http.StatusUnsupportedMediaType},
 	} {

@@ -33,11 +33,14 @@ func switchMain(args []string) int {
 		err = switchPlay(ctx, args[1])
 	}
 	if err != nil {
-		fmt.Println("failed", strings.Join(args, " "), err)
+		say("failed", strings.Join(args, " "), err)
 		return 1
 	}
 	return 0
 }
+
+// say is for whoever started the program.
+func say(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }
 
 // switchRecord goes through libshout's connections (freeswitch-wire.md 2.1).
 func switchRecord(ctx context.Context, raw, file string) error {
@@ -71,7 +74,7 @@ func switchRecord(ctx context.Context, raw, file string) error {
 	if err != nil || answer != "HTTP/1.0 200 OK\r\n\r\n" {
 		return fmt.Errorf("SOURCE: %q: %w: %w", answer, errSwitch, err)
 	}
-	fmt.Println("record", u.Path, hashOf(sound))
+	say("record", u.Path, hashOf(sound))
 	return nil
 }
 
@@ -132,6 +135,6 @@ func switchPlay(ctx context.Context, raw string) error {
 	answer, err := io.ReadAll(limit)
 	head, body, _ := bytes.Cut(answer, []byte("\r\n\r\n"))
 	status, _, _ := strings.Cut(string(head), "\r\n")
-	fmt.Println("play", u.Path, strings.Fields(status + " - -")[1], hashOf(body), len(body))
+	say("play", u.Path, strings.Fields(status + " - -")[1], hashOf(body), len(body))
 	return err
 }
