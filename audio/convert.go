@@ -141,6 +141,7 @@ type conversion struct {
 	resampler       *resampler // nil for the same rate
 	// left is how many frames were promised, negative when nobody knows.
 	left  int64
+	gain  float32
 	ended bool    // the decoder has
 	pcm   []int16 // what comes out of the decoder, if that has more channels
 	in    []int16 // what goes into the resampler
@@ -153,8 +154,10 @@ func newConversion(src io.Reader, info Info, form Form, options []Option) (*conv
 	if err != nil {
 		return nil, err
 	}
-	c := &conversion{decoder: decoder, channels: form.Channels, mixed: min(form.Channels, decoder.Channels())}
-	c.left = form.frames(info, options)
+	c := &conversion{
+		decoder: decoder, channels: form.Channels, mixed: min(form.Channels, decoder.Channels()),
+		left: form.frames(info, options), gain: newOptions(options).gain,
+	}
 	if form.SampleRate != decoder.SampleRate() {
 		c.resampler = newResampler(decoder.SampleRate(), form.SampleRate, c.mixed)
 		c.in = make([]int16, converterFrames*c.mixed)
@@ -195,6 +198,11 @@ func (c *conversion) frames(out []int16) (int, error) {
 	}
 	if c.left > 0 {
 		c.left -= int64(n)
+	}
+	if c.gain != 1 {
+		for i, v := range out[:n*c.mixed] {
+			out[i] = round16(float32(v) * c.gain)
+		}
 	}
 	if c.mixed < c.channels {
 		mixUp(out, n, c.channels)

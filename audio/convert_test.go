@@ -194,7 +194,8 @@ func TestConvertSizes(t *testing.T) {
 		}
 		from := rapid.Int64Range(0, 1000).Draw(t, "from")
 		to := rapid.Int64Range(-1, 1500).Draw(t, "to")
-		checkSizes(t, wav.Bytes(), info, form, Trim(from, to))
+		gain := rapid.Float64Range(-20, 20).Draw(t, "gain")
+		checkSizes(t, wav.Bytes(), info, form, Trim(from, to), Gain(gain))
 	})
 }
 
@@ -372,6 +373,23 @@ func TestMix(t *testing.T) {
 	mixUp(out, 2, 2)
 	if !slices.Equal(out, []int16{1, 1, 2, 2}) {
 		t.Errorf("up: %v", out)
+	}
+}
+
+// TestConvertGain: louder by as many dB, cut off and not wrapped where 16 bits end.
+func TestConvertGain(t *testing.T) {
+	wav, info := wavOf(t, []int16{0, 100, -100, 20000, -20000, math.MinInt16}, 8000, 1)
+	for dB, want := range map[float64][]int16{
+		20 * math.Log10(2): {0, 200, -200, math.MaxInt16, math.MinInt16, math.MinInt16},
+		-20:                {0, 10, -10, 2000, -2000, -3277},
+		0:                  {0, 100, -100, 20000, -20000, math.MinInt16},
+		math.Inf(1):        {0, math.MaxInt16, math.MinInt16, math.MaxInt16, math.MinInt16, math.MinInt16},
+		math.Inf(-1):       {0, 0, 0, 0, 0, 0},
+	} {
+		got := samplesOf(convertAll(t, wav, info, Form{Container: ContainerRaw}, Gain(dB)))
+		if !slices.Equal(got, want) {
+			t.Errorf("%v dB: %v, want %v", dB, got, want)
+		}
 	}
 }
 

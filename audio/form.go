@@ -175,6 +175,7 @@ type Option func(*options)
 
 type options struct {
 	from, to int64
+	gain     float32
 }
 
 // Trim leaves out all before sample from and, unless to is negative, all from
@@ -184,8 +185,17 @@ func Trim(from, to int64) Option {
 	return func(o *options) { o.from, o.to = max(from, 0), to }
 }
 
+// Gain makes what a Converter yields louder by dB, or quieter. What then exceeds
+// 16 bits is cut off. A Decoder does not look at it.
+func Gain(dB float64) Option {
+	return func(o *options) { o.gain = float32(math.Pow(10, min(dB, gainDBMax)/20)) }
+}
+
+// gainDBMax turns the least bit into full scale.
+const gainDBMax = 90
+
 func newOptions(list []Option) options {
-	o := options{to: -1}
+	o := options{to: -1, gain: 1}
 	for _, option := range list {
 		option(&o)
 	}

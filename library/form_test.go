@@ -2,9 +2,7 @@ package library
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
-	"io"
 	"math"
 	"net/url"
 	"testing"
@@ -176,46 +174,6 @@ func TestRender(t *testing.T) {
 	if _, raw := l.rendered(t, &d, ".raw", ""); !bytes.Equal(raw, sound[44:]) {
 		t.Error("raw is not what the WAV holds")
 	}
-}
-
-// Goal: plain gain is that of its dB and clips instead of wrapping, however the
-// reads are cut.
-func TestPlainGain(t *testing.T) {
-	t.Parallel()
-	in := []byte("HEADER")
-	for _, v := range []int16{0, 100, -100, 20000, -20000, math.MinInt16} {
-		in = binary.LittleEndian.AppendUint16(in, uint16(v))
-	}
-	for _, size := range []int{1, 3, 5, 64} {
-		g := &gainReader{src: &choppy{in, size}, factor: 2, head: 6}
-		got, err := io.ReadAll(g)
-		if err != nil || string(got[:6]) != "HEADER" {
-			t.Fatal(err)
-		}
-		var out []int16
-		for i := 6; i+1 < len(got); i += 2 {
-			out = append(out, int16(binary.LittleEndian.Uint16(got[i:])))
-		}
-		want := []int16{0, 200, -200, math.MaxInt16, math.MinInt16, math.MinInt16}
-		if diff := cmp.Diff(want, out); diff != "" {
-			t.Errorf("pieces of %d: %s", size, diff)
-		}
-	}
-}
-
-// choppy gives few bytes at a time.
-type choppy struct {
-	data []byte
-	most int
-}
-
-func (c *choppy) Read(p []byte) (int, error) {
-	if len(c.data) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p[:min(len(p), c.most)], c.data)
-	c.data = c.data[n:]
-	return n, nil
 }
 
 // Goal: the account's gain counts unless the request says one, and does not

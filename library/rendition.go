@@ -101,9 +101,6 @@ func (l *Library) convert(r *Rendition, info *audio.Info) error {
 	size, contentType := r.Size, r.ContentType
 	if !lossless {
 		full, err := want.Of(*info)
-		if err == nil {
-			err = r.Form.checkGain(*info)
-		}
 		if err != nil {
 			return fmt.Errorf("%s as %s: %w", r.what, want.Container, formFault(err))
 		}
