@@ -47,6 +47,41 @@ func TestWriteStall(t *testing.T) {
 	}
 }
 
+// A handler's own write deadline holds, though the connection's is far away:
+// who follows events and takes none is dropped.
+func TestWriteDeadlineOfHandler(t *testing.T) {
+	t.Parallel()
+	failed := make(chan error, 1)
+	s := serve(t, Config{WriteStall: time.Hour}, func(e *echo.Echo) {
+		e.GET("/v1/x", func(c echo.Context) error {
+			c.Response().Header().Set("Connection", "close")
+			control, buf := http.NewResponseController(c.Response()), make([]byte, 64<<10)
+			for {
+				err := control.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+				if err == nil {
+					_, err = c.Response().Write(buf)
+				}
+				if err != nil {
+					failed <- err
+					return err
+				}
+			}
+		})
+	})
+	c := dial(t, s)
+	if _, err := io.WriteString(c, "GET /v1/x HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-failed:
+		if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
+			t.Errorf("write failed with %v, want a timeout", err)
+		}
+	case <-time.After(testWait):
+		t.Fatal("still writing to a client that never reads")
+	}
+}
+
 // A slow reader that goes on reading is not cut off, even if the whole takes
 // many times the stall time; and a keep-alive connection that idled past the
 // deadline of its last response can be used again.
