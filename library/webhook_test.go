@@ -275,3 +275,21 @@ func TestWebhookMisses(t *testing.T) {
 	equal(t, "delivered", idsOf(r.events()), "new")
 	waitFor(t, "it says so", func() bool { return hookAt(t, l).Missed == 1 })
 }
+
+// TestWebhookWithoutState: a webhook that came from a backup, which holds no
+// positions of another log, begins with what is kept.
+func TestWebhookWithoutState(t *testing.T) {
+	t.Parallel()
+	local := openLocal(t, t.TempDir())
+	r := &receiver{t: t, secret: strings.Repeat("s", 20)}
+	l := openHooked(t, local, "node-1", r, nil)
+	value := must[[]byte](t)(encodeRow(webhookRow{URL: "http://x", Secret: r.secret, CreatedMS: 1}))
+	emit(t, l, 1, EventMediaCreated, Event{Account: "acme", ID: "kept"})
+	must[uint64](t)(local.Commit(t.Context(), blobstore.Txn{
+		Put: []blobstore.Row{{Key: webhookKey("crm"), Value: value}},
+	}))
+	waitFor(t, "it delivers", func() bool { return len(r.events()) == 1 })
+	equal(t, "delivered", idsOf(r.events()), "kept")
+	waitFor(t, "its position is written", func() bool { return hookAt(t, l).Lag == 0 })
+	must2(t)(l.PutWebhook(t.Context(), "crm", WebhookRequest{URL: "http://y"}))
+}

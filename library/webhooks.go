@@ -99,8 +99,12 @@ func (l *Library) hook(ctx context.Context, id string) (hook, error) {
 	if err != nil {
 		return hook{}, err
 	}
-	if row, err = l.catalog.Get(ctx, webhookStateKey(id)); err != nil {
-		return hook{}, notFound(err, "webhook", id)
+	row, err = l.catalog.Get(ctx, webhookStateKey(id))
+	if errors.Is(err, blobstore.ErrNotFound) {
+		return h, nil // restored from a backup: it begins with what is kept
+	}
+	if err != nil {
+		return hook{}, fmt.Errorf("webhook %s: %w", id, err)
 	}
 	err = h.decodeState(row)
 	return h, err
