@@ -170,3 +170,49 @@ func TestAccountsList(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// FuzzAccountSettings: whatever a request says is refused or comes back from
+// its row as it was, and no secret is in what is shown.
+func FuzzAccountSettings(f *testing.F) {
+	for _, s := range []string{
+		`{}`, `{"language":"EN-us","gain_db":1e300,"parent":"acme"}`, `{"retention_seconds":{"voicemail":0,"x":1}}`,
+		`{"listener_auth":{"mode":"basic","user":"u","password":"***"}}`, `{"export":{"headers":{"A":"***","B":"b"}}}`,
+		`{"quota":{"bytes":-1}}`, `{"name":"\u0000"}`, `{"parent":"p"}`,
+	} {
+		f.Add([]byte(s))
+	}
+	l := openLibrary(f, testConfig(), testDeps(openLocal(f, f.TempDir())))
+	before := sampleAccount()
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s := before.clone()
+		if json.Unmarshal(text, &s) != nil {
+			t.Skip()
+		}
+		s.Account = before.Account
+		if err := l.checkSettings(t.Context(), &before, &s); err != nil {
+			if FaultOf(err).Code != "bad_request" {
+				t.Fatal(err)
+			}
+			return
+		}
+		value, err := encodeAccount(&s)
+		if err != nil {
+			if errors.Is(err, blobstore.ErrTooLarge) {
+				t.Skip()
+			}
+			t.Fatal(err)
+		}
+		back, err := decodeAccount(s.Account, blobstore.Row{Value: value, Revision: s.Revision})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := encodeAccount(&back)
+		if err != nil || string(again) != string(value) {
+			t.Fatalf("row %s came back as %s, %v", value, again, err)
+		}
+		shown, err := json.Marshal(s)
+		if hash := s.ListenerAuth.Password.Reveal(); err != nil || len(hash) > 32 && strings.Contains(string(shown), hash) {
+			t.Fatalf("shown %s, %v", shown, err)
+		}
+	})
+}
