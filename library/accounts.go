@@ -23,10 +23,10 @@ const (
 	// gainMax in dB: mod_shout loses 12 (freeswitch-wire.md section 1), and
 	// twice that is already noise.
 	gainMax = 24
-	// exportHeadersMax and exportHeaderBytesMax bound the headers that go with
+	// exportHeadersMax and exportHeadersBytesMax bound the headers that go with
 	// an export; an S3 policy has five.
-	exportHeadersMax     = 16
-	exportHeaderBytesMax = 1 << 10
+	exportHeadersMax      = 16
+	exportHeadersBytesMax = 4 << 10
 	// retentionMax in seconds: 100 years is for ever.
 	retentionMax = 100 * 365 * 24 * 3600
 )
@@ -329,6 +329,7 @@ func checkExport(c *checks, before, e *ExportSettings) {
 	if len(e.Headers) > exportHeadersMax {
 		c.fail("export.headers", fieldTooLong, "has %d entries, at most %d", len(e.Headers), exportHeadersMax)
 	}
+	size := 0
 	for name, value := range e.Headers {
 		if value == secretShown {
 			value = before.Headers[name]
@@ -338,10 +339,13 @@ func checkExport(c *checks, before, e *ExportSettings) {
 			delete(e.Headers, name)
 			continue
 		}
-		if !isToken(name) || len(name)+len(value) > exportHeaderBytesMax || !plainText(value.Reveal()) {
-			c.fail("export.headers", fieldInvalid, "%s is no header of at most %d bytes",
-				shown(name), exportHeaderBytesMax)
+		size += len(name) + len(value)
+		if !isToken(name) || !plainText(value.Reveal()) {
+			c.fail("export.headers", fieldInvalid, "%s is no header", shown(name))
 		}
+	}
+	if size > exportHeadersBytesMax {
+		c.fail("export.headers", fieldTooLong, "has %d bytes, at most %d", size, exportHeadersBytesMax)
 	}
 }
 

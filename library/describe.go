@@ -13,9 +13,9 @@ const (
 	// sourceBytesMax bounds source_id and source_type; Kazoo's ids have 32
 	// characters.
 	sourceBytesMax = 128
-	// ttsTextBytesMax bounds what a synthesised sound says: a minute of speech
-	// has a thousand bytes.
-	ttsTextBytesMax = 4 << 10
+	// ttsTextBytesMax bounds what a synthesised sound says: a minute of speech.
+	// With it, and full metadata, a row is still within blobstore.RowBytesMax.
+	ttsTextBytesMax = 1 << 10
 	// ttsVoiceBytesMax bounds a voice, like "female/en-US".
 	ttsVoiceBytesMax = 64
 )

@@ -205,10 +205,26 @@ func TestRowBounds(t *testing.T) {
 	text := string(bytes.Repeat([]byte("<"), TextBytesMax))
 	d.Name, d.Description = text, text
 	d.Metadata = map[string]string{"k": string(bytes.Repeat([]byte("\x01"), MetadataBytesMax-1))}
-	if err := errors.Join(checkTexts(d.Name, d.Description), checkMetadata(d.Metadata)); err != nil {
+	d.TTS = &TTS{string(bytes.Repeat([]byte("\x01"), ttsTextBytesMax)), text[:ttsVoiceBytesMax]}
+	d.SourceID, d.SourceType, d.Prompt = text[:sourceBytesMax], text[:sourceBytesMax], text[:promptBytesMax]
+	var c checks
+	c.fields(&d)
+	if err := c.err(); err != nil {
 		t.Fatal(err)
 	}
 	if value, err := encodeDocument(&d); err != nil {
+		t.Errorf("row of %d bytes: %v", len(value), err)
+	}
+	s := sampleAccount()
+	s.Name, s.Fallback = text, string(bytes.Repeat([]byte("<"), lookupNameBytesMax))
+	s.ListenerAuth = ListenerAuth{ListenBasic, text[:AccountBytesMax], hashPassword("x")}
+	s.Export.URL = "http://x/" + string(bytes.Repeat([]byte("&"), urlBytesMax-9))
+	s.Export.Headers = map[string]Secret{"a": Secret(bytes.Repeat([]byte("<"), exportHeadersBytesMax-1))}
+	l, _ := newLibrary(t)
+	if err := l.checkSettings(t.Context(), &AccountSettings{}, &s); err != nil {
+		t.Fatal(err)
+	}
+	if value, err := encodeAccount(&s); err != nil {
 		t.Errorf("row of %d bytes: %v", len(value), err)
 	}
 }
