@@ -21,8 +21,9 @@ const (
 )
 
 // balance spreads leadership, as [leadersOf] says, so that every node leads its
-// share and new blobs are written where their leader is. Each leader decides for itself; a transfer stops proposals
-// for the moment it takes, and the proposers try again.
+// share and new blobs are written where their leader is. Each leader decides for
+// itself; a transfer stops proposals for the moment it takes, and the proposers
+// try again.
 func (n *Node) balance() {
 	for shard, g := range n.hosted() {
 		if !g.leads() || time.Since(time.Unix(0, g.since.Load())) < balanceWait {

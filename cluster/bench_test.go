@@ -9,10 +9,18 @@ import (
 )
 
 // BenchmarkWrite measures commits and whole blobs on three nodes of this
-// process, through the node named first and with writers at all three.
+// process, through the node named first and with writers at all three, with few
+// and with many shards: the rate must not depend on how many there are.
 func BenchmarkWrite(b *testing.B) {
+	for _, shards := range []int{1, ShardsDefault, 32} {
+		b.Run(fmt.Sprintf("shards-%d", shards), func(b *testing.B) { benchWrite(b, shards) })
+	}
+}
+
+func benchWrite(b *testing.B, shards int) {
+	b.Helper()
 	nodes := startCluster(b, 3, func(c *Config) {
-		c.Shards, c.ElectionWait = ShardsDefault, ElectionWaitDefault
+		c.Shards, c.ElectionWait = shards, ElectionWaitDefault
 	})
 	body := noise(1, 64<<10)
 	totals := blobstore.TotalsOf(body)

@@ -27,7 +27,9 @@ func BenchmarkCatchUp(b *testing.B) {
 	for range b.N {
 		b.StopTimer()
 		bare := copyRate(b, total)
-		nodes := startCluster(b, 1, func(c *Config) { c.Shards, c.ElectionWait = ShardsDefault, ElectionWaitDefault })
+		nodes := startCluster(b, 1, func(c *Config) {
+			c.Shards, c.ElectionWait = ShardsDefault, ElectionWaitDefault
+		})
 		body := noise(1, catchUpItem)
 		for at := int64(0); at < total; at += catchUpItem {
 			if _, err := upload(b.Context(), nodes[0], fmt.Sprintf("k%d", at), body); err != nil {
@@ -102,14 +104,14 @@ func copyRate(b *testing.B, total int64) float64 {
 	if err = errors.Join(from.Sync(), from.Close()); err != nil {
 		b.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a benchmark
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
 	sent := make(chan error, 1)
 	go func() { sent <- sendFile(ln, from.Name()) }()
 	begun := time.Now()
-	conn, err := net.Dial("tcp", ln.Addr().String()) //nolint:noctx // a benchmark
+	conn, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		b.Fatal(err)
 	}

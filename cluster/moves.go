@@ -71,9 +71,9 @@ func (n *Node) stepIn(ctx context.Context, g *group, v groupView, wanted []strin
 // addLearner adds a node that has opened the group.
 func (n *Node) addLearner(ctx context.Context, g *group, id string) error {
 	if g.name != catalogGroup {
-		ctx, cancel := context.WithTimeout(ctx, memberCallWait)
+		bounded, cancel := context.WithTimeout(ctx, memberCallWait)
 		defer cancel()
-		if _, err := n.link.Call(ctx, id, kindHost, appendText(nil, g.name)); err != nil {
+		if _, err := n.link.Call(bounded, id, kindHost, appendText(nil, g.name)); err != nil {
 			g.log.Info("new member is not prepared yet", "peer", id, "error", err)
 			return nil // it may not have heard of the placement
 		}

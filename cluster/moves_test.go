@@ -32,7 +32,9 @@ func settled(nodes ...*testNode) error {
 			if g == nil {
 				continue
 			}
-			if v := g.view(); len(v.Learners) > 0 || !slices.Equal(slices.Sorted(slices.Values(v.Voters)), p.Groups[name]) {
+			v := g.view()
+			slices.Sort(v.Voters)
+			if len(v.Learners) > 0 || !slices.Equal(v.Voters, p.Groups[name]) {
 				return fmt.Errorf("%s has voters %v and others %v, not %v", name, v.Voters, v.Learners, p.Groups[name])
 			}
 		}
@@ -141,7 +143,10 @@ func TestMembersMove(t *testing.T) {
 	eventually(t, "what was left is deleted", func() error {
 		for _, n := range nodes { // what a sweep would find
 			var strays []blobstore.Info
-			for info := range n.blobs.Blobs(t.Context()) {
+			for info, err := range n.blobs.Blobs(t.Context()) {
+				if err != nil {
+					return err
+				}
 				if n.shard(shardOf(info.ID, n.charter.Shards)) == nil {
 					strays = append(strays, info)
 				}
@@ -269,4 +274,50 @@ func onlyOwn(nodes ...*testNode) error {
 		}
 	}
 	return nil
+}
+
+// TestWipedNode lets a node come back with an empty directory: it is another
+// node, and takes the place of what it was when that is removed.
+func TestWipedNode(t *testing.T) {
+	nodes := startCluster(t, 3, nil)
+	k := &kept{items: map[string][]byte{}}
+	for i := range 12 {
+		key, body := fmt.Sprintf("item-%d", i), noise(uint64(i), 1+i*100_000)
+		mustUpload(t, nodes[i%3], key, body)
+		k.items[key] = body
+	}
+	before := nodes[2].id
+	nodes[2].close(t)
+	cfg := nodes[2].cfg
+	cfg.Seeds = []string{nodes[0].GossipAddr()}
+	wiped := openNode(t, filepath.Join(t.TempDir(), "wiped"), cfg, Deps{})
+	t.Cleanup(func() { wiped.close(t) })
+	if wiped.id == before {
+		t.Fatal("an empty directory has an identity")
+	}
+	eventually(t, "the old identity is noticed to be gone", func() error {
+		if !nodes[0].Gone(before) {
+			return errNotLeft
+		}
+		return nil
+	})
+	if err := nodes[0].Remove(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
+	all := []*testNode{nodes[0], nodes[1], wiped}
+	thoughtOf(t, 3, nodes[0])
+	waitSettled(t, "the new identity has the place of the old", all...)
+	waitReady(t, all...)
+	k.check(t, all...)
+	for key := range k.items {
+		var id blobstore.ID
+		row, err := wiped.Catalog().Get(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copy(id[:], row.Value)
+		if info, err := wiped.blobs.Stat(t.Context(), id); err != nil || !info.Sealed {
+			t.Errorf("%s is not on the new node itself: %+v, %v", key, info, err)
+		}
+	}
 }

@@ -175,7 +175,8 @@ func (n *Node) openGossip(deps Deps) error {
 		Transport: deps.Gossip, Log: n.log, Metrics: deps.Metrics, Profile: "lan",
 		Self: gossip.Member{
 			ID: n.id, Peer: n.advertised(n.link.Addr()), HTTP: n.cfg.HTTPURL, Shout: n.cfg.ShoutHost,
-			Zone: n.cfg.Zone, Version: n.cfg.Version, Format: strconv.Itoa(int(n.cfg.formatMax)), Weight: strconv.Itoa(n.cfg.Weight),
+			Zone: n.cfg.Zone, Version: n.cfg.Version, Format: strconv.Itoa(int(n.cfg.formatMax)),
+			Weight:  strconv.Itoa(n.cfg.Weight),
 			Cluster: n.announced,
 		},
 	}

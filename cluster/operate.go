@@ -67,7 +67,8 @@ func (n *Node) Remove(ctx context.Context, id string) error {
 
 // safeToRemove asks the leader of each group whether it can do without a node.
 func (n *Node) safeToRemove(ctx context.Context, id string) error {
-	names := []string{catalogGroup}
+	names := make([]string, 0, 1+n.charter.Shards)
+	names = append(names, catalogGroup)
 	for s := range n.charter.Shards {
 		names = append(names, blobGroup(s))
 	}

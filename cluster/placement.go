@@ -74,7 +74,9 @@ type candidate struct {
 // cases: voters of the catalog stay if they can, and when there are fewer nodes
 // than replicas, members that are lost keep their place, since nobody can take
 // it and they may come back with it.
-func place(s shape, rows map[string]nodeRow, now time.Time, after time.Duration, current *placement) *placement {
+func place(
+	s shape, rows map[string]nodeRow, now time.Time, after time.Duration, current *placement,
+) *placement {
 	var able, lost []candidate
 	p := &placement{
 		Epoch: current.Epoch, Nodes: slices.Sorted(maps.Keys(rows)),

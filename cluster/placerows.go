@@ -57,13 +57,14 @@ func (n *Node) nodeRows(ctx context.Context) (map[string]nodeRow, map[string]uin
 }
 
 // nodeRow is the row of one node; ErrNotFound if it has none.
-func (n *Node) nodeRow(ctx context.Context, id string) (nodeRow, uint64, error) {
+func (n *Node) nodeRow(ctx context.Context, id string) (nodeRow, error) {
 	row, err := n.rows.Get(ctx, nodeKey(id))
 	if err != nil {
-		return nodeRow{}, 0, err //nolint:wrapcheck // in the words of blobstore
+		return nodeRow{}, err //nolint:wrapcheck // in the words of blobstore
 	}
 	var r nodeRow
-	return r, row.Revision, decodeClusterRow(row, &r)
+	err = decodeClusterRow(row, &r)
+	return r, err
 }
 
 // putNodeRow is the part of a transaction that changes a node's row.

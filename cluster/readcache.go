@@ -87,8 +87,8 @@ func (c *readCache) look(key chunkKey) (data []byte, f *flight, mine bool) {
 		chunk, _ := e.Value.(*cachedChunk)
 		return chunk.data, nil, false
 	}
-	if f := c.flights[key]; f != nil {
-		return nil, f, false
+	if other := c.flights[key]; other != nil {
+		return nil, other, false
 	}
 	f = &flight{done: make(chan struct{})}
 	c.flights[key] = f

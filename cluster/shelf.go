@@ -55,6 +55,12 @@ func (s shelf) view(ctx context.Context, id blobstore.ID) (blobstore.View, error
 	case err != nil && !errors.Is(err, blobstore.ErrNotFound):
 		s.n.log.Warn("blob not readable here", "blob", id.String(), "error", err)
 	}
+	return s.elsewhere(ctx, id, here)
+}
+
+// elsewhere is the view of a replica, and what is here only if no replica knows
+// better. It takes over here, which may be nil.
+func (s shelf) elsewhere(ctx context.Context, id blobstore.ID, here blobstore.View) (blobstore.View, error) {
 	there, rerr := openRemote(ctx, s.n, id, nil)
 	if rerr == nil {
 		there.keep = true

@@ -47,7 +47,7 @@ func TestSimulation(t *testing.T) {
 func TestCommitsAreToldAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, dir, 1)
+		s := newSim(t, dir)
 		defer s.closeAll()
 		for i := range 20 {
 			pause(t.Context(), time.Second)
@@ -75,7 +75,7 @@ func TestCommitsAreToldAtOnce(t *testing.T) {
 func TestReadFromHungReplica(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, dir, 1)
+		s := newSim(t, dir)
 		defer s.closeAll()
 		body := noise(3, 300_000)
 		id := mustUpload(t, s.nodes[0], "item", body)
@@ -108,15 +108,15 @@ func TestReadFromHungReplica(t *testing.T) {
 	})
 }
 
-func envInt(t testing.TB, name string, def int) int {
-	t.Helper()
+func envInt(tb testing.TB, name string, def int) int {
+	tb.Helper()
 	v := os.Getenv(name)
 	if v == "" {
 		return def
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil || n < 0 {
-		t.Fatalf("%s=%q is no number", name, v)
+		tb.Fatalf("%s=%q is no number", name, v)
 	}
 	return n
 }
@@ -147,9 +147,9 @@ const (
 )
 
 // newSim opens a cluster and waits until it is ready.
-func newSim(t *testing.T, dir string, seed uint64) *sim {
+func newSim(t *testing.T, dir string) *sim {
 	t.Helper()
-	return newSimWith(t, dir, seed, nil)
+	return newSimWith(t, dir, 1, nil)
 }
 
 func newSimWith(t *testing.T, dir string, seed uint64, change func(int, *Config, *Deps)) *sim {

@@ -46,7 +46,7 @@ func checkRemoved(dir string) error {
 // checkStanding stops this node when it was removed: its own catalog says so,
 // or, since a removed node is told nothing more, another node that it asks.
 func (n *Node) checkStanding(ctx context.Context) {
-	row, _, err := n.nodeRow(ctx, n.id)
+	row, err := n.nodeRow(ctx, n.id)
 	if err == nil && row.State == nodeRemoved {
 		// It stays until it is out of its groups, which may need its vote.
 		if n.holdsNothing() {
@@ -65,8 +65,8 @@ func (n *Node) checkStanding(ctx context.Context) {
 			continue
 		}
 		asked++
-		ctx, cancel := context.WithTimeout(ctx, memberCallWait)
-		b, err := n.link.Call(ctx, m.ID, kindStanding, []byte(n.id))
+		bounded, cancel := context.WithTimeout(ctx, memberCallWait)
+		b, err := n.link.Call(bounded, m.ID, kindStanding, []byte(n.id))
 		cancel()
 		if err == nil && nodeState(b) == nodeRemoved {
 			n.wasRemoved()
@@ -107,7 +107,7 @@ func (n *Node) serveStanding(ctx context.Context, _ string, req []byte) ([]byte,
 	if !n.isFormed() {
 		return nil, errBehind
 	}
-	row, _, err := n.nodeRow(ctx, string(req))
+	row, err := n.nodeRow(ctx, string(req))
 	if errors.Is(err, blobstore.ErrNotFound) {
 		return nil, nil
 	}

@@ -184,7 +184,8 @@ func (g *group) standAfter(ctx context.Context, dead string, wait time.Duration)
 	header := raft.RPCHeader{
 		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.transport.id), Addr: []byte(g.transport.id),
 	}
-	if _, err := g.transport.ask(ctx, raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: header}}); err != nil {
+	stand := &raft.TimeoutNowRequest{RPCHeader: header}
+	if _, err := g.transport.ask(ctx, raft.RPC{Command: stand}); err != nil {
 		g.log.Info("could not stand for election", "error", err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 func TestLeaderDies(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, dir, 1)
+		s := newSim(t, dir)
 		defer s.closeAll()
 		for range 4 {
 			pause(t.Context(), 2*time.Second)
@@ -37,7 +37,7 @@ func TestLeaderDies(t *testing.T) {
 func TestSilentLeader(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, dir, 1)
+		s := newSim(t, dir)
 		defer s.closeAll()
 		s.commit(0)
 		lead := s.catalogLeader()

@@ -36,7 +36,10 @@ func TestMetaRoundTrip(t *testing.T) {
 }
 
 func TestMetaGolden(t *testing.T) {
-	m := Member{Peer: "p:1", HTTP: "h", Shout: "", Cluster: "c", Zone: "z", Version: "v", Disk: "d", Weight: "w", Format: "f"}
+	m := Member{
+		Peer: "p:1", HTTP: "h", Shout: "", Cluster: "c", Zone: "z", Version: "v",
+		Disk: "d", Weight: "w", Format: "f",
+	}
 	b, err := encodeMeta(m)
 	if want := "\x01\x03p:1\x01h\x00\x01c\x01z\x01v\x01d\x01w\x01f"; err != nil || string(b) != want {
 		t.Errorf("%q, %v; want %q: the format is on the wire between versions", b, err, want)
