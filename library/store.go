@@ -1,6 +1,7 @@
 package library
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,7 +118,7 @@ func (l *Library) storeInto(
 		SourceID: r.SourceID, SourceType: r.SourceType, Class: r.Class,
 	}
 	// FreeSWITCH sends RECORD_TITLE here, or this text for none.
-	if title := s.ICY["ice-name"]; d.Name == "" && title != "no name" && checkTexts(title, "") == nil {
+	if title := cmp.Or(s.ICY["ice-name"], s.ICY["icy-name"]); d.Name == "" && title != "no name" && checkTexts(title, "") == nil {
 		d.Name = title
 	}
 	l.inherit(&d, before)

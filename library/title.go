@@ -3,7 +3,6 @@ package library
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"carillon/blobstore"
@@ -83,22 +82,4 @@ func (s *Session) keepTitle(ctx context.Context) {
 	if err != nil && !errors.Is(err, errDone) && ctx.Err() == nil {
 		s.lib.log.WarnContext(ctx, "title is not kept yet", "recording_id", s.id, "error", err)
 	}
-}
-
-// LiveTitle is what the source of a live recording says is heard now, "" when
-// it has said nothing. Changed is closed when there may be another, or when the
-// recording has ended; cancel frees it.
-func (l *Library) LiveTitle(ctx context.Context, recordingID string) (
-	title string, changed <-chan struct{}, cancel func(), err error,
-) {
-	changed, cancel = l.catalog.Watch(recordingKey(recordingID)) // before the read
-	s, err := l.recording(ctx, recordingID)
-	if err != nil {
-		cancel()
-		return "", nil, nil, fmt.Errorf("title: %w", err)
-	}
-	if session := l.session(recordingID); session != nil {
-		session.describe(&s.Recording)
-	}
-	return s.Title, changed, cancel, nil
 }

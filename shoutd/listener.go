@@ -1,6 +1,7 @@
 package shoutd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -172,7 +173,7 @@ func titleOfRecording(rec *library.Recording) string {
 	if rec.Title != "" {
 		return rec.Title
 	}
-	if name := rec.ICY["ice-name"]; name != "" && name != "no name" { // libshout's default
+	if name := cmp.Or(rec.ICY["ice-name"], rec.ICY["icy-name"]); name != "" && name != "no name" { // libshout's default
 		return name
 	}
 	return rec.Name

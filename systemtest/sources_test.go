@@ -95,10 +95,16 @@ func sourceSHOUTcast(t *testing.T, c *Cluster, shout int, s samples) {
 </ezstream>`, shout, line, "Song @t@", s.speech))
 		source := startClient(t, command(t, "ezstream", "-v", "-c", config))
 		live := c.Node(0).liveNamed("pbx", "stream")
+		listener := startClient(t, command(t, "curl", "-sSf", "-H", "Icy-MetaData: 1",
+			"http://"+loopback(shout)+"/pbx/stream"))
 		source.wait()
 		stored := c.Node(0).waitState(live.ID, "stored")
 		if stored.SHA256 != hashOf(readFile(t, s.speech)) || stored.EndedBy != "source" || stored.Title == "" {
 			t.Errorf("stored as %+v", stored)
+		}
+		// The second time the item of the first is played there.
+		if heard := listener.wait(); line == "bar" && !bytes.Contains(heard, []byte("StreamTitle='"+stored.Title+"';")) {
+			t.Errorf("a listener is not told of %q", stored.Title)
 		}
 		c.plays("/media/pbx/stream", readFile(t, s.speech))
 	}
