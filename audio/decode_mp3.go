@@ -2,13 +2,8 @@ package audio
 
 import (
 	"errors"
-	"fmt"
 	"io"
 )
-
-// mp3BufferBytes holds the longest frame and the header behind it, the longest
-// tag that must be looked at, and as much again, so that reads are not tiny.
-const mp3BufferBytes = 4096
 
 // mp3WarmFrames are decoded unheard before the frame that is sought, which then
 // sounds as if all before had been: the last block overlaps one granule, and
@@ -17,17 +12,9 @@ const mp3WarmFrames = 2
 
 // mp3Source decodes the frames that the prober counts, and nothing else.
 type mp3Source struct {
-	r     io.Reader
+	mp3Framer
 	info  Info
-	probe mp3Probe
 	layer *layer3Decoder
-	// pass is what is left of a tag.
-	pass     int64
-	buf      [mp3BufferBytes]byte
-	from, to int
-	err      error // of the reader, behind buf
-
-	frame FrameHeader
 	// pcm is the sound of the last frame in the rate and channels of info, of
 	// which the part from pcmFrom on was not read yet.
 	pcm     []int16
@@ -37,7 +24,7 @@ type mp3Source struct {
 }
 
 func newMP3Source(r io.Reader, info Info) *mp3Source {
-	return &mp3Source{r: r, info: info, probe: mp3Probe{inPlace: true}, layer: newLayer3Decoder()}
+	return &mp3Source{mp3Framer: newMP3Framer(r), info: info, layer: newLayer3Decoder()}
 }
 
 func (s *mp3Source) read(pcm []int16) (int, error) {
@@ -117,75 +104,6 @@ func (s *mp3Source) sound(frame []byte) {
 		return
 	}
 	s.pcm = append(s.pcm, fit...)
-}
-
-// nextFrame finds the next whole frame of sound; its bytes are good until the
-// next call. It returns io.EOF at the end, behind which half a frame may be.
-func (s *mp3Source) nextFrame() ([]byte, error) {
-	for {
-		if err := s.passTag(); err != nil {
-			return nil, err
-		}
-		b := s.buf[s.from:s.to]
-		eof := errors.Is(s.err, io.EOF)
-		n := s.probe.step(b, eof)
-		if n == 0 {
-			if err := s.fill(); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if s.probe.unit != unitFrame {
-			s.pass = n
-			continue
-		}
-		for int64(s.to-s.from) < n {
-			if err := s.fill(); err != nil {
-				return nil, err
-			}
-		}
-		frame := s.buf[s.from : s.from+int(n)]
-		s.from += int(n)
-		s.probe.complete()
-		s.frame = s.probe.frame
-		return frame, nil
-	}
-}
-
-// passTag leaves out the rest of what is no frame of sound.
-func (s *mp3Source) passTag() error {
-	for s.pass > 0 {
-		n := min(s.pass, int64(s.to-s.from))
-		s.from += int(n)
-		s.pass -= n
-		if s.pass == 0 {
-			s.probe.complete()
-			return nil
-		}
-		if err := s.fill(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// fill reads once, behind what is left of the last time.
-func (s *mp3Source) fill() error {
-	if s.err != nil {
-		return s.err
-	}
-	s.to = copy(s.buf[:], s.buf[s.from:s.to])
-	s.from = 0
-	if s.to == len(s.buf) {
-		return fmt.Errorf("no frame in %d bytes: %w", s.to, ErrOtherSound)
-	}
-	n, err := readSome(s.r, s.buf[s.to:])
-	s.to += n
-	s.err = err
-	if n == 0 && !errors.Is(err, io.EOF) {
-		return err
-	}
-	return nil
 }
 
 // rateChange resamples a part of a stream whose rate is not that of the rest:

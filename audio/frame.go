@@ -191,6 +191,15 @@ func (h *FrameHeader) sameStream(g *FrameHeader) bool {
 	return h.Version == g.Version && h.Layer == g.Layer && h.SampleRate == g.SampleRate
 }
 
+// sideEnd is where the side information ends and the main data begin.
+func (h *FrameHeader) sideEnd() int {
+	n := FrameHeaderBytes + h.sideBytes()
+	if h.CRC {
+		n += crcBytes
+	}
+	return n
+}
+
 // sideBytes is the length of layer III side information.
 func (h *FrameHeader) sideBytes() int {
 	switch {

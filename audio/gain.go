@@ -116,11 +116,8 @@ func (g *gainReader) fill() error {
 
 // changeGain adds steps to the gains of a frame, if b holds them all.
 func changeGain(h *FrameHeader, b []byte, steps int) {
-	side := FrameHeaderBytes
-	if h.CRC {
-		side += crcBytes
-	}
-	end := side + h.sideBytes()
+	end := h.sideEnd()
+	side := end - h.sideBytes()
 	if len(b) < end {
 		return
 	}

@@ -94,12 +94,8 @@ func (d *layer3Decoder) load(h *FrameHeader, frame []byte) (begin int, ok bool) 
 	if d.dataN > reservoirBytesMax {
 		d.dataN = copy(d.data[:], d.data[d.dataN-reservoirBytesMax:d.dataN])
 	}
-	at := FrameHeaderBytes
-	if h.CRC {
-		at += crcBytes
-	}
-	side := at
-	at += h.sideBytes()
+	at := h.sideEnd()
+	side := at - h.sideBytes()
 	if len(frame) < at {
 		return 0, false
 	}
