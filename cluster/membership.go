@@ -23,6 +23,9 @@ const (
 	// been given away again.
 	promiseWait = 10 * time.Second
 	formWait    = 4 * time.Second
+	// aloneWait is how long a node that is enough for a cluster of its own, and
+	// was told of others, looks for theirs first.
+	aloneWait = 5 * time.Second
 	// memberCallWait bounds one small request between nodes.
 	memberCallWait = 2 * time.Second
 	// addMemberWait bounds how long a change of a raft configuration may wait
@@ -127,6 +130,9 @@ func (n *Node) tryForm() {
 		return
 	}
 	slices.Sort(fresh)
+	if n.cfg.Expect == 1 && len(n.cfg.Seeds) > 0 && time.Since(n.opened) < aloneWait {
+		return // the cluster that it was told to join may be a moment away
+	}
 	if len(fresh) < n.cfg.Expect || fresh[0] != n.id {
 		return
 	}

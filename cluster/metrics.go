@@ -120,6 +120,19 @@ func (n *Node) gauges() []prometheus.Collector {
 			func() float64 { return float64(n.spoolStatus().Quarantined) }),
 		gauge("read_cache_bytes", "Bytes of other nodes' blobs kept in memory.",
 			func() float64 { return float64(n.cache.size()) }),
+		gauge("groups_held", "Blob groups that this node is a member of.", func() float64 {
+			held := 0
+			for range n.hosted() {
+				held++
+			}
+			return float64(held)
+		}),
+		gauge("placement_epoch", "How often the placement has changed, as this node knows it.", func() float64 {
+			if p := n.placed.Load(); p != nil {
+				return float64(p.Epoch)
+			}
+			return 0
+		}),
 		gauge("groups_led", "Raft groups that this node leads.", func() float64 { return float64(n.groupsLed()) }),
 	}
 }

@@ -321,3 +321,35 @@ func TestWipedNode(t *testing.T) {
 		}
 	}
 }
+
+// TestNewIDAvoidsLostShards names new blobs on a node while most members of
+// some shards are away.
+func TestNewIDAvoidsLostShards(t *testing.T) {
+	nodes := startCluster(t, 3, func(c *Config) { c.Shards, c.Replicas = 16, 1 })
+	away := nodes[2]
+	away.close(t)
+	eventually(t, "noticed", func() error {
+		if !nodes[0].Gone(away.id) {
+			return errNotLeft
+		}
+		return nil
+	})
+	for range 200 {
+		id := nodes[0].Writer().(blobstore.Namer).NewID()
+		name := blobGroup(shardOf(id, nodes[0].charter.Shards))
+		if slices.Equal(nodes[0].wanted(name), []string{away.id}) {
+			t.Fatalf("blob %s is named for %s, whose only member is away", id, name)
+		}
+	}
+}
+
+// TestAloneJoins starts a node that is enough for a cluster of its own and was
+// told of another one: it must join that.
+func TestAloneJoins(t *testing.T) {
+	nodes := startCluster(t, 1, nil)
+	second := grow(t, nodes)
+	waitReady(t, second)
+	if second.charter.Cluster != nodes[0].charter.Cluster {
+		t.Error("it has founded another cluster")
+	}
+}

@@ -68,7 +68,8 @@ type Node struct {
 
 	caughtUp  atomic.Bool
 	kick      chan struct{} // wakes placeLoop
-	asked     time.Time     // when this node last asked for its standing; of placeLoop
+	opened    time.Time
+	asked     time.Time // when this node last asked for its standing; of placeLoop
 	failed    chan error
 	lost      chan string     // nodes whose connections ended, see takeover.go
 	ctx       context.Context //nolint:containedctx // ends what outlives any call: loops and their calls
@@ -130,7 +131,7 @@ func newNode(id string, cfg Config, deps Deps) *Node {
 	n := &Node{
 		id: id, cfg: cfg, log: deps.Log.With("component", "cluster", "node_id", id),
 		blobs: deps.Blobs, rows: deps.Catalog, formed: make(chan struct{}), failed: make(chan error, 1),
-		lost: make(chan string, lostQueueMax), kick: make(chan struct{}, 1), spool: deps.Spool, fs: deps.fs,
+		lost: make(chan string, lostQueueMax), kick: make(chan struct{}, 1), opened: time.Now(), spool: deps.Spool, fs: deps.fs,
 	}
 	n.chatter = hlog.Quieter(n.log)
 	n.pacing.rate = cfg.CatchUpRate

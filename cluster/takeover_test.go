@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"fmt"
+	"maps"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,6 +52,38 @@ func TestSilentLeader(t *testing.T) {
 		}
 		if now := s.node(lead).catalog.raft.CurrentTerm(); s.catalogLeader() != lead || now != term {
 			t.Errorf("node %d leads in term %d, before %d in %d", s.catalogLeader(), now, lead, term)
+		}
+	})
+}
+
+// TestLoadedDisks makes every sync take a third of the election timeout while
+// clients write: that is slow, and no reason for an election.
+func TestLoadedDisks(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, dir)
+		defer s.closeAll()
+		s.commit(0)
+		pause(t.Context(), 2*balanceWait) // leadership has come to rest
+		terms := func() map[string]uint64 {
+			all := map[string]uint64{}
+			for _, g := range s.node(0).groups() {
+				all[g.name] = g.raft.CurrentTerm()
+			}
+			return all
+		}
+		before := terms()
+		for i := range s.disks {
+			s.disks[i].wait.Store(int64(ElectionWaitDefault / 3))
+		}
+		for i := range 20 {
+			mustUpload(t, s.node(i%simNodes), fmt.Sprintf("item-%d", i), noise(uint64(i), 1+i*50_000))
+		}
+		if after := terms(); !maps.Equal(before, after) {
+			t.Errorf("terms %v became %v", before, after)
+		}
+		for i := range s.disks {
+			s.disks[i].wait.Store(0)
 		}
 	})
 }

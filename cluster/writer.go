@@ -34,10 +34,17 @@ const nameTurn = time.Second
 // any, and takes the same shard as the other blobs of the moment: the bytes
 // need not be forwarded, and entries that are written at the same time share
 // the fsync of one log. Where not every node holds every shard, the name is
-// random, so that one busy node does not fill the few it leads.
+// random among the shards that can be written, so that one busy node does not
+// fill the few it leads.
 func (w writer) NewID() blobstore.ID {
 	id := blobstore.NewID()
-	if !w.n.isFormed() || !w.n.everywhere() {
+	switch {
+	case !w.n.isFormed():
+		return id
+	case !w.n.everywhere():
+		for try := 0; try < newIDTries && !w.n.writable(shardOf(id, w.n.charter.Shards)); try++ {
+			id = blobstore.NewID()
+		}
 		return id
 	}
 	led := make([]int, 0, len(w.n.shards))
@@ -51,6 +58,30 @@ func (w writer) NewID() blobstore.ID {
 	}
 	turn := int(time.Now().UnixNano()/int64(nameTurn)) % len(led)
 	return inShard(id, led[turn], w.n.charter.Shards)
+}
+
+// newIDTries is how many names are thrown away whose shard cannot be written: with
+// half of all shards so, one of 256 new blobs still comes to one of them.
+const newIDTries = 8
+
+// writable says whether a shard can be expected to take a write: most of its
+// members are here. It asks nobody.
+func (n *Node) writable(shard int) bool {
+	name := blobGroup(shard)
+	var voters []string
+	if g := n.shard(shard); g != nil {
+		voters = g.voters()
+	}
+	if len(voters) == 0 {
+		voters = n.members(name)
+	}
+	here := 0
+	for _, id := range voters {
+		if id == n.id || !n.Gone(id) {
+			here++
+		}
+	}
+	return here > len(voters)/2
 }
 
 // inShard changes an id so that it belongs to a shard.

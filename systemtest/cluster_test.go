@@ -118,6 +118,9 @@ func (n *Node) configure(ports []int, join []string, changes settings) {
 		"cluster.replicas":  strconv.Itoa(min(3, len(join))),
 		"api.tokens":        fmt.Sprintf("[%q]", testToken),
 	}
+	if shards := os.Getenv("CARILLON_BENCH_SHARDS"); shards != "" {
+		values["cluster.shards"] = shards // to see that rates do not depend on it
+	}
 	maps.Copy(values, changes)
 	var text strings.Builder
 	for key, value := range values {
