@@ -42,6 +42,7 @@ type node struct {
 	log   *logBuffer
 
 	stopping chan struct{}
+	api      *Server
 }
 
 type logBuffer struct {
@@ -84,6 +85,7 @@ func newNode(t *testing.T, lib Library) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n.api = api
 	e := web.New(log)
 	api.Routes(e)
 	srv, err := web.Open(web.Config{

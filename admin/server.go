@@ -130,6 +130,7 @@ func (s *Server) Routes(e *echo.Echo) {
 	e.GET("/v1/spool/:id", s.guarded("get_spool", s.getSpool))
 	e.GET("/v1/cluster", s.guarded("cluster", s.cluster))
 	s.clusterNodeRoutes(e)
+	e.GET("/v1/openapi.json", s.guarded("openapi", s.openAPI))
 	e.GET("/v1/version", s.guarded("version", s.version))
 	// What is under /v1 is nobody's business without a token, not even that it
 	// is not there.

@@ -1,0 +1,294 @@
+package admin
+
+import (
+	"net/http"
+	"slices"
+
+	"carillon/library"
+)
+
+// listOf is how a list is answered.
+type listOf[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty"`
+}
+
+// operations are all routes, grouped as the files that serve them.
+func operations() []operation {
+	return slices.Concat(mediaOperations(), nameOperations(), recordingOperations(), feedOperations(),
+		clusterOperations(), backupOperations())
+}
+
+const (
+	putQuery = "name description language prompt_id media_source source_id source_type class tts_text tts_voice " +
+		"streamable"
+	pageQuery = "after limit"
+)
+
+func mediaOperations() []operation {
+	const item, items = "/v1/accounts/{account}/media/{id}", "/v1/accounts/{account}/media"
+	document := library.Document{}
+	return []operation{
+		{
+			method: http.MethodPut, path: "/media/{account}/{id}", summary: "Store sound; 200 in place of another",
+			query: putQuery, inType: sound, out: document, status: http.StatusCreated,
+		},
+		{
+			method: http.MethodDelete, path: "/media/{account}/{id}", summary: "Delete an item", query: "hard",
+			status: http.StatusNoContent,
+		},
+		{
+			method: http.MethodGet, path: "/media/{account}/{id}", query: "rate channels from gain",
+			summary: "Play an item, or a recording; .wav, .mp3, .raw … make other forms of it",
+			outType: sound, open: true,
+		},
+		{
+			method: http.MethodGet, path: "/play/{token}/{name}", summary: "Play what a lookup found", outType: sound,
+			open: true,
+		},
+		{
+			method: http.MethodGet, path: items, summary: "List items", out: library.Page{},
+			query: "prefix after limit language prompt name class deleted",
+		},
+		{
+			method: http.MethodGet, path: item, summary: "What is known of an item", query: "consistency",
+			out: document,
+		},
+		{method: http.MethodPatch, path: item, summary: "Change it", in: library.Patch{}, out: document},
+		{
+			method: http.MethodDelete, path: item, summary: "Delete an item", query: "hard",
+			status: http.StatusNoContent,
+		},
+		{
+			method: http.MethodGet, path: item + "/verify", out: verified{},
+			summary: "Let every node read and hash its copy of the item",
+		},
+		{
+			method: http.MethodPost, path: "/v1/media/join", summary: "Join sounds", in: library.JoinRequest{},
+			out: document, status: http.StatusCreated,
+		},
+		{
+			method: http.MethodPost, path: "/v1/media/trim", summary: "Trim sound", in: library.TrimRequest{},
+			out: document, status: http.StatusCreated,
+		},
+		{
+			method: http.MethodGet, path: "/v1/media/silence", summary: "Find silence",
+			query: "account id recording_id threshold_db minimum_ms", out: library.SilenceAnswer{},
+		},
+		{
+			method: http.MethodGet, path: "/v1/spool", summary: "What waits on this node for a majority",
+			out: listOf[library.SpoolEntry]{},
+		},
+		{
+			method: http.MethodGet, path: "/v1/spool/{id}", summary: "What became of one of them",
+			out: library.SpoolEntry{},
+		},
+	}
+}
+
+func nameOperations() []operation {
+	const account = "/v1/accounts/{account}"
+	document, settings := library.Document{}, library.AccountSettings{}
+	copied := func(path, summary string, in any) operation {
+		return operation{
+			method: http.MethodPost, path: path, summary: summary, in: in, out: document, status: http.StatusCreated,
+		}
+	}
+	return []operation{
+		{
+			method: http.MethodGet, path: "/v1/lookup", summary: "Where a media name is played", out: library.Lookup{},
+			query: "name account language stream protocol player consistency",
+		},
+		{
+			method: http.MethodPost, path: "/v1/lookup", summary: "Many lookups at once",
+			in: struct {
+				oneLookup
+
+				Consistency library.Consistency `json:"consistency"`
+				Lookups     []oneLookup         `json:"lookups"`
+			}{},
+			out: listOf[library.Lookup]{},
+		},
+		copied("/v1/media/copy", "Copy an item; no bytes move", library.CopyRequest{}),
+		copied("/v1/media/rename", "Give an item another name", library.CopyRequest{}),
+		copied("/v1/media/alias", "Give an item a second name", library.AliasRequest{}),
+		copied("/v1/media/undelete", "Bring a deleted item back", library.UndeleteRequest{}),
+		{
+			method: http.MethodGet, path: "/v1/accounts", summary: "List accounts that have settings", query: pageQuery,
+			out: listOf[library.AccountSettings]{},
+		},
+		{method: http.MethodGet, path: account, summary: "Settings of an account", out: settings},
+		{method: http.MethodPut, path: account, summary: "Replace them", in: settings, out: settings},
+		{method: http.MethodPatch, path: account, summary: "Change some of them", in: settings, out: settings},
+		{method: http.MethodDelete, path: account, summary: "Forget them", status: http.StatusNoContent},
+		{
+			method: http.MethodGet, path: account + "/usage", summary: "What an account stores",
+			out: library.AccountUsage{},
+		},
+		{
+			method: http.MethodGet, path: account + "/prompts", summary: "List prompts",
+			query: "prefix after limit language missing", out: library.PromptPage{},
+		},
+		{
+			method: http.MethodGet, path: account + "/languages", summary: "Languages of an account's prompts",
+			out: listOf[library.LanguageCount]{},
+		},
+		{
+			method: http.MethodPost, path: account + "/retention/preview", summary: "What a retention would delete",
+			in: library.ExpiryQuery{}, out: library.Expiry{},
+		},
+		{
+			method: http.MethodGet, path: account + "/playlists", summary: "List playlists", query: pageQuery,
+			out: listOf[library.Playlist]{},
+		},
+		{method: http.MethodGet, path: account + "/playlists/{id}", summary: "A playlist", out: library.Playlist{}},
+		{
+			method: http.MethodPut, path: account + "/playlists/{id}", summary: "Make or replace a playlist",
+			in: library.Playlist{}, out: library.Playlist{},
+		},
+		{
+			method: http.MethodDelete, path: account + "/playlists/{id}", summary: "Delete a playlist",
+			status: http.StatusNoContent,
+		},
+		{
+			method: http.MethodGet, path: "/v1/reclaim", summary: "What was deleted and still takes room",
+			out: library.Reaped{},
+		},
+	}
+}
+
+func recordingOperations() []operation {
+	const one = "/v1/recordings/{id}"
+	audio := func(path string) operation {
+		return operation{
+			method: http.MethodPut, path: path, summary: "Bring the sound of a recording as a file", inType: sound,
+			out: recordingView{}, status: http.StatusCreated,
+		}
+	}
+	return []operation{
+		{
+			method: http.MethodPost, path: "/v1/recordings", summary: "Make a ticket for one recording",
+			in: library.RecordingRequest{}, out: recordingView{}, status: http.StatusCreated,
+		},
+		{
+			method: http.MethodGet, path: "/v1/recordings", summary: "List recordings", query: "account after limit",
+			out: listOf[recordingView]{},
+		},
+		{method: http.MethodGet, path: one, summary: "A recording and how it goes", out: recordingView{}},
+		{
+			method: http.MethodPost, path: one + "/store", summary: "Make it an item; with a url: send it there (202)",
+			in: library.StoreRequest{}, out: library.Document{},
+		},
+		{
+			method: http.MethodPost, path: one + "/rerecord", summary: "Discard it for a fresh ticket",
+			out: recordingView{}, status: http.StatusCreated,
+		},
+		{method: http.MethodPost, path: one + "/discard", summary: "End and free it", status: http.StatusNoContent},
+		{
+			method: http.MethodGet, path: one + "/silence", summary: "Find silence in it",
+			query: "threshold_db minimum_ms", out: library.SilenceAnswer{},
+		},
+		audio(one + "/audio"),
+		audio(one + "/audio/{name}"),
+		{
+			method: http.MethodGet, path: "/v1/exports", summary: "List exports", query: "account state after limit",
+			out: listOf[library.Export]{},
+		},
+		{method: http.MethodGet, path: "/v1/exports/{id}", summary: "An export", out: library.Export{}},
+		{
+			method: http.MethodPost, path: "/v1/exports/{id}/retry", summary: "Try it again now",
+			out: library.Export{},
+		},
+		{
+			method: http.MethodDelete, path: "/v1/exports/{id}", summary: "Give it up", status: http.StatusNoContent,
+		},
+	}
+}
+
+func feedOperations() []operation {
+	const hook = "/v1/webhooks/{id}"
+	return []operation{
+		{
+			method: http.MethodGet, path: "/v1/events", query: "after account kind follow",
+			summary: "Follow what happens: server-sent events, resumed with Last-Event-ID at any node",
+			outType: "text/event-stream",
+		},
+		{
+			method: http.MethodGet, path: "/v1/webhooks", summary: "List webhooks and how they do",
+			out: listOf[library.Webhook]{},
+		},
+		{method: http.MethodGet, path: hook, summary: "A webhook", out: library.Webhook{}},
+		{
+			method: http.MethodPut, path: hook, summary: "Make or change a webhook", in: library.WebhookRequest{},
+			out: library.Webhook{},
+		},
+		{method: http.MethodDelete, path: hook, summary: "Remove a webhook", status: http.StatusNoContent},
+	}
+}
+
+func clusterOperations() []operation {
+	const node = "/v1/cluster/nodes/{id}"
+	object := map[string]any{}
+	return []operation{
+		{
+			method: http.MethodGet, path: "/v1/cluster", out: object,
+			summary: "Whether all nodes have the same, where it is, how long the disks last",
+		},
+		{method: http.MethodGet, path: node, summary: "How far a node is with what is wanted of it", out: object},
+		{
+			method: http.MethodDelete, path: node, summary: "Take a node out for ever", out: object,
+			status: http.StatusAccepted,
+		},
+		{
+			method: http.MethodPost, path: node + "/drain", summary: "Let the others take over all it holds",
+			out: object, status: http.StatusAccepted,
+		},
+		{
+			method: http.MethodPost, path: node + "/undrain", summary: "Give it its share again", out: object,
+			status: http.StatusAccepted,
+		},
+		{method: http.MethodGet, path: "/v1/version", summary: "Which build answers", out: Version{}},
+		{method: http.MethodGet, path: "/v1/openapi.json", summary: "This document", out: object},
+		{method: http.MethodGet, path: "/healthz", summary: "Whether the process answers", out: health{}, open: true},
+		{method: http.MethodGet, path: "/readyz", summary: "Whether traffic may come", out: health{}, open: true},
+		{
+			method: http.MethodGet, path: "/metrics", summary: "Metrics for Prometheus", outType: "text/plain",
+			open: true,
+		},
+	}
+}
+
+func backupOperations() []operation {
+	const stream = "application/octet-stream"
+	return []operation{
+		{method: http.MethodPost, path: "/v1/backup", summary: "Hold what is there", out: library.BackupHold{}},
+		{method: http.MethodPost, path: "/v1/backup/{hold}", summary: "Hold it longer", out: library.BackupHold{}},
+		{
+			method: http.MethodDelete, path: "/v1/backup/{hold}", summary: "Let it go", status: http.StatusNoContent,
+		},
+		{
+			method: http.MethodGet, path: "/v1/backup", summary: "The catalog from one view, a row a line",
+			query: "since", outType: "application/x-ndjson",
+		},
+		{
+			method: http.MethodGet, path: "/v1/backup/blobs/{id}", summary: "The bytes of a blob", query: "offset",
+			outType: stream,
+		},
+		{
+			method: http.MethodPost, path: "/v1/restore", summary: "Begin or go on with a restore",
+			in: map[string]any{}, out: library.RestoreBegun{},
+		},
+		{
+			method: http.MethodDelete, path: "/v1/restore", summary: "Say that all is restored",
+			status: http.StatusNoContent,
+		},
+		{
+			method: http.MethodPut, path: "/v1/restore/blobs/{id}", summary: "Bring a blob back", inType: stream,
+			status: http.StatusCreated,
+		},
+		{
+			method: http.MethodPost, path: "/v1/restore/rows", summary: "Bring rows back", in: map[string]any{},
+			out: library.RestoreReport{},
+		},
+	}
+}
