@@ -24,7 +24,8 @@ type Expiry struct {
 	At      time.Time       `json:"at"`
 	Classes map[Class]Usage `json:"classes"`
 	Usage
-	// Sample are the first items, in the order of their ids.
+	// Sample are the first items, in the order of their ids, then recordings that
+	// were never stored, under their names.
 	Sample []Document `json:"sample"`
 }
 
@@ -58,15 +59,33 @@ func (l *Library) Expiring(ctx context.Context, account string, q ExpiryQuery) (
 		if err != nil {
 			return Expiry{}, err
 		}
-		u := x.Classes[d.Class]
-		u.Items, u.Bytes = u.Items+1, u.Bytes+d.Size
-		x.Classes[d.Class] = u
-		x.Items, x.Bytes = x.Items+1, x.Bytes+d.Size
-		if len(x.Sample) < limit {
-			x.Sample = append(x.Sample, d)
+		x.add(&d, limit)
+	}
+	keep := time.Duration(q.RetentionSeconds[ClassRecording]) * time.Second
+	if keep <= 0 {
+		return x, nil
+	}
+	for s, err := range l.endedBefore(ctx, account, x.At.Add(-keep), "") {
+		if err != nil {
+			return Expiry{}, err
+		}
+		if s.checkKept() == nil {
+			d := s.document(account, s.Name)
+			d.Class, d.Created, d.Modified, d.Stored = ClassRecording, s.Created, *s.Ended, *s.Ended
+			x.add(&d, limit)
 		}
 	}
 	return x, nil
+}
+
+func (x *Expiry) add(d *Document, limit int) {
+	u := x.Classes[d.Class]
+	u.Items, u.Bytes = u.Items+1, u.Bytes+d.Size
+	x.Classes[d.Class] = u
+	x.Items, x.Bytes = x.Items+1, x.Bytes+d.Size
+	if len(x.Sample) < limit {
+		x.Sample = append(x.Sample, *d)
+	}
 }
 
 // expiring yields an account's documents whose retention is over at a time,

@@ -166,7 +166,8 @@ func (l *Library) expireAll(ctx context.Context, now time.Time, r *reapRow) erro
 	}
 	var errs []error
 	for i := range accounts {
-		if err := l.expireAccount(ctx, now, &accounts[i], r); err != nil {
+		err := errors.Join(l.expireAccount(ctx, now, &accounts[i], r), l.expireRecordings(ctx, now, &accounts[i], r))
+		if err != nil {
 			errs = append(errs, fmt.Errorf("account %s: %w", accounts[i].Account, err))
 		}
 	}

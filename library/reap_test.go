@@ -146,3 +146,50 @@ func TestReapOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestRetentionOfRecordings: what nobody stored expires with class recording,
+// and can be brought back; what is live, stored or being sent stays.
+func TestRetentionOfRecordings(t *testing.T) {
+	t.Parallel()
+	l, local := newKeeping(t)
+	ctx := t.Context()
+	sound := mp3Sound(20)
+	left := ticket(t, l, RecordingRequest{Name: "left.mp3", Metadata: map[string]string{"call": "1"}})
+	record(t, l, left, sound, EndedClean)
+	kept := ticket(t, l, RecordingRequest{Name: "kept.mp3"})
+	record(t, l, kept, sound, EndedClean)
+	gone := ticket(t, l, RecordingRequest{Name: "gone.mp3"})
+	record(t, l, gone, sound, EndedCut)
+	for id, item := range map[string]string{kept.ID: "kept", gone.ID: "gone"} {
+		must[Document](t)(l.StoreRecording(ctx, id, StoreRequest{Account: "acme", ID: item, Class: ClassVoicemail}))
+	}
+	wantErr(t, "purge", l.Purge(ctx, "acme", "gone", ""), nil)
+	live := ticket(t, l, RecordingRequest{Name: "live.mp3"})
+	session := must[*Session](t)(l.Claim(ctx, ticketRequest(l, live)))
+	write(t, session, sound)
+	later := time.Now().Add(2 * day * time.Second)
+
+	wantErr(t, "pass without a retention", l.reapIfDue(ctx, later), nil)
+	equal(t, "recordings", len(keys(t, local, recordingPrefix)), 4)
+	setAccount(t, l, "acme", func(s *AccountSettings) { s.RetentionSeconds = map[Class]int64{ClassRecording: day} })
+	preview := must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{At: later}))
+	equal(t, "items that would go", preview.Usage, Usage{1, int64(len(sound))})
+	equal(t, "name of it", preview.Sample[0].ID, "left.mp3")
+	equal(t, "would go today", must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{})).Items, 0)
+
+	later = later.Add(2 * time.Hour)
+	wantErr(t, "pass", l.reapIfDue(ctx, later), nil)
+	want := []string{recordingKey(kept.ID), recordingKey(live.ID)}
+	if got := keys(t, local, recordingPrefix); !slices.Equal(got, want) {
+		t.Errorf("recordings left are %q, want %q", got, want)
+	}
+	equal(t, "names left", len(keys(t, local, namePrefix)), 2)
+	_, err := l.Mount(ctx, "acme", "left.mp3")
+	wantErr(t, "what expired", err, ErrNotFound)
+	d := must[Document](t)(l.Undelete(ctx, UndeleteRequest{Account: "acme", ID: "left.mp3"}))
+	equal(t, "metadata of what came back", d.Metadata["call"], "1")
+	equal(t, "source", d.Source, sourceRecording)
+	equal(t, "bytes", len(readItem(t, l, d)), len(sound))
+	wantErr(t, "close", session.Close(bounded(t), EndedClean), nil)
+	equal(t, "references", len(refs(t, local)), 3)
+}

@@ -109,14 +109,10 @@ func (l *Library) storeInto(
 			return nil, err
 		}
 	}
-	d := Document{
-		Account: r.Account, ID: r.ID, Blob: s.Blob, Size: s.Size, SHA256: s.SHA256,
-		ContentType: s.Audio.Format.ContentType(), Audio: *s.Audio, DurationMS: s.DurationMS,
-		Source: sourceRecording, Truncated: s.truncated || s.Audio.Truncated, Metadata: metadata,
-		Warning: s.Warning, Segments: s.Segments,
-		Name: r.Name, Description: r.Description, Language: r.Language, Prompt: r.Prompt,
-		SourceID: r.SourceID, SourceType: r.SourceType, Class: r.Class,
-	}
+	d := s.document(r.Account, r.ID)
+	d.Metadata = metadata
+	d.Name, d.Description, d.Language, d.Prompt = r.Name, r.Description, r.Language, r.Prompt
+	d.SourceID, d.SourceType, d.Class = r.SourceID, r.SourceType, r.Class
 	// FreeSWITCH sends RECORD_TITLE here, or this text for none.
 	if title := cmp.Or(s.ICY["ice-name"], s.ICY["icy-name"]); d.Name == "" && title != "no name" && checkTexts(title, "") == nil {
 		d.Name = title
@@ -129,6 +125,16 @@ func (l *Library) storeInto(
 	e.Account = r.Account // where it is found now
 	c.event(EventRecordingStored, e)
 	return &d, l.exportStored(ctx, c, s, &d)
+}
+
+// document is the item that a recording that checkKept lets through becomes.
+func (s *stored) document(account, id string) Document {
+	return Document{
+		Account: account, ID: id, Blob: s.Blob, Size: s.Size, SHA256: s.SHA256,
+		ContentType: s.Audio.Format.ContentType(), Audio: *s.Audio, DurationMS: s.DurationMS,
+		Source: sourceRecording, Truncated: s.truncated || s.Audio.Truncated, Metadata: s.Metadata,
+		Warning: s.Warning, Segments: s.Segments,
+	}
 }
 
 // checkKept returns an error unless s is a recording that has ended and holds

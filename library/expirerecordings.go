@@ -1,0 +1,162 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"carillon/blobstore"
+)
+
+// A recording that has ended and that nobody stored or discarded would be kept
+// for ever. The retention of class recording counts for it, too, from its end:
+// it becomes a deleted item under its media name, to be brought back like any
+// other. Without a retention it stays, in sight of GET /v1/recordings.
+
+// expireRecordings deletes an account's recordings that are due, and forgets
+// those that were stored and whose item is gone.
+func (l *Library) expireRecordings(ctx context.Context, now time.Time, s *AccountSettings, r *reapRow) error {
+	keep := time.Duration(s.RetentionSeconds[ClassRecording]) * time.Second
+	if keep <= 0 {
+		return nil
+	}
+	for after, more := "", true; more; {
+		var due []string
+		more = false
+		for rec, err := range l.endedBefore(ctx, s.Account, now.Add(-keep), after) {
+			if err != nil {
+				return err
+			}
+			after = ownerKey(s.Account, rec.ID)
+			if due = append(due, rec.ID); len(due) == reapReadAhead {
+				more = true // the view is not kept open while they are being deleted
+				break
+			}
+		}
+		for _, id := range due {
+			if err := l.expireRecording(ctx, now, keep, id, r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// endedBefore yields an account's recordings that ended before a time and have
+// no future: not stored, or stored as an item that is gone.
+func (l *Library) endedBefore(
+	ctx context.Context, account string, before time.Time, after string,
+) iter.Seq2[*stored, error] {
+	return func(yield func(*stored, error) bool) {
+		prefix := ownerKey(account, "")
+		for row, err := range l.catalog.Scan(ctx, prefix, after) {
+			if err != nil {
+				yield(nil, fmt.Errorf("scan recordings: %w", err))
+				return
+			}
+			id := row.Key[len(prefix):]
+			if !madeAt(id).Before(before) {
+				return // they sort by their age, and ended after they were made
+			}
+			s, err := l.recording(ctx, id)
+			if errors.Is(err, ErrNotFound) {
+				continue // went between the two reads
+			}
+			var over bool
+			if err == nil {
+				over, err = l.isOver(ctx, s, before)
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if over && !yield(s, nil) {
+				return
+			}
+		}
+	}
+}
+
+// isOver says whether a recording ended before a time and has no future.
+func (l *Library) isOver(ctx context.Context, s *stored, before time.Time) (bool, error) {
+	if s.Ended == nil || !s.Ended.Before(before) {
+		return false, nil
+	}
+	switch s.State {
+	case StateSealed, StateTruncated:
+		if s.ExportID == "" {
+			return true, nil
+		}
+		e, err := l.export(ctx, s.ExportID)
+		if errors.Is(err, ErrNotFound) {
+			return true, nil
+		}
+		return err == nil && e.State == ExportDone, err // what is not sent yet is kept
+	case StateStored:
+		_, err := l.itemOf(ctx, s)
+		if errors.Is(err, ErrNotFound) {
+			return true, nil
+		}
+		return false, err
+	case StateWaiting, StateLive, StateDiscarded:
+	}
+	return false, nil
+}
+
+// expireRecording deletes one recording, unless it has changed meanwhile.
+func (l *Library) expireRecording(
+	ctx context.Context, now time.Time, keep time.Duration, id string, r *reapRow,
+) error {
+	var size int64
+	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
+		s, err := l.recording(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			return blobstore.Txn{}, errDone
+		}
+		if err != nil {
+			return blobstore.Txn{}, err
+		}
+		over, err := l.isOver(ctx, s, now.Add(-keep))
+		if err != nil || !over {
+			return blobstore.Txn{}, errors.Join(err, errDone)
+		}
+		c := l.newChange()
+		c.expect(recordingKey(id), s.Revision)
+		for _, key := range []string{
+			recordingKey(id), ownerKey(s.Account, id), activeKey(id), nameKey(s.Account, s.Name, id),
+		} {
+			c.remove(key)
+		}
+		if size = 0; s.State == StateStored {
+			return c.done() // its sound was the item's
+		}
+		if !s.Blob.IsZero() {
+			c.remove(blobstore.RefKey(s.Blob, recordingKey(id)))
+		}
+		if s.checkKept() == nil && l.cfg.UndeleteWindow > 0 {
+			d := s.document(s.Account, s.Name)
+			l.inherit(&d, nil)
+			at := now.UTC().Truncate(time.Millisecond)
+			d.Created, d.Stored = s.Created, *s.Ended
+			d.Deletion = &Deletion{ID: newRecordingID(at), Time: at, Reason: DeletedByRetention}
+			key := deletedKey(d.Account, d.ID, d.Deletion.ID)
+			c.putDocument(key, &d)
+			c.put(blobstore.RefKey(d.Blob, key), encodeText(""))
+		}
+		size = s.Size
+		e := recordingEvent(&s.Recording)
+		e.Detail = DeletedByRetention
+		c.event(EventRecordingDiscarded, e)
+		return c.done()
+	})
+	if errors.Is(err, errDone) {
+		return nil
+	}
+	if err == nil && size > 0 {
+		r.Expired.Items++
+		r.Expired.Bytes += size
+	}
+	return err
+}
