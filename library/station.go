@@ -34,6 +34,9 @@ const (
 	// stationSlip is how far a station may be off the clock before it jumps:
 	// more than clocks are set by in small steps, less than anybody compares.
 	stationSlip = 2 * time.Second
+	// stationBegin bounds how long a station may take to begin: mod_shout cannot
+	// be hung up on while it waits.
+	stationBegin = 5 * time.Second
 	// stationPrime frames are made and thrown away at the start: the filters of
 	// the encoder then hold what was heard before, on all nodes the same.
 	stationPrime = 3
@@ -89,6 +92,9 @@ type station struct {
 	at     int64 // the sample in the piece that pcm gives next
 	silent time.Time
 
+	ready  chan struct{} // closed when it runs, or failed is why it does not
+	failed error
+
 	listeners int // guarded by stations.mu
 	idle      time.Time
 	ended     bool
@@ -114,71 +120,74 @@ func (l *Library) Tune(ctx context.Context, account, id string, f Form) (Tuned, 
 
 func (l *Library) tune(ctx context.Context, account, id string, f Form) (*station, error) {
 	key := fmt.Sprintf("%s/%s\x00%d %d %.1f %v", account, id, f.SampleRate, f.BitRate, f.GainDB, f.GainSet)
-	if s := l.stations.join(key); s != nil {
-		return s, nil
-	}
-	m, _, err := l.Playing(ctx, account, id)
+	s, first, err := l.stations.join(key)
 	if err != nil {
 		return nil, err
 	}
-	line, err := l.timeline(ctx, m, f)
-	if err != nil {
-		return nil, err
-	}
-	s, err := newStation(l, key, line, f)
-	if err != nil {
-		return nil, err
-	}
-	s.account, s.id = account, id
-	// The first burst is made here, so that the first listener has it at once.
-	if err := s.make(ctx, time.Now()); err != nil {
-		return nil, errors.Join(err, s.close())
-	}
-	started, err := l.stations.add(s)
-	if err != nil || started != s {
-		if closed := s.close(); err == nil && closed != nil {
-			l.log.Warn("sound not closed", "error", closed)
+	if first {
+		s.lib, s.account, s.id, s.form = l, account, id, f
+		// Others wait for it, too, and may stay longer than the first.
+		begin, cancel := context.WithTimeout(context.WithoutCancel(ctx), stationBegin)
+		s.failed = s.begin(begin)
+		cancel()
+		if s.failed != nil {
+			l.stations.remove(s)
 		}
-		return started, err
+		close(s.ready)
 	}
 	select {
-	case l.jobs <- s.run:
+	case <-s.ready:
 	case <-ctx.Done():
-		l.stations.remove(s)
-		return nil, errors.Join(ctx.Err(), s.close())
+		l.stations.leave(s)
+		return nil, ctx.Err()
 	}
-	l.metrics.station(1)
-	return s, nil
+	return s, s.failed
 }
 
-func (st *stations) join(key string) *station {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	s := st.open[key]
-	if s == nil {
-		return nil
+// begin finds what there is to play and makes the first burst of it, so that
+// the first listener has it at once.
+func (s *station) begin(ctx context.Context) error {
+	m, _, err := s.lib.Playing(ctx, s.account, s.id)
+	if err != nil {
+		return err
 	}
-	s.listeners++
-	return s
+	line, err := s.lib.timeline(ctx, m, s.form)
+	if err != nil {
+		return err
+	}
+	if err := s.open(line); err != nil {
+		return err
+	}
+	if err := s.make(ctx, time.Now()); err != nil {
+		return errors.Join(err, s.close())
+	}
+	select {
+	case s.lib.jobs <- s.run:
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), s.close())
+	}
+	s.lib.metrics.station(1)
+	return nil
 }
 
-// add makes s the station of its key, unless there is one by now.
-func (st *stations) add(s *station) (*station, error) {
+// join counts a listener of a key's station. The first begins it, the others
+// wait until it is ready.
+func (st *stations) join(key string) (s *station, first bool, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if other := st.open[s.key]; other != nil {
-		other.listeners++
-		return other, nil
+	if s = st.open[key]; s != nil {
+		s.listeners++
+		return s, false, nil
 	}
 	if len(st.open) >= stationsMax {
-		return nil, fmt.Errorf("%d continuous streams: %w", stationsMax, ErrLimit)
+		return nil, false, fmt.Errorf("%d continuous streams: %w", stationsMax, ErrLimit)
 	}
 	if st.open == nil {
 		st.open = make(map[string]*station)
 	}
-	st.open[s.key] = s
-	s.listeners = 1
-	return s, nil
+	s = &station{key: key, ready: make(chan struct{}), piece: -1, listeners: 1}
+	st.open[key] = s
+	return s, true, nil
 }
 
 func (st *stations) remove(s *station) {
@@ -202,16 +211,19 @@ func (st *stations) deserted(s *station, now time.Time, idle time.Duration) bool
 	return true
 }
 
-// leave gives back what tune returned.
-func (s *station) leave() {
-	s.lib.stations.mu.Lock()
-	defer s.lib.stations.mu.Unlock()
+// leave gives back what join returned.
+func (st *stations) leave(s *station) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	s.listeners--
 	s.idle = time.Now()
 }
 
-func newStation(l *Library, key string, line *timeline, f Form) (*station, error) {
-	bitRate := f.BitRate
+func (s *station) leave() { s.lib.stations.leave(s) }
+
+// open chooses how the timeline is encoded.
+func (s *station) open(line *timeline) error {
+	bitRate := s.form.BitRate
 	if bitRate == 0 {
 		switch {
 		case line.rate <= formRateDefault:
@@ -224,20 +236,19 @@ func newStation(l *Library, key string, line *timeline, f Form) (*station, error
 	}
 	encoder, err := audio.NewMP3Encoder(line.rate, bitRate)
 	if err != nil {
-		return nil, fmt.Errorf("continuous stream: %w: %w", ErrBadRequest, err)
+		return fmt.Errorf("continuous stream: %w: %w", ErrBadRequest, err)
 	}
-	s := &station{
-		byteRate: bitRate / 8, sampleRate: line.rate, bitRate: bitRate,
-		lib: l, key: key, form: f, line: line, encoder: encoder, piece: -1, began: time.Now(),
-	}
-	// Frames of these rates would not all have one length.
+	// Frames of other rates would not all have one length.
 	if line.rate%8000 != 0 {
-		return nil, fmt.Errorf("continuous stream of %d Hz: %w", line.rate, ErrBadRequest)
+		return fmt.Errorf("continuous stream of %d Hz: %w", line.rate, ErrBadRequest)
 	}
-	s.ring = ring.New(int((l.cfg.BehindMax+l.cfg.Burst).Seconds()*float64(s.byteRate)), 0)
+	s.byteRate, s.sampleRate, s.bitRate = bitRate/8, line.rate, bitRate
+	s.line, s.encoder, s.began = line, encoder, time.Now()
+	kept := (s.lib.cfg.BehindMax + s.lib.cfg.Burst).Seconds()
+	s.ring = ring.New(int(kept*float64(s.byteRate)), 0)
 	s.first = s.frameAt(s.began)
 	s.next = s.first - stationPrime
-	return s, nil
+	return nil
 }
 
 // frameAt is the frame since the epoch that is heard at a time. Wall clock

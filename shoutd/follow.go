@@ -36,41 +36,61 @@ var errNotLive = errors.New("recording is not live")
 // listenLive hands a listener of a live recording over to the audience. What is
 // behind the bytes that all share is sent from here first.
 func (c *conn) listenLive(ctx context.Context, l *listening) error {
-	blob, err := c.open(ctx, l.stream, l.from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = blob.Close() }()
-	at, err := blob.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return err
-	}
 	rec := l.stream.recording
 	track, leave, err := c.server.audience.Follow(ctx, "recording/"+rec.ID,
-		func(ctx context.Context) (audience.Feed, error) { return c.server.feed(ctx, rec, at) })
+		func(ctx context.Context) (audience.Feed, error) { return c.server.feed(ctx, rec) })
 	if err != nil {
 		return err
 	}
 	l.left = append(l.left, leave)
+	from, to, _ := track.Ring.Span()
+	at := int64(0)
+	if l.from == string(library.FromNow) {
+		at = c.edge(track, from, to)
+	}
+	var blob Blob
+	if at < from {
+		if blob, err = c.open(ctx, l.stream, ""); err != nil {
+			return err
+		}
+		defer func() { _ = blob.Close() }()
+	}
 	if err := c.sendHead(l); err != nil {
 		return err
 	}
-	first := at
-	metaLeft := audience.ICYInterval
-	if from, to, _ := track.Ring.Span(); at < from {
-		if at, metaLeft, err = c.catchUp(blob, l, track.Ring, at, to); err != nil {
+	seat := audience.Listener{
+		Sound: track.Ring, Offset: at, ByteRate: track.ByteRate, Metadata: l.metadata,
+		// A young recording is held until there is a lead to play from.
+		HoldBytes: int64(float64(track.ByteRate) * c.server.cfg.Burst.Seconds()),
+		HoldUntil: time.Now().Add(leadWait),
+	}
+	if at > 0 || blob != nil {
+		seat.HoldBytes = 0
+	}
+	if blob != nil {
+		if seat.Offset, seat.MetaLeft, err = c.catchUp(blob, l, track.Ring, at, to); err != nil {
 			return err
 		}
 	}
-	seat := audience.Listener{
-		Sound: track.Ring, Offset: at, ByteRate: track.ByteRate, Metadata: l.metadata, MetaLeft: metaLeft,
-	}
-	// A young recording is held until there is a lead to play from.
-	if at == 0 && first == 0 {
-		seat.HoldBytes = int64(float64(track.ByteRate) * c.server.cfg.Burst.Seconds())
-		seat.HoldUntil = time.Now().Add(leadWait)
-	}
 	return c.handOver(l, seat)
+}
+
+// edge is where who listens from now begins: the lead before the end, at the
+// begin of a frame, since a decoder that starts within one makes noise first.
+func (c *conn) edge(track *audience.Track, from, to int64) int64 {
+	lead := int64(float64(track.ByteRate)*c.server.cfg.Burst.Seconds()) + audio.FrameBytesMax
+	if at := to - lead; at > from {
+		from = at
+	}
+	if from == 0 {
+		return 0
+	}
+	near := c.server.heads.Get().(*[headerSearchBytes]byte) //nolint:forcetypeassert // the pool's only type
+	defer c.server.heads.Put(near)
+	if at, ok := audio.FindFrame(near[:track.Ring.ReadAt(near[:], from)]); ok {
+		from += int64(at)
+	}
+	return from
 }
 
 // catchUp sends what came before the bytes that are shared, until they reach
@@ -126,7 +146,7 @@ func (w *limitedWriter) Write(p []byte) (int, error) {
 
 // feed brings a live recording to all its listeners on this node: one reader,
 // however many they are.
-func (s *Server) feed(ctx context.Context, rec *library.Recording, at int64) (audience.Feed, error) {
+func (s *Server) feed(ctx context.Context, rec *library.Recording) (audience.Feed, error) {
 	blob, now, err := s.library.OpenRecording(ctx, rec.ID, library.FromStart)
 	if err != nil {
 		return audience.Feed{}, err
@@ -140,7 +160,7 @@ func (s *Server) feed(ctx context.Context, rec *library.Recording, at int64) (au
 	}
 	keep := int64(float64(byteRate) * (s.cfg.BehindMax + s.cfg.Burst).Seconds())
 	keep = max(feedBytesMin, min(keep, feedBytesMax))
-	at = max(at, now.Size-keep)
+	at := max(0, now.Size-keep)
 	if _, err := blob.Seek(at, io.SeekStart); err != nil {
 		return audience.Feed{}, errors.Join(err, blob.Close())
 	}

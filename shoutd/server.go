@@ -60,6 +60,7 @@ type Server struct {
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup // accept loop, connections, watchers
 	inputs   sync.Pool      // of *[inputBytes]byte
+	heads    sync.Pool      // of *[headerSearchBytes]byte
 	refusals chan struct{}
 	open     atomic.Int64 // connections
 
@@ -102,6 +103,7 @@ func Open(cfg Config, deps Deps) (*Server, error) {
 		quiet:    make(chan struct{}),
 	}
 	s.inputs.New = func() any { return new([inputBytes]byte) }
+	s.heads.New = func() any { return new([headerSearchBytes]byte) }
 	if s.cfg.ICYAddress != "" {
 		switch s.icy, err = lc.Listen(ctx, "tcp", s.cfg.ICYAddress); {
 		case err == nil:
