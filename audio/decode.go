@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Decoder turns a stored item into samples while it is read: it keeps a few
-// kilobytes, whatever the length of the item. It is used by one goroutine at a
+// Decoder turns a stored item into samples while it is read: it keeps 80 KB for
+// MP3 and 5 for WAV, whatever the length of the item. It is used by one goroutine at a
 // time and starts none.
 type Decoder struct {
 	src      source

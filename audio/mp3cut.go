@@ -66,8 +66,8 @@ func (c *mp3Cut) next() error {
 	h := &c.framer.frame
 	if !c.counted {
 		c.counted = true
-		if gapless := c.framer.probe.gapless; gapless.frames > 0 {
-			c.at = -time.Duration(gapless.delay+decoderDelay) * time.Second / time.Duration(h.SampleRate)
+		if told := c.framer.probe.gapless; told.frames > 0 {
+			c.at = -time.Duration(told.delay+decoderDelay) * time.Second / time.Duration(h.SampleRate)
 		}
 	}
 	begin := c.at

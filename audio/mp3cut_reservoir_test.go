@@ -26,18 +26,19 @@ func TestMP3CutReservoir(t *testing.T) {
 	for name, item := range items {
 		info := mustProbe(t, item)
 		whole := decodeAll(t, bytes.NewReader(item), info)
-		for from := 300 * time.Millisecond; from < info.Duration()-500*time.Millisecond; from += 170 * time.Millisecond {
+		const first, last, step = 300 * time.Millisecond, 500 * time.Millisecond, 170 * time.Millisecond
+		for from := first; from < info.Duration()-last; from += step {
 			b, err := io.ReadAll(NewMP3Cut(bytes.NewReader(item), from, 0))
 			if err != nil {
 				t.Fatal(err)
 			}
 			got := decodeAll(t, bytes.NewReader(b), mustProbe(t, b))
 			got = got[:len(got)-int(info.EncoderPadding)*info.Channels] // the cut does not know
-			first := samplesIn(from, info.SampleRate) * info.Channels
-			if len(got) < len(whole)-first || len(got) > len(whole)-first+6*1152*info.Channels {
-				t.Fatalf("%s from %v: %d samples of %d", name, from, len(got), len(whole)-first)
+			at := samplesIn(from, info.SampleRate) * info.Channels
+			if len(got) < len(whole)-at || len(got) > len(whole)-at+6*1152*info.Channels {
+				t.Fatalf("%s from %v: %d samples of %d", name, from, len(got), len(whole)-at)
 			}
-			got, want := got[len(got)-(len(whole)-first):], whole[first:]
+			got, want := got[len(got)-(len(whole)-at):], whole[at:]
 			if !slices.Equal(got, want) {
 				t.Errorf("%s from %v: other sound", name, from)
 			}
