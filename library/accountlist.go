@@ -20,6 +20,11 @@ func (l *Library) Accounts(
 			return nil, "", err
 		}
 	}
+	if after == "" {
+		if err := l.catchUp(ctx); err != nil {
+			return nil, "", err
+		}
+	}
 	found = []AccountSettings{}
 	for len(found) < limit {
 		name, err := l.accountAfter(ctx, after)

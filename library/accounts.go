@@ -1,7 +1,6 @@
 package library
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,15 +116,19 @@ func (l *Library) Account(ctx context.Context, account string, c Consistency) (A
 	if err := CheckAccount(account); err != nil {
 		return AccountSettings{}, err
 	}
-	var s *AccountSettings
-	err := l.read(ctx, cmp.Or(c, Local), func() (err error) {
-		s, err = l.settings(ctx, account)
-		if err == nil && s.Revision == 0 && c == Fresh {
-			return ErrNotFound // look again
-		}
-		return err
-	})
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	var err error
+	switch c {
+	case Fresh, "":
+		err = l.catchUp(ctx)
+	case Linearizable:
+		err = l.fresh(ctx)
+	case Local:
+	}
+	if err != nil {
+		return AccountSettings{}, err
+	}
+	s, err := l.settings(ctx, account)
+	if err != nil {
 		return AccountSettings{}, err
 	}
 	return s.clone(), nil

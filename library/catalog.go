@@ -52,6 +52,17 @@ func (l *Library) fresh(ctx context.Context) error {
 	return err
 }
 
+// catchUp is fresh for what is better answered with what this node knows than
+// not at all: listings and settings, which an operator wants to see also while
+// there is no leader.
+func (l *Library) catchUp(ctx context.Context) error {
+	err := l.fresh(ctx)
+	if errors.Is(err, ErrUnavailable) {
+		return nil
+	}
+	return err
+}
+
 // read runs find at the wanted consistency. Find returns ErrNotFound for what
 // is not here.
 func (l *Library) read(ctx context.Context, c Consistency, find func() error) error {

@@ -44,6 +44,9 @@ func (l *Library) Expiring(ctx context.Context, account string, q ExpiryQuery) (
 	if err := c.err(); err != nil {
 		return Expiry{}, err
 	}
+	if err := l.catchUp(ctx); err != nil {
+		return Expiry{}, err
+	}
 	if q.RetentionSeconds == nil {
 		s, err := l.settings(ctx, account)
 		if err != nil {

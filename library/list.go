@@ -24,6 +24,11 @@ func (l *Library) List(ctx context.Context, account string, q ListQuery) (Page, 
 	if err != nil {
 		return Page{}, err
 	}
+	if q.After == "" {
+		if err := l.catchUp(ctx); err != nil {
+			return Page{}, err
+		}
+	}
 	page := Page{Items: []Document{}}
 	rows, last := 0, ""
 	for row, err := range l.catalog.Scan(ctx, base+q.Prefix, after) {

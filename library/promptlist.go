@@ -40,7 +40,7 @@ type LanguageCount struct {
 	Missing int `json:"missing"`
 }
 
-// Prompts lists prompts in the order of their ids, as this node knows them.
+// Prompts lists prompts in the order of their ids.
 func (l *Library) Prompts(ctx context.Context, account string, q PromptQuery) (PromptPage, error) {
 	if err := CheckAccount(account); err != nil {
 		return PromptPage{}, err
@@ -57,6 +57,11 @@ func (l *Library) Prompts(ctx context.Context, account string, q PromptQuery) (P
 	limit, err := pageLimit(q.Limit)
 	if err != nil {
 		return PromptPage{}, err
+	}
+	if q.After == "" {
+		if err := l.catchUp(ctx); err != nil {
+			return PromptPage{}, err
+		}
 	}
 	page := PromptPage{Items: []Prompt{}}
 	err = l.eachPrompt(ctx, account, q.Prefix, q.After, func(p Prompt) bool {
@@ -88,9 +93,12 @@ func (q *PromptQuery) wants(p *Prompt) bool {
 	return true
 }
 
-// Languages counts an account's prompts by language, as this node knows them.
+// Languages counts an account's prompts by language.
 func (l *Library) Languages(ctx context.Context, account string) ([]LanguageCount, error) {
 	if err := CheckAccount(account); err != nil {
+		return nil, err
+	}
+	if err := l.catchUp(ctx); err != nil {
 		return nil, err
 	}
 	counts, total := make(map[string]int), 0

@@ -34,10 +34,12 @@ type AccountUsage struct {
 	Quota   Quota `json:"quota"`
 }
 
-// Usage counts an account's media as this node knows them. It reads a row per
-// item.
+// Usage counts an account's media. It reads a row per item.
 func (l *Library) Usage(ctx context.Context, account string) (AccountUsage, error) {
 	if err := CheckAccount(account); err != nil {
+		return AccountUsage{}, err
+	}
+	if err := l.catchUp(ctx); err != nil {
 		return AccountUsage{}, err
 	}
 	s, err := l.settings(ctx, account)

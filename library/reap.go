@@ -166,7 +166,8 @@ func (l *Library) expireAll(ctx context.Context, now time.Time, r *reapRow) erro
 	}
 	var errs []error
 	for i := range accounts {
-		err := errors.Join(l.expireAccount(ctx, now, &accounts[i], r), l.expireRecordings(ctx, now, &accounts[i], r))
+		s := &accounts[i]
+		err := errors.Join(l.expireAccount(ctx, now, s, r), l.expireRecordings(ctx, now, s, r))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("account %s: %w", accounts[i].Account, err))
 		}
