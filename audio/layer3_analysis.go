@@ -8,9 +8,10 @@ import "math"
 // takes short blocks, so that its noise does not begin before it.
 type analysis struct {
 	tables *layer3Tables
-	// window is the analysis window, matrix its cosines.
+	// window is the analysis window, matrix the cosines, of which the others
+	// are mirrors.
 	window [windowSamples]float64
-	matrix [subbands][64]float64
+	matrix [subbands][subbands]float64
 	// fifo are the last samples, the newest first.
 	fifo [windowSamples]float64
 	// last and now are the subband samples of the two granules that are
@@ -25,8 +26,8 @@ func newAnalysis(tables *layer3Tables) *analysis {
 		a.window[i] = w / 32
 	}
 	for i := range subbands {
-		for k := range 64 {
-			a.matrix[i][k] = math.Cos(math.Pi / 64 * float64((2*i+1)*(k-16)))
+		for k := range subbands {
+			a.matrix[i][k] = math.Cos(math.Pi / 64 * float64((2*i+1)*k))
 		}
 	}
 	return a
@@ -80,9 +81,19 @@ func (a *analysis) polyphase(pcm []int16, slot int) {
 			folded[i] += a.window[j] * a.fifo[j]
 		}
 	}
+	// The cosine of 16+k is that of 16-k, and minus that of 80-k; that of 48 is 0.
+	var half [subbands]float64
+	half[0] = folded[16]
+	for k := 1; k < subbands; k++ {
+		if k <= 16 {
+			half[k] = folded[16+k] + folded[16-k]
+		} else {
+			half[k] = folded[16+k] - folded[80-k]
+		}
+	}
 	for sb := range subbands {
 		sum := 0.0
-		for k, v := range &folded {
+		for k, v := range &half {
 			sum += a.matrix[sb][k] * v
 		}
 		// Odd subbands come out with their frequencies reversed.
