@@ -393,6 +393,41 @@ func TestConvertGain(t *testing.T) {
 	}
 }
 
+// TestConvertAllocates: once it is under way a conversion takes no more memory,
+// however long the item is.
+func TestConvertAllocates(t *testing.T) {
+	mp3, mp3Info := freeswitchFile(t, "rec-icecast")
+	wav, wavInfo := wavOf(t, Melody(16000, 3*time.Second), 16000, 2)
+	endless := bytes.Clone(wav)
+	binary.LittleEndian.PutUint32(endless[wavHeadBytes-4:], math.MaxUint32)
+	for _, tt := range []struct {
+		item []byte
+		info Info
+		form Form
+	}{
+		{mp3, mp3Info, Form{Container: ContainerRaw}},
+		{mp3, mp3Info, Form{Container: ContainerWAV, SampleRate: 44100, Channels: 2}},
+		{mp3, mp3Info, Form{Container: ContainerMP3, SampleRate: 16000}},
+		{endless, wavInfo, Form{Container: ContainerMulaw, SampleRate: 8000, Channels: 1}},
+		{endless, wavInfo, Form{Container: ContainerMP3}},
+	} {
+		tt.info.Samples = SamplesUnknown
+		c, err := NewConverter(&loop{b: tt.item}, tt.info, tt.form, Gain(-3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 4096)
+		for range 100 {
+			if _, err := c.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := testing.AllocsPerRun(200, func() { _, _ = c.Read(buf) }); n != 0 {
+			t.Errorf("%s as %+v: %v allocations a read", tt.info.Codec, tt.form, n)
+		}
+	}
+}
+
 func TestConvertRefuses(t *testing.T) {
 	wav := Info{Format: FormatWAV, Codec: "pcm_s16le", SampleRate: 8000, Channels: 1, Samples: 100}
 	ogg := Info{Format: FormatOgg, Codec: "opus", SampleRate: 48000, Channels: 2, Samples: 100}

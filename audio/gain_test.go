@@ -151,3 +151,20 @@ func TestGainLeavesOthers(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// BenchmarkGain is the cost of a louder recording, beside handing it on.
+func BenchmarkGain(b *testing.B) {
+	item, info := freeswitchFile(b, "rec-icecast")
+	r := NewGainReader(&loop{b: item}, 6)
+	buf := make([]byte, 4096)
+	read := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		n, err := r.Read(buf)
+		if err != nil {
+			b.Fatal(err)
+		}
+		read += n
+	}
+	b.ReportMetric(float64(read)*8/float64(info.BitRate)/b.Elapsed().Seconds(), "x_realtime")
+}

@@ -182,3 +182,13 @@ func TestLostRecording(t *testing.T) {
 		t.Error("what is no MP3 is taken for the mark")
 	}
 }
+
+func BenchmarkSilence(b *testing.B) {
+	item, info := freeswitchFile(b, "rec-icecast")
+	for b.Loop() {
+		if _, err := Silence(bytes.NewReader(item), info); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*info.Duration().Seconds()/b.Elapsed().Seconds(), "x_realtime")
+}
