@@ -158,7 +158,8 @@ func TestRender(t *testing.T) {
 		{"", "gain=6", "audio/x-wav", len(sound), true},
 	} {
 		r, got := l.rendered(t, &d, c.ext, c.query)
-		if r.Size != int64(c.size) || len(got) != c.size || r.ContentType != c.contentType || r.Converted != c.converted {
+		if r.Size != int64(c.size) || len(got) != c.size || r.ContentType != c.contentType ||
+			r.Converted != c.converted {
 			t.Errorf("%s?%s: %d and %d bytes of %s, converted %v", c.ext, c.query, r.Size, len(got), r.ContentType,
 				r.Converted)
 		}

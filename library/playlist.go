@@ -129,8 +129,8 @@ func (l *Library) PutPlaylist(
 	if err := p.check(); err != nil {
 		return Playlist{}, false, err
 	}
-	created, err := false, error(nil)
-	p.Revision, err = l.changePlaylist(ctx, p.Account, p.ID, func(before *Playlist, c *change) error {
+	created := false
+	revision, err := l.changePlaylist(ctx, p.Account, p.ID, func(before *Playlist, c *change) error {
 		etag := ""
 		p.Modified = time.Now().UTC().Truncate(time.Millisecond)
 		p.Created = p.Modified
@@ -146,6 +146,7 @@ func (l *Library) PutPlaylist(
 		c.put(playlistKey(p.Account, p.ID), value)
 		return err
 	})
+	p.Revision = revision
 	return p, created, err
 }
 

@@ -115,7 +115,9 @@ func (l *Library) Tune(ctx context.Context, account, id string, f Form) (Tuned, 
 	if err != nil {
 		return Tuned{}, err
 	}
-	return Tuned{Ring: s.ring, Offset: s.offset(time.Now()), ByteRate: s.byteRate, Leave: sync.OnceFunc(s.leave)}, nil
+	return Tuned{
+		Ring: s.ring, Offset: s.offset(time.Now()), ByteRate: s.byteRate, Leave: sync.OnceFunc(s.leave),
+	}, nil
 }
 
 func (l *Library) tune(ctx context.Context, account, id string, f Form) (*station, error) {

@@ -55,8 +55,9 @@ func TestTimeline(t *testing.T) {
 	for i, n := range []int{800, 1500, 1} {
 		put(t, l, "acme", fmt.Sprintf("song%d", i), wavSound(n), PutOptions{})
 	}
-	putPlaylist(t, l, Playlist{Account: "acme", ID: "moh", Items: []string{"song0", "none", "song1", "/acme/song2"}})
-	putPlaylist(t, l, Playlist{Account: "acme", ID: "mix", Items: []string{"song0", "song1", "song2"}, Shuffle: true})
+	items := []string{"song0", "none", "song1", "/acme/song2"}
+	putPlaylist(t, l, Playlist{Account: "acme", ID: "moh", Items: items})
+	putPlaylist(t, l, Playlist{Account: "acme", ID: "mix", Items: items, Shuffle: true})
 	line := l.lineOf(t, "moh")
 	if line.total != 2301 || line.rate != 8000 || len(line.pieces) != 3 {
 		t.Fatalf("%+v", line)
@@ -189,7 +190,8 @@ func TestStationChanges(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		_, to, _ := s.ring.Span()
-		if want := int64((10 + BurstDefault.Seconds()) * float64(s.byteRate)); to < want || to > want+int64(s.byteRate) {
+		want := int64((10 + BurstDefault.Seconds()) * float64(s.byteRate))
+		if to < want || to > want+int64(s.byteRate) {
 			t.Errorf("%d bytes after ten seconds, want %d", to, want)
 		}
 		put(t, l, "acme", "a", wavSound(12345), PutOptions{Name: "second"})

@@ -72,7 +72,8 @@ func (l *Library) stationAnswer(ctx context.Context, m Mount, r *LookupRequest) 
 	answer.StreamURL = base + name
 	answer.FreeSWITCH = "shout" + strings.TrimPrefix(answer.StreamURL, "http")
 	if r.Protocol == "shout" {
-		answer.StreamURL = l.shoutURL(answer.Account, withExt(answer.ID, audio.FormatMP3)) + "?stream=" + streamExtant
+		name := withExt(answer.ID, audio.FormatMP3)
+		answer.StreamURL = l.shoutURL(answer.Account, name) + "?stream=" + streamExtant
 	}
 	return answer, nil
 }

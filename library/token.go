@@ -121,7 +121,9 @@ func (l *Library) playToken(ctx context.Context, d *Document) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	t := playToken{version: tokenVersion, account: d.Account, id: d.ID, expiry: tokenExpiry(time.Now(), l.cfg.PlayTTL)}
+	t := playToken{
+		version: tokenVersion, account: d.Account, id: d.ID, expiry: tokenExpiry(time.Now(), l.cfg.PlayTTL),
+	}
 	copy(t.blob[:], d.Blob[:])
 	return t.sign(key), nil
 }

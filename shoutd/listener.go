@@ -173,7 +173,8 @@ func titleOfRecording(rec *library.Recording) string {
 	if rec.Title != "" {
 		return rec.Title
 	}
-	if name := cmp.Or(rec.ICY["ice-name"], rec.ICY["icy-name"]); name != "" && name != "no name" { // libshout's default
+	name := cmp.Or(rec.ICY["ice-name"], rec.ICY["icy-name"])
+	if name != "" && name != "no name" { // libshout's default
 		return name
 	}
 	return rec.Name

@@ -298,7 +298,8 @@ func TestPause(t *testing.T) {
 
 // TestICYMetadata takes the stream apart again.
 func TestICYMetadata(t *testing.T) {
-	for _, size := range []int{100, audience.ICYInterval - 1, audience.ICYInterval, audience.ICYInterval + 1, 3*audience.ICYInterval + 5, 4 << 20} {
+	const interval = audience.ICYInterval
+	for _, size := range []int{100, interval - 1, interval, interval + 1, 3*interval + 5, 4 << 20} {
 		t.Run(strconv.Itoa(size), func(t *testing.T) {
 			d := openDoor(t, Config{})
 			body := noise(size)

@@ -19,34 +19,58 @@ func (p *player) recording(rec library.Recording, ext string, query url.Values) 
 	if err != nil {
 		return err
 	}
-	if extant, err := p.extant(); err != nil || extant && rec.State != library.StateLive {
-		if err != nil {
-			return err
-		}
+	extant, err := p.extant()
+	if err != nil {
+		return err
+	}
+	from, err := fromOf(query)
+	switch {
+	case err != nil:
+		return err
+	case rec.State == library.StateLive:
+		return p.live(rec, form, from)
+	case extant:
 		return p.station(rec.Account, rec.Name, ext, rec.Title, form)
+	case ended(rec) && from == library.FromStart && rec.SHA256 != "":
+		return p.ended(rec, form)
 	}
-	from := library.FromStart
+	return p.opened(rec, from)
+}
+
+// fromOf is where a listener wants to begin.
+func fromOf(query url.Values) (library.From, error) {
 	switch v := library.From(query.Get("from")); v {
-	case "", library.FromStart:
-	case library.FromNow:
-		from = v
-	default:
-		return &web.Error{
-			Status: http.StatusBadRequest, Code: library.FaultOf(library.ErrBadRequest).Code,
-			Message: "from is start or now",
-		}
+	case "":
+		return library.FromStart, nil
+	case library.FromStart, library.FromNow:
+		return v, nil
 	}
-	if rec.State == library.StateLive && !plays(rec, form) {
+	return "", &web.Error{
+		Status: http.StatusBadRequest, Code: library.FaultOf(library.ErrBadRequest).Code,
+		Message: "from is start or now",
+	}
+}
+
+// live plays a recording in progress, which is a listener's place.
+func (p *player) live(rec library.Recording, form library.Form, from library.From) error {
+	if !plays(rec, form) {
 		p.w.Header().Set("Link", "<"+p.server.library.ListenURL(rec)+`>; rel="alternate"; type="audio/mpeg"`)
 		return library.ErrLiveForm
 	}
-	if rec.State == library.StateLive && p.r.Method == http.MethodHead {
+	if p.r.Method == http.MethodHead {
 		p.liveHead(rec)
 		return nil
 	}
-	if ended(rec) && from == library.FromStart && rec.SHA256 != "" {
-		return p.ended(rec, form)
+	leave, err := p.server.audience.Admit(rec.Account + "/" + rec.Name)
+	if err != nil {
+		return errFull
 	}
+	defer leave()
+	return p.opened(rec, from)
+}
+
+// opened plays a recording as it is read, which may go on.
+func (p *player) opened(rec library.Recording, from library.From) error {
 	rd, followed, err := p.server.library.OpenRecording(p.r.Context(), rec.ID, from)
 	if err != nil {
 		return err

@@ -56,8 +56,9 @@ func newNode(tb testing.TB, lib Library, cfg web.Config) *node {
 	}
 	tb.Cleanup(func() { _ = crowd.Close() })
 	n.server, err = New(Deps{
-		Library: lib, Audience: crowd, Allow: func(netip.Addr) bool { return n.allow.Load() }, Tokens: web.NewTokens(testToken),
-		Log: log, Metrics: prometheus.NewRegistry(),
+		Library: lib, Audience: crowd, Tokens: web.NewTokens(testToken),
+		Allow: func(netip.Addr) bool { return n.allow.Load() },
+		Log:   log, Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		tb.Fatal(err)

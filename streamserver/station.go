@@ -93,7 +93,8 @@ func (p *player) stationHead(title string, metadata bool) []byte {
 		b.WriteString("X-Request-Id: " + id + "\r\n")
 	}
 	if metadata {
-		b.WriteString("icy-name: " + headerText(title) + "\r\nicy-metaint: " + strconv.Itoa(audience.ICYInterval) + "\r\n")
+		b.WriteString("icy-name: " + headerText(title) + "\r\n" +
+			"icy-metaint: " + strconv.Itoa(audience.ICYInterval) + "\r\n")
 	}
 	if p.r.ProtoAtLeast(1, 1) {
 		b.WriteString("Transfer-Encoding: chunked\r\n")

@@ -29,7 +29,8 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Name: "carillon_audience_bytes_total", Help: "Bytes sent to listeners that have left.",
 		}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "carillon_audience_refused_total", Help: "Listeners refused because there were as many as there may be.",
+			Name: "carillon_audience_refused_total",
+			Help: "Listeners refused because there were as many as there may be.",
 		}),
 		endings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "carillon_audience_ended_total",

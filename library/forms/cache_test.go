@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -59,7 +60,7 @@ func (m *maker) recipe(key byte) Recipe {
 
 type making struct {
 	m    *maker
-	ctx  context.Context //nolint:containedctx // of one reader in a test
+	ctx  context.Context
 	data []byte
 	may  int
 }
@@ -193,7 +194,8 @@ func TestDamagedFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := m.made.Load()
-	if c := openCache(t, Config{Dir: dir}); !bytes.Equal(c.get(t, m.recipe(1)), m.data) || m.made.Load() != before {
+	c := openCache(t, Config{Dir: dir})
+	if !bytes.Equal(c.get(t, m.recipe(1)), m.data) || m.made.Load() != before {
 		t.Fatal("the next life did not find the form")
 	}
 	damage := map[string][]byte{"empty": nil, "cut": whole[:len(whole)-1], "half": whole[:len(whole)/2]}
@@ -278,7 +280,7 @@ func TestFullDisk(t *testing.T) {
 	_ = c.files[Key{1}].fd.Close() // its writes fail from now on
 	go func() { m.steps <- 1000; m.steps <- len(m.data) }()
 	rest, err := io.ReadAll(rd)
-	if err := errors.Join(err, rd.Close()); err != nil || !bytes.Equal(append(p, rest...), m.data) {
+	if err := errors.Join(err, rd.Close()); err != nil || !bytes.Equal(slices.Concat(p, rest), m.data) {
 		t.Fatalf("%d bytes of %d: %v", len(p)+len(rest), len(m.data), err)
 	}
 	waitMade(t, c)

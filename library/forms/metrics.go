@@ -38,7 +38,10 @@ func MetricDefinitions() []MetricDefinition {
 		},
 		{metricBytes, "Bytes of converted sound that were made and kept.", nil},
 		{metricSeconds, "Seconds that conversions took.", nil},
-		{metricDropped, "Kept forms that were dropped: room, corrupt, or why they were not finished.", []string{"why"}},
+		{
+			metricDropped, "Kept forms that were dropped: room, corrupt, or why they were not finished.",
+			[]string{"why"},
+		},
 		{metricKept, "Bytes of converted sound that are kept.", nil},
 	}
 }
