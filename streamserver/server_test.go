@@ -74,8 +74,15 @@ func newNode(tb testing.TB, lib Library, cfg web.Config) *node {
 		if err := srv.Close(); err != nil {
 			tb.Errorf("close: %v", err)
 		}
-		if v := testutil.ToFloat64(n.server.metrics.active); v != 0 {
-			tb.Errorf("%v players are left", v)
+		// A handler whose connection was taken over is not waited for.
+		left := func() float64 { return testutil.ToFloat64(n.server.metrics.active) }
+		for giveUp := time.After(10 * time.Second); left() != 0; {
+			select {
+			case <-giveUp:
+				tb.Errorf("%v players are left", left())
+				return
+			case <-time.After(time.Millisecond):
+			}
 		}
 	})
 	n.addr = srv.Addr().String()
