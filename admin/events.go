@@ -71,7 +71,7 @@ func (s *Server) events(c echo.Context) error {
 		s.metrics.dropped.Inc()
 		s.log.DebugContext(ctx, "follower of events dropped", "request_id", web.RequestID(c), "error", err)
 	}
-	return nil //nolint:nilerr // the answer has begun: its last event says why it ends
+	return nil // the answer has begun: its last event says why it ends
 }
 
 // eventQuery reads what is wanted from the URL. A client that comes back says
@@ -172,7 +172,7 @@ func (s *Server) awaitEvent(
 // feedFailed tells the client why the feed ends, as the last event.
 func (s *Server) feedFailed(ctx context.Context, out *eventWriter, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the client has gone, which is no failure of the feed
 	}
 	fault := web.FaultOf(err)
 	message := err.Error()

@@ -123,12 +123,12 @@ func (o *operation) failure() map[string]any {
 
 // parameters are those in the path and in the query.
 func (o *operation) parameters() []map[string]any {
-	var all []map[string]any
+	all := make([]map[string]any, 0, 4) // most have no more
 	text := map[string]any{"type": "string"}
 	for _, m := range regexp.MustCompile(`\{([a-z_]+)\}`).FindAllStringSubmatch(o.path, -1) {
 		all = append(all, map[string]any{"name": m[1], "in": "path", "required": true, "schema": text})
 	}
-	for _, name := range strings.Fields(o.query) {
+	for name := range strings.FieldsSeq(o.query) {
 		all = append(all, map[string]any{"name": name, "in": "query", "schema": text})
 	}
 	return all

@@ -222,6 +222,10 @@ func feedOperations() []operation {
 			method: http.MethodPut, path: hook, summary: "Make or change a webhook", in: library.WebhookRequest{},
 			out: library.Webhook{},
 		},
+		{
+			method: http.MethodPost, path: hook + "/test", summary: "Try a delivery without events",
+			out: library.WebhookTest{},
+		},
 		{method: http.MethodDelete, path: hook, summary: "Remove a webhook", status: http.StatusNoContent},
 	}
 }

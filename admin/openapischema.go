@@ -103,8 +103,7 @@ func (s *schemas) object(t reflect.Type) any {
 
 // fields adds the fields of a struct, those of embedded ones among them.
 func (s *schemas) fields(t reflect.Type, properties map[string]any, required *[]string) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		embedded := f.Type
 		if embedded.Kind() == reflect.Pointer {

@@ -16,12 +16,14 @@ type webhookLibrary interface {
 	Webhook(ctx context.Context, id string) (library.Webhook, error)
 	Webhooks(ctx context.Context) ([]library.Webhook, error)
 	DeleteWebhook(ctx context.Context, id string) error
+	TestWebhook(ctx context.Context, id string) (library.WebhookTest, error)
 }
 
 func (s *Server) webhookRoutes(e *echo.Echo) {
 	e.GET("/v1/webhooks", s.guarded("list_webhooks", s.listWebhooks))
 	e.GET("/v1/webhooks/:id", s.guarded("get_webhook", s.getWebhook))
 	e.PUT("/v1/webhooks/:id", s.guarded("put_webhook", s.putWebhook))
+	e.POST("/v1/webhooks/:id/test", s.guarded("test_webhook", s.testWebhook))
 	e.DELETE("/v1/webhooks/:id", s.guarded("delete_webhook", s.deleteWebhook))
 }
 
@@ -68,6 +70,20 @@ func (s *Server) putWebhook(c echo.Context) error {
 		status = http.StatusCreated
 	}
 	return sendJSON(c, status, hook)
+}
+
+// testWebhook tries a delivery. What the receiver says is the answer, and 200
+// whatever that is.
+func (s *Server) testWebhook(c echo.Context) error {
+	id, err := web.Param(c, "id")
+	if err != nil {
+		return err
+	}
+	tried, err := s.deps.Library.TestWebhook(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, tried)
 }
 
 func (s *Server) deleteWebhook(c echo.Context) error {

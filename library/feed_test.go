@@ -83,7 +83,7 @@ func TestEventsFollowed(t *testing.T) {
 	l, _ := newLibrary(t)
 	const writers, each = 4, 50
 	for w := range writers {
-		go emitAll(l, each, fmt.Sprint(w))
+		go emitAll(l, each, strconv.Itoa(w))
 	}
 	seen := map[string]int{}
 	var after EventPosition

@@ -239,6 +239,8 @@ type Service interface {
 	Webhook(ctx context.Context, id string) (Webhook, error)
 	// Webhooks lists all, in the order of their ids.
 	Webhooks(ctx context.Context) ([]Webhook, error)
+	// TestWebhook posts a delivery without events and tells what came of it.
+	TestWebhook(ctx context.Context, id string) (WebhookTest, error)
 	// DeleteWebhook removes a webhook; ErrNotFound when there is none.
 	DeleteWebhook(ctx context.Context, id string) error
 }

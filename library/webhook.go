@@ -34,7 +34,7 @@ type WebhookState string
 const (
 	WebhookOK       WebhookState = "ok"
 	WebhookFailing  WebhookState = "failing"  // the last delivery failed; it is tried again
-	WebhookDisabled WebhookState = "disabled" // it failed for too long, or was switched off; its position is kept
+	WebhookDisabled WebhookState = "disabled" // failed for too long, or switched off; its position is kept
 )
 
 // WebhookRequest makes or changes a webhook.

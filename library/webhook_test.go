@@ -76,10 +76,10 @@ func TestWebhook(t *testing.T) {
 	r.secret = hook.NewSecret
 	var want []string
 	for i := range 60 {
-		emit(t, l, 1, EventMediaCreated, Event{Account: "acme", ID: fmt.Sprint(i)})
+		emit(t, l, 1, EventMediaCreated, Event{Account: "acme", ID: strconv.Itoa(i)})
 		emit(t, l, 1, EventMediaCreated, Event{Account: "other", ID: "no"})
 		emit(t, l, 1, EventExportDone, Event{Account: "acme", ID: "no"})
-		want = append(want, fmt.Sprint(i))
+		want = append(want, strconv.Itoa(i))
 	}
 	waitFor(t, "all are delivered", func() bool { return len(r.events()) == 60 })
 	equal(t, "delivered", idsOf(r.events()), strings.Join(want, " "))
@@ -211,7 +211,8 @@ func TestWebhookGivesUp(t *testing.T) {
 	if w.State != WebhookDisabled || w.Position != at {
 		t.Errorf("%+v, was at %v", w, at)
 	}
-	if pause, _ := d.failed(t.Context(), begun, Receipt{RetryAfter: time.Hour}, errors.New("x")); pause < time.Hour {
+	pause, _ := d.failed(t.Context(), begun, Receipt{RetryAfter: time.Hour}, errors.New("x"))
+	if pause < time.Hour {
 		t.Errorf("asked for an hour, waits %v", pause)
 	}
 	must2(t)(l.PutWebhook(t.Context(), "crm", WebhookRequest{URL: "http://x"}))
@@ -292,4 +293,32 @@ func TestWebhookWithoutState(t *testing.T) {
 	equal(t, "delivered", idsOf(r.events()), "kept")
 	waitFor(t, "its position is written", func() bool { return hookAt(t, l).Lag == 0 })
 	must2(t)(l.PutWebhook(t.Context(), "crm", WebhookRequest{URL: "http://y"}))
+}
+
+// TestWebhookTried: a delivery can be tried by hand, which moves nothing, and
+// the receiver's answer is told.
+func TestWebhookTried(t *testing.T) {
+	t.Parallel()
+	r := &receiver{t: t, secret: strings.Repeat("s", 20)}
+	r.answer = func(context.Context, int, Delivery) (Receipt, error) {
+		return Receipt{Status: 401, Text: "who are you"}, nil
+	}
+	l := openHooked(t, openLocal(t, t.TempDir()), "node-1", r, nil)
+	must2(t)(l.PutWebhook(t.Context(), "crm", WebhookRequest{
+		URL: "http://x", Secret: Secret(r.secret), Disabled: true,
+	}))
+	before := hookAt(t, l)
+	got := must[WebhookTest](t)(l.TestWebhook(t.Context(), "crm"))
+	if got.Status != 401 || got.OK || got.Text != "who are you" || got.TookMS < 0 {
+		t.Errorf("%+v", got)
+	}
+	s := r.sent()
+	if len(s) != 1 || s[0].d.Header["Carillon-Test"] != "true" || !strings.Contains(string(s[0].body), `"events":[]`) {
+		t.Errorf("sent %+v", s)
+	}
+	if after := hookAt(t, l); after.Revision != before.Revision || after.Position != before.Position {
+		t.Errorf("%+v, was %+v", after, before)
+	}
+	_, err := l.TestWebhook(t.Context(), "other")
+	wantErr(t, "unknown", err, ErrNotFound)
 }

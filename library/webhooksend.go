@@ -199,23 +199,67 @@ type WebhookBody struct {
 
 // send posts events once.
 func (d *deliverer) send(ctx context.Context, events []Event) (Receipt, error) {
-	body, err := json.Marshal(WebhookBody{d.h.id, events})
+	return d.l.post(ctx, &d.h, events, "Carillon-Event-Id", events[0].Position.String())
+}
+
+// post sends one signed delivery with a header of its own.
+func (l *Library) post(ctx context.Context, h *hook, events []Event, name, value string) (Receipt, error) {
+	body, err := json.Marshal(WebhookBody{h.id, events})
 	if err != nil {
-		return Receipt{}, fmt.Errorf("webhook %s: %w", d.h.id, err)
+		return Receipt{}, fmt.Errorf("webhook %s: %w", h.id, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, webhookWait)
 	defer cancel()
 	now := time.Now().Unix()
-	return d.l.deps.Sender.Send(ctx, Delivery{
-		Method: "POST", URL: d.h.row.URL, Body: bytes.NewReader(body), Size: int64(len(body)),
+	return l.deps.Sender.Send(ctx, Delivery{
+		Method: "POST", URL: h.row.URL, Body: bytes.NewReader(body), Size: int64(len(body)),
 		Header: map[string]string{
 			"Content-Type":       "application/json",
-			"Carillon-Webhook":   d.h.id,
-			"Carillon-Event-Id":  events[0].Position.String(),
+			"Carillon-Webhook":   h.id,
+			name:                 value,
 			"Carillon-Timestamp": strconv.FormatInt(now, 10),
-			"Carillon-Signature": "v1=" + SignWebhook(d.h.row.Secret, now, body),
+			"Carillon-Signature": "v1=" + SignWebhook(h.row.Secret, now, body),
 		},
 	})
+}
+
+// WebhookTest is what a receiver made of a delivery that was tried by hand.
+type WebhookTest struct {
+	OK     bool   `json:"ok"`
+	Status int    `json:"status,omitempty"`
+	Text   string `json:"text,omitempty"`  // the beginning of its answer
+	Error  string `json:"error,omitempty"` // why there is no answer
+	TookMS int64  `json:"took_ms"`
+}
+
+// TestWebhook posts a delivery without events, with the header Carillon-Test,
+// and tells what came of it. It changes nothing, and a disabled webhook can be
+// tried as well.
+func (l *Library) TestWebhook(ctx context.Context, id string) (WebhookTest, error) {
+	if err := checkWebhookID(id); err != nil {
+		return WebhookTest{}, err
+	}
+	var h hook
+	err := l.read(ctx, Fresh, func() (err error) {
+		h, err = l.hook(ctx, id)
+		return err
+	})
+	if err != nil {
+		return WebhookTest{}, err
+	}
+	if l.deps.Sender == nil {
+		return WebhookTest{}, fmt.Errorf("this node sends nothing: %w", ErrTarget)
+	}
+	begun := time.Now()
+	receipt, err := l.post(ctx, &h, []Event{}, "Carillon-Test", "true")
+	t := WebhookTest{
+		OK: err == nil && receipt.Status/100 == 2, Status: receipt.Status, Text: receipt.Text,
+		TookMS: time.Since(begun).Milliseconds(),
+	}
+	if err != nil {
+		t.Error = err.Error()
+	}
+	return t, nil
 }
 
 // save writes the state; errNotClaimed if it is not ours to write.

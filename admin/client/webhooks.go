@@ -39,6 +39,13 @@ func (c *Client) Webhooks(ctx context.Context) ([]library.Webhook, error) {
 	return answer.Items, err
 }
 
+// TestWebhook tries a delivery without events.
+func (c *Client) TestWebhook(ctx context.Context, id string) (library.WebhookTest, error) {
+	var t library.WebhookTest
+	err := c.call(ctx, http.MethodPost, webhookPath(id)+"/test", nil, nil, &t)
+	return t, err
+}
+
 // DeleteWebhook removes a webhook.
 func (c *Client) DeleteWebhook(ctx context.Context, id string) error {
 	return c.call(ctx, http.MethodDelete, webhookPath(id), nil, nil, nil)

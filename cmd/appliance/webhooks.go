@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,8 @@ type webhooksCmd struct {
 	Ls  webhooksLsCmd  `cmd:"" help:"List the webhooks and how they do."`
 	Put webhooksPutCmd `cmd:"" help:"Make or change a webhook; prints the secret of a new one."`
 	Rm  webhooksRmCmd  `cmd:"" help:"Remove a webhook."`
+
+	Test webhooksTestCmd `cmd:"" help:"Post a delivery without events and show what came of it."`
 }
 
 type webhooksLsCmd struct{}
@@ -105,6 +108,34 @@ func readSecret(file string, in io.Reader) (library.Secret, error) {
 		return "", fmt.Errorf("secret: %w", err)
 	}
 	return library.Secret(strings.TrimSpace(string(b))), nil
+}
+
+type webhooksTestCmd struct {
+	ID string `arg:"" help:"Name of the webhook."`
+}
+
+// errNotTaken is returned when a receiver did not take a delivery.
+var errNotTaken = errors.New("the receiver did not take it")
+
+// Run tries a delivery.
+func (r *webhooksTestCmd) Run(ctx context.Context, g *globals, tty terminal) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	tried, err := api.TestWebhook(ctx, r.ID)
+	if err != nil {
+		return fmt.Errorf("test webhook %s: %w", r.ID, err)
+	}
+	if g.JSON {
+		err = printJSON(tty.out, tried)
+	} else {
+		err = printf(tty.out, "status %d after %d ms %s%s\n", tried.Status, tried.TookMS, tried.Text, tried.Error)
+	}
+	if err == nil && !tried.OK {
+		err = errNotTaken
+	}
+	return err
 }
 
 type webhooksRmCmd struct {
