@@ -48,7 +48,6 @@ func (l *Library) copyItem(ctx context.Context, r *CopyRequest, move bool) (Docu
 		return Document{}, err
 	}
 	var d Document
-	var net int64
 	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
 		source, before, err := l.copied(ctx, r, move)
 		if err != nil {
@@ -57,12 +56,11 @@ func (l *Library) copyItem(ctx context.Context, r *CopyRequest, move bool) (Docu
 		if d, err = l.copyOf(source, r, move); err != nil {
 			return blobstore.Txn{}, err
 		}
-		net = 1
-		if before != nil || move && r.From.Account == r.To.Account {
-			net = 0
-		}
-		if err := l.checkQuota(ctx, r.To.Account, net*d.Size, net); err != nil {
-			return blobstore.Txn{}, err
+		if !move || r.From.Account != r.To.Account {
+			bytes, items := grown(before, d.Size)
+			if err := l.checkQuota(ctx, r.To.Account, bytes, items); err != nil {
+				return blobstore.Txn{}, err
+			}
 		}
 		c := l.newChange()
 		if move {
@@ -83,7 +81,6 @@ func (l *Library) copyItem(ctx context.Context, r *CopyRequest, move bool) (Docu
 		return Document{}, fmt.Errorf("%s %s: %w", verb, r.From, err)
 	}
 	d.Revision = revision
-	l.usage.add(r.To.Account, net*d.Size, net)
 	return d, nil
 }
 

@@ -59,7 +59,6 @@ type upload struct {
 func (l *Library) commitUpload(
 	ctx context.Context, u *upload, check func(before *Document) error,
 ) (d Document, created bool, err error) {
-	var bytes, items int64
 	d.Revision, err = l.commit(ctx, func() (blobstore.Txn, error) {
 		before, err := l.current(ctx, u.account, u.id)
 		if err == nil && check != nil {
@@ -75,9 +74,11 @@ func (l *Library) commitUpload(
 			d.date(u.arrived, before)
 		}
 		created = before == nil
-		bytes, items = grown(before, d.Size)
-		if err := l.checkQuota(ctx, u.account, bytes, items); err != nil {
-			return blobstore.Txn{}, err
+		if u.arrived.IsZero() { // what was spooled is acknowledged
+			bytes, items := grown(before, d.Size)
+			if err := l.checkQuota(ctx, u.account, bytes, items); err != nil {
+				return blobstore.Txn{}, err
+			}
 		}
 		c := l.newChange()
 		c.replaceDocument(ctx, before, &d)
@@ -87,7 +88,6 @@ func (l *Library) commitUpload(
 	if err != nil {
 		return Document{}, false, err
 	}
-	l.usage.add(u.account, bytes, items)
 	return d, created, nil
 }
 

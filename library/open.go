@@ -63,7 +63,6 @@ type Library struct {
 	names    stillCache[askedName, *Document]
 	forms    *forms.Cache
 	stations stations
-	usage    usageCounts
 	buffers  *blobstore.Buffers
 	webhooks *webhookRunner
 	exporter *exporter

@@ -84,7 +84,6 @@ func (l *Library) Undelete(ctx context.Context, r UndeleteRequest) (Document, er
 		return Document{}, fmt.Errorf("undelete %s/%s: %w", r.Account, r.ID, err)
 	}
 	d.Revision = revision
-	l.usage.add(r.Account, d.Size, 1)
 	return d, nil
 }
 
