@@ -122,6 +122,7 @@ func (k *kept) write(ctx context.Context, n *testNode, name string) {
 // time every group must come to rest on exactly the nodes it is wanted on, data
 // of groups that were left must go, and everything stays readable everywhere.
 func TestMembersMove(t *testing.T) {
+	t.Parallel()
 	nodes := startCluster(t, 3, func(c *Config) {
 		c.Shards, c.ReplaceAfter, c.DropAfter = 6, 3*time.Second, time.Second
 	})
@@ -208,6 +209,7 @@ func TestMembersMove(t *testing.T) {
 // their sound in the catalog's log, after the last snapshot of the blob groups:
 // neither those nor their logs tell a new member of it.
 func TestCarriedSoundMoves(t *testing.T) {
+	t.Parallel()
 	nodes := startCluster(t, 3, func(c *Config) { c.Shards, c.DropAfter = 4, time.Second })
 	shrink := func(g *group) {
 		g.trailing.mu.Lock()
@@ -279,6 +281,7 @@ func onlyOwn(nodes ...*testNode) error {
 // TestWipedNode lets a node come back with an empty directory: it is another
 // node, and takes the place of what it was when that is removed.
 func TestWipedNode(t *testing.T) {
+	t.Parallel()
 	nodes := startCluster(t, 3, nil)
 	k := &kept{items: map[string][]byte{}}
 	for i := range 12 {
@@ -325,6 +328,7 @@ func TestWipedNode(t *testing.T) {
 // TestNewIDAvoidsLostShards names new blobs on a node while most members of
 // some shards are away.
 func TestNewIDAvoidsLostShards(t *testing.T) {
+	t.Parallel()
 	nodes := startCluster(t, 3, func(c *Config) { c.Shards, c.Replicas = 16, 1 })
 	away := nodes[2]
 	away.close(t)
@@ -346,6 +350,7 @@ func TestNewIDAvoidsLostShards(t *testing.T) {
 // TestAloneJoins starts a node that is enough for a cluster of its own and was
 // told of another one: it must join that.
 func TestAloneJoins(t *testing.T) {
+	t.Parallel()
 	nodes := startCluster(t, 1, nil)
 	second := grow(t, nodes)
 	waitReady(t, second)

@@ -85,6 +85,7 @@ func TestReadCacheFetchesOnce(t *testing.T) {
 // TestRemoteReadSurvives plays an item through a node that does not hold it,
 // twice from memory, and goes on when its replicas stop in the middle.
 func TestRemoteReadSurvives(t *testing.T) {
+	t.Parallel()
 	nodes := startCluster(t, 3, func(c *Config) { c.Weight = WeightMax })
 	cfg := nodes[0].cfg
 	cfg.Seeds, cfg.Weight, cfg.CacheBytes = []string{nodes[0].GossipAddr()}, 1, 8<<20

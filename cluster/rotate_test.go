@@ -16,6 +16,7 @@ import (
 // The cluster must stay whole in each step, keep what it acknowledged, and in
 // the end refuse who knows the old secret only.
 func TestSecretChangesUnderLoad(t *testing.T) {
+	t.Parallel()
 	before, after := []byte("the secret before the change"), []byte("the secret after the change")
 	nodes := startCluster(t, 3, func(c *Config) { c.Secret = before })
 	var mu sync.Mutex // guards nodes

@@ -18,7 +18,9 @@ import (
 // itself, the removed one not, and the open one as far as it goes.
 func TestLaggardCatchesUpBySnapshot(t *testing.T) {
 	nodes := startCluster(t, 3, func(c *Config) { c.Shards = 2 })
-	doomed := mustUpload(t, nodes[0], "doomed", noise(1, 1000))
+	// More than an entry of the catalog carries: that would be applied again here
+	// after the group's log has removed it, and stay until a sweep.
+	doomed := mustUpload(t, nodes[0], "doomed", noise(1, blobstore.ChunkBytesMax+1000))
 	kept := mustUpload(t, nodes[0], "kept", noise(2, 600_000))
 	nodes[2].close(t)
 
