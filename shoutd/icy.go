@@ -48,7 +48,7 @@ func (c *conn) serveICY(ctx context.Context) {
 // icySource claims with the password line, lets the source in and takes its
 // sound.
 func (c *conn) icySource(ctx context.Context, password string) {
-	src := &source{conn: c, mount: icyMount, credential: secretOf(password), stopped: make(chan struct{})}
+	src := &source{conn: c, mount: icyMount, credential: secretOf(password)}
 	if err := c.claimAs(ctx, src, library.SourceRequest{
 		Mount: icyMount, Password: password, PasswordOnly: true, RemoteAddr: c.remote(),
 	}); err != nil {

@@ -9,68 +9,76 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"carillon/blobstore"
 )
 
 // A source at the speed of sound brings its bytes in ten or more packets a
 // second, and to be woken for each costs more than all else that is done with
-// them. So once it shows to be slow its socket is looked at a few times a
-// second instead, and the kernel is told to keep quiet in between.
+// them. So once it shows to be slow its socket is looked at once for each flush
+// of its recording, shortly before that, and the kernel is told to keep quiet in
+// between. All sources are looked at together: the processor is woken once.
 const (
-	// paceTick is the time between two looks. It is part of the second within
-	// which a byte must be durable; the flush tick is 400 ms (blobstore.FlushInterval).
-	paceTick = 200 * time.Millisecond
+	// paceTick is the time between two looks.
+	paceTick = blobstore.FlushInterval
+	// paceAhead is how long before a flush a look is: time enough to read a
+	// thousand sockets, and no longer, because it is a part of the second within
+	// which a byte must be durable.
+	paceAhead = 50 * time.Millisecond
 	// paceBytesMax a tick is what a slow source brings: 320 kbit/s. One that
 	// brings more is an upload, and read as fast as it comes.
-	paceBytesMax = 8 << 10
+	paceBytesMax = 16 << 10
 	// paceParts of the silence limit are the least looks within it.
 	paceParts = 8
 	// paceWakeBytes is how much may gather before the kernel says so; it only
-	// has to be more than comes in a tick.
+	// has to be more than comes in a tick. The end of the stream it says at once.
 	paceWakeBytes = 2 * paceBytesMax
 )
 
-// pacer reads a source's socket without waiting in the poller.
+// pacer reads a source's socket and is seldom woken for it.
 type pacer struct {
 	conn    *net.TCPConn
 	raw     syscall.RawConn
-	stopped <-chan struct{} // ends a wait early
 	tick    time.Duration
 	silence time.Duration
 
-	timer   *time.Timer
 	last    time.Time // of a byte
 	round   int       // bytes since the last look that found nothing more
 	drained bool      // the last read left nothing behind
 	quiet   bool      // the kernel does not wake us
 
-	// The arguments and results of attempt, which is bound once: a closure for
-	// each read would be garbage for each read.
-	attempt func(fd uintptr) bool
+	// The arguments and results of attempt and awake, which are bound once: a
+	// closure for each read would be garbage for each read.
+	attempt func(fd uintptr)
+	awake   func(fd uintptr) bool
+	asked   bool
 	p       []byte
 	n       int
 	err     error
 }
 
-func newPacer(conn *net.TCPConn, silence time.Duration, stopped <-chan struct{}) (*pacer, error) {
+func newPacer(conn *net.TCPConn, silence time.Duration) (*pacer, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.SetReadDeadline(time.Time{}); err != nil {
-		return nil, err
-	}
 	p := &pacer{
-		conn: conn, raw: raw, stopped: stopped, silence: silence, last: time.Now(),
+		conn: conn, raw: raw, silence: silence, last: time.Now(),
 		tick:  min(paceTick, silence/paceParts),
 		round: paceBytesMax, // begin by waiting: nothing is known of its speed
 	}
-	p.attempt = func(fd uintptr) bool {
+	p.attempt = func(fd uintptr) {
 		for {
 			p.n, p.err = unix.Read(int(fd), p.p)
 			if !errors.Is(p.err, unix.EINTR) {
-				return true // never wait here
+				return // never wait here
 			}
 		}
+	}
+	p.awake = func(uintptr) bool {
+		woken := p.asked
+		p.asked = true
+		return woken
 	}
 	return p, nil
 }
@@ -96,10 +104,11 @@ func (p *pacer) read(buf []byte) (int, error) {
 // try reads what is there.
 func (p *pacer) try(buf []byte) (int, error) {
 	p.p = buf
-	if err := p.raw.Read(p.attempt); err != nil {
-		return 0, err
-	}
+	err := p.raw.Control(p.attempt) // unlike raw.Read, whatever the deadline
+	p.p = nil
 	switch {
+	case err != nil:
+		return 0, err
 	case p.err != nil:
 		return 0, p.err
 	case p.n == 0:
@@ -115,24 +124,31 @@ func (p *pacer) got(n, room int) {
 	p.drained = n < room
 }
 
-// pause sleeps until the next look.
+// pause returns at the next look, or when the stream ends before.
 func (p *pacer) pause() error {
 	p.wake(paceWakeBytes)
-	p.round, p.drained = 0, false
-	if time.Since(p.last) >= p.silence {
+	p.round, p.drained, p.asked = 0, false, false
+	now := time.Now()
+	if now.Sub(p.last) >= p.silence {
 		return os.ErrDeadlineExceeded
 	}
-	if p.timer == nil {
-		p.timer = time.NewTimer(p.tick)
-	} else {
-		p.timer.Reset(p.tick)
+	if err := p.conn.SetReadDeadline(p.next(now)); err != nil {
+		return err
 	}
-	select {
-	case <-p.timer.C:
-	case <-p.stopped:
-		p.timer.Stop()
+	err := p.raw.Read(p.awake)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
 	}
-	return nil
+	return err
+}
+
+// next is the time of the next look.
+func (p *pacer) next(now time.Time) time.Time {
+	if p.tick < paceTick {
+		return now.Add(p.tick)
+	}
+	look := now.Add(paceAhead).Truncate(paceTick).Add(paceTick - paceAhead)
+	return now.Add(look.Sub(now)) // by the clock that no one sets
 }
 
 // wait reads in the poller.
@@ -143,7 +159,6 @@ func (p *pacer) wait(buf []byte) (int, error) {
 		return 0, err
 	}
 	n, err := p.conn.Read(buf)
-	_ = p.conn.SetReadDeadline(time.Time{}) // try would fail once it has passed
 	if n > 0 {
 		p.got(n, len(buf))
 	}
@@ -165,7 +180,5 @@ func (p *pacer) wake(bytes int) {
 
 func (p *pacer) close() {
 	p.wake(1) // what the client says after its refusal is read in the poller
-	if p.timer != nil {
-		p.timer.Stop()
-	}
+	_ = p.conn.SetReadDeadline(time.Time{})
 }

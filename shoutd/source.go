@@ -50,9 +50,8 @@ type source struct {
 	admitted   bool       // guarded by the server's mu
 	bytes      int64
 	// cut is why the source is ended from here; nil while it is not.
-	cut     atomic.Pointer[error]
-	stopped chan struct{} // closed with it
-	deaf    bool          // it never reads an answer
+	cut  atomic.Pointer[error]
+	deaf bool // it never reads an answer
 }
 
 // credential is a digest of a source's login, so that none is kept in memory
@@ -97,8 +96,7 @@ func (c *conn) claim(ctx context.Context, r *request) (*source, error) {
 	}
 	src := &source{
 		conn: c, mount: mount, credential: credentialOf(r), password: secretOf(r.password),
-		stopped: make(chan struct{}),
-		deaf:    r.method == methodSource && strings.HasPrefix(r.userAgent, deafAgent),
+		deaf: r.method == methodSource && strings.HasPrefix(r.userAgent, deafAgent),
 	}
 	return src, c.claimAs(ctx, src, library.SourceRequest{
 		Mount:       mount,
@@ -205,7 +203,7 @@ func (s *source) watched(ctx context.Context, r *request) error {
 			s.stop(errStopped)
 		}
 	})
-	pacer, err := newPacer(s.conn.tcp, s.conn.server.cfg.SourceSilence, s.stopped)
+	pacer, err := newPacer(s.conn.tcp, s.conn.server.cfg.SourceSilence)
 	if err != nil {
 		return err
 	}
@@ -221,7 +219,6 @@ func (s *source) watched(ctx context.Context, r *request) error {
 // is not the client's.
 func (s *source) stop(why error) {
 	if s.cut.CompareAndSwap(nil, &why) {
-		close(s.stopped)
 		_ = s.conn.tcp.CloseRead()
 	}
 }
