@@ -260,6 +260,28 @@ func TestConvertWAVReads(t *testing.T) {
 	}
 }
 
+// TestConvertWAVTooLong: what a head cannot tell it leaves open, as writers to a
+// pipe do, and the size is right all the same.
+func TestConvertWAVTooLong(t *testing.T) {
+	_, info := wavOf(t, make([]int16, 8), 48000, 2)
+	info.Samples = 3 << 30
+	form := Form{Container: ContainerWAV}
+	if n, ok := form.Size(info); !ok || n != 3<<32+wavHeadBytes {
+		t.Errorf("size %d, %v", n, ok)
+	}
+	c, err := NewConverter(bytes.NewReader(nil), info, form)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var head [wavHeadBytes]byte
+	if _, err := io.ReadFull(c, head[:]); err != nil {
+		t.Fatal(err)
+	}
+	if n := binary.LittleEndian.Uint32(head[40:]); n != math.MaxUint32 {
+		t.Errorf("claims %d bytes", n)
+	}
+}
+
 // TestResampleQuality measures what DESIGN.md says of the resampler: how flat
 // it is for what telephony uses, and how little of anything else comes out.
 func TestResampleQuality(t *testing.T) {
