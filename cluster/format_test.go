@@ -266,3 +266,25 @@ func TestUnknownCommandStopsTheGroup(t *testing.T) {
 	waitReady(t, nodes...)
 	w.check(t, nodes)
 }
+
+// TestOldNodeIsNotLetIn: a node of an older version that comes to a cluster of
+// a newer one ends with the reason, and the cluster does not take it in.
+func TestOldNodeIsNotLetIn(t *testing.T) {
+	const old, next = FormatMax, FormatMax + 1
+	nodes := startCluster(t, 1, func(c *Config) { c.formatMax, c.Replicas = next, 1 })
+	cfg := nodes[0].cfg
+	cfg.formatMax, cfg.Seeds = old, []string{nodes[0].GossipAddr()}
+	late := openNode(t, t.TempDir(), cfg, Deps{})
+	defer late.close(t)
+	select {
+	case err := <-late.Failed():
+		if !errors.Is(err, blobstore.ErrFormat) || !strings.Contains(err.Error(), "install a newer one") {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(testWait): // only reached by a failure
+		t.Fatal("it goes on")
+	}
+	if members := nodes[0].catalog.view().members(); len(members) != 1 {
+		t.Errorf("members %v", members)
+	}
+}

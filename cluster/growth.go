@@ -92,7 +92,9 @@ func (n *Node) growthLoop() {
 	path := filepath.Join(n.cfg.Dir, growthFile)
 	var kept []growthSample
 	if readJSON(path, &kept) == nil { // a file that cannot be read is as good as none
-		n.growth.samples = kept[max(len(kept)-growthMax, 0):]
+		n.growth.mu.Lock()
+		n.growth.samples = append(n.growth.samples, kept[max(len(kept)-growthMax, 0):]...)
+		n.growth.mu.Unlock()
 	}
 	tick := time.NewTicker(growthWait)
 	defer tick.Stop()

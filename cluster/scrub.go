@@ -70,9 +70,13 @@ func (n *Node) scrubLoop() {
 	if n.cfg.ScrubBytes < 0 {
 		return
 	}
-	if err := readJSON(s.path(), &s.state); err != nil && !errors.Is(err, os.ErrNotExist) {
+	var kept scrubState
+	if err := readJSON(s.path(), &kept); err != nil && !errors.Is(err, os.ErrNotExist) {
 		n.log.Warn("scrub begins anew", "error", err)
 	}
+	s.mu.Lock()
+	s.state = kept
+	s.mu.Unlock()
 	tick := time.NewTicker(scrubLookWait)
 	defer tick.Stop()
 	for {
