@@ -105,3 +105,24 @@ func BenchmarkRecording(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkPromptSearch is a lookup after each commit: the account and its
+// parent have no prompts, the system has it.
+func BenchmarkPromptSearch(b *testing.B) {
+	l, _ := newLibrary(b)
+	put(b, l, SystemAccount, "1", mp3Sound(10), PutOptions{Prompt: "hello", Language: "en-us"})
+	_, err := l.UpdateAccount(b.Context(), "acme", "", func(s *AccountSettings) error {
+		s.Parent = "reseller"
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	p, r := place{account: "acme", prompt: "hello", language: "en-us"}, LookupRequest{Account: "acme"}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := l.findPrompt(b.Context(), &p, &r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -131,8 +131,21 @@ func notFound(err error, what string, names ...string) error {
 	if !errors.Is(err, blobstore.ErrNotFound) {
 		return fmt.Errorf("%s %q: %w", what, names, err)
 	}
-	return fmt.Errorf("%s %q: %w", what, names, ErrNotFound)
+	return &missing{what, names}
 }
+
+// missing is an ErrNotFound whose text is made when somebody reads it: a lookup
+// comes to a dozen before it finds a prompt.
+type missing struct {
+	what  string
+	names []string
+}
+
+// Error names what was looked for.
+func (m *missing) Error() string { return fmt.Sprintf("%s %q: %v", m.what, m.names, ErrNotFound) }
+
+// Unwrap returns ErrNotFound.
+func (m *missing) Unwrap() error { return ErrNotFound }
 
 // change collects the rows of one Txn; its methods know which rows belong
 // together.
