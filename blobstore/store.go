@@ -133,6 +133,9 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 	if err := checkFormat(cfg.Dir, "blobs", BlobsFormat, BlobsFormat); err != nil {
 		return nil, err
 	}
+	if err := dropLeftover(cfg.Dir, log); err != nil {
+		return nil, err
+	}
 	opts := badgerOptions(cfg.Dir, log).
 		WithSyncWrites(false). // the raft log is the durable copy
 		WithMemTableSize(cfg.MemtableBytes).

@@ -74,6 +74,17 @@ func (c *Cluster) For(tb testing.TB) *Cluster {
 // ends with the test, and the logs are printed if it failed.
 func Start(tb testing.TB, n int, changes settings) *Cluster {
 	tb.Helper()
+	c := prepare(tb, n, changes)
+	for _, node := range c.nodes {
+		node.start()
+	}
+	c.WaitReady()
+	return c
+}
+
+// prepare is a cluster of which nothing runs yet.
+func prepare(tb testing.TB, n int, changes settings) *Cluster {
+	tb.Helper()
 	c := &Cluster{tb: tb, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}}
 	ports := freePorts(tb, 4*n)
 	dir := tb.TempDir()
@@ -95,10 +106,6 @@ func Start(tb testing.TB, n int, changes settings) *Cluster {
 		c.nodes = append(c.nodes, node)
 	}
 	tb.Cleanup(func() { c.cleanup(logs) })
-	for _, node := range c.nodes {
-		node.start()
-	}
-	c.WaitReady()
 	return c
 }
 

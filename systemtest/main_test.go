@@ -51,7 +51,8 @@ func runAll(m *testing.M) (code int, err error) {
 		}
 	}
 	if code = m.Run(); code == 0 {
-		err = goleak.Find()
+		err = goleak.Find(goleak.IgnoreAnyFunction("github.com/hanwen/go-fuse/v2/fuse.(*Server).Serve"),
+			goleak.IgnoreAnyFunction("github.com/hanwen/go-fuse/v2/fuse.(*Server).loop"))
 	}
 	return code, err
 }
