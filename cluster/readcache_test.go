@@ -131,3 +131,41 @@ func TestRemoteReadSurvives(t *testing.T) {
 		t.Error(fmt.Errorf("other bytes: %w", blobstore.ErrCorrupt))
 	}
 }
+
+// TestReadsFromTheZone prefers a replica of the reader's zone to the leader, for
+// what is sealed there.
+func TestReadsFromTheZone(t *testing.T) {
+	zone := 0
+	nodes := startCluster(t, 3, func(c *Config) {
+		c.Zone, c.Weight = fmt.Sprintf("z%d", zone), WeightMax
+		zone++
+	})
+	cfg := nodes[0].cfg
+	cfg.Seeds, cfg.Weight, cfg.Zone = []string{nodes[0].GossipAddr()}, 1, nodes[1].cfg.Zone
+	reader := openNode(t, t.TempDir(), cfg, Deps{})
+	t.Cleanup(func() { reader.close(t) })
+	waitReady(t, reader)
+	for i := range 6 {
+		id := mustUpload(t, nodes[0], fmt.Sprintf("item-%d", i), noise(uint64(i), blobstore.ChunkBytesMax+i))
+		eventually(t, "sealed in the zone", func() error {
+			info, err := nodes[1].blobs.Stat(t.Context(), id)
+			if err == nil && !info.Sealed {
+				err = errBehind
+			}
+			return err
+		})
+		if reader.shard(shardOf(id, reader.charter.Shards)) != nil {
+			continue // the reader got a share of the groups
+		}
+		r, err := openRemote(t.Context(), reader.Node, id, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.node != nodes[1].id {
+			t.Errorf("read from %s, not from %s in the zone", r.node, nodes[1].id)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -232,12 +233,19 @@ func openRemote(ctx context.Context, n *Node, id blobstore.ID, except []string) 
 func (n *Node) openRemoteOnce(ctx context.Context, id blobstore.ID, except []string) (*remote, error) {
 	name := blobGroup(shardOf(id, n.charter.Shards))
 	failed := errBehind
-	for _, node := range n.byPreference(name, n.members(name)) {
+	lead := n.knownLeader(name)
+	var open []string // in this zone, and not sealed there
+	candidates := n.byPreference(name, n.members(name))
+	for i := 0; i < len(candidates); i++ {
+		node := candidates[i]
 		if node == n.id || slices.Contains(except, node) {
 			continue
 		}
 		info, err := n.remoteInfo(ctx, statWait, node, kindStat, id[:])
 		switch {
+		case err == nil && !info.Sealed && n.distance(node, lead) == inZone && !slices.Contains(open, node):
+			open = append(open, node)
+			candidates = append(candidates, node) // if nobody knows better
 		case err == nil:
 			return newRemote(n, id, node, info), nil
 		case errors.Is(err, blobstore.ErrNotFound):
@@ -256,20 +264,38 @@ func newRemote(n *Node, id blobstore.ID, node string, info blobstore.Info) *remo
 	return r
 }
 
-// byPreference puts the group's leader first: it has applied all that was
-// acknowledged.
+// byPreference orders the members of a group for a read: those of this node's
+// zone first, whose word is taken for blobs that are sealed only, then the
+// leader, which has applied all that was acknowledged, then the others, and those
+// that are away last.
 func (n *Node) byPreference(name string, members []string) []string {
 	lead := n.knownLeader(name)
-	out := make([]string, 0, len(members))
-	if slices.Contains(members, lead) {
-		out = append(out, lead)
-	}
-	for _, m := range members {
-		if m != lead {
-			out = append(out, m)
-		}
-	}
+	out := slices.Clone(members)
+	slices.SortStableFunc(out, func(a, b string) int {
+		return cmp.Compare(n.distance(a, lead), n.distance(b, lead))
+	})
 	return out
+}
+
+// The distances of replicas, the nearest first.
+const (
+	inZone = iota
+	leading
+	further
+	away
+)
+
+func (n *Node) distance(id, lead string) int {
+	m, ok := n.gossip.Member(id)
+	switch {
+	case n.cfg.Zone != "" && m.Alive && m.Zone == n.cfg.Zone && id != lead:
+		return inZone
+	case id == lead:
+		return leading
+	case ok && m.Alive:
+		return further
+	}
+	return away
 }
 
 func (n *Node) remoteInfo(
