@@ -122,14 +122,28 @@ func OpenCatalog(cfg CatalogConfig, log *slog.Logger) (*CatalogStore, error) {
 			}
 		}
 	}
-	gen, err := c.openGeneration(name, !cfg.Replayed)
+	err = c.openNamed(name)
+	if errors.Is(err, ErrCorrupt) && cfg.Replayed {
+		if name, err = c.putAside(name, err); err == nil {
+			err = c.openNamed(name)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := c.adopt(gen); err != nil {
-		return nil, errors.Join(err, gen.db.Close())
-	}
 	return c, nil
+}
+
+// openNamed makes the generation of that name the current one.
+func (c *CatalogStore) openNamed(name string) error {
+	gen, err := c.openGeneration(name, !c.cfg.Replayed)
+	if err != nil {
+		return err
+	}
+	if err := c.adopt(gen); err != nil {
+		return errors.Join(err, gen.db.Close())
+	}
+	return nil
 }
 
 // Close waits for running calls and closes the database. It may be called
@@ -219,7 +233,7 @@ func (c *CatalogStore) openGeneration(name string, syncWrites bool) (*generation
 		WithValueLogFileSize(catalogValueLogFileBytes).
 		WithValueThreshold(catalogValueBytes + 1). // all in the tree
 		WithVerifyValueChecksum(true)
-	db, err := badger.OpenManaged(opts)
+	db, err := openDatabase(opts)
 	if err != nil {
 		return nil, fmt.Errorf("open catalog database: %w", err)
 	}

@@ -119,6 +119,7 @@ type Store struct {
 	mu      sync.Mutex
 	follows map[ID]*follow
 
+	unclean      bool // it was not closed in order
 	blobs, bytes atomic.Int64
 	bins         atomic.Pointer[bins]
 	// garbage is what was removed since the last collection, about.
@@ -126,7 +127,8 @@ type Store struct {
 	readers readers
 }
 
-// OpenStore opens or creates the blobs database in cfg.Dir.
+// OpenStore opens or creates the blobs database in cfg.Dir. ErrCorrupt: it is
+// damaged; see [SetAside].
 func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 	cfg = cfg.withDefaults()
 	log = log.With("component", "blobstore")
@@ -144,7 +146,8 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 		WithValueLogFileSize(cfg.ValueLogFileBytes).
 		WithValueThreshold(storeValueThreshold).
 		WithVerifyValueChecksum(false) // we check the blocks that are touched
-	db, err := badger.OpenManaged(opts)
+	left, _ := filepath.Glob(filepath.Join(cfg.Dir, "*.mem")) // the pattern is well formed
+	db, err := openDatabase(opts)
 	if err != nil {
 		return nil, fmt.Errorf("open blobs database: %w", err)
 	}
@@ -156,6 +159,7 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 		follows: make(map[ID]*follow),
 		open:    make(map[ID]*meta),
 		ts:      db.MaxVersion(),
+		unclean: len(left) > 0,
 	}
 	s.readers.visible = s.ts
 	counts := make(bins, max(cfg.Shards, 1))
@@ -170,6 +174,10 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 	s.merger.start(ctx)
 	return s, nil
 }
+
+// Unclean says that the store was not closed in order the last time: of what was
+// written then, anything may be missing that its owner does not write again.
+func (s *Store) Unclean() bool { return s.unclean }
 
 // Close waits for running calls, ends the background work and closes the
 // database, syncing it. It may be called twice.

@@ -100,6 +100,7 @@ type groupSpec struct {
 	full         func() bool           // whether space is short
 	stall        time.Duration         // longest write before it gives up leading
 	fs           diskFS
+	declines     func() bool  // to be handed leadership
 	chatter      *slog.Logger // for raft and its stores
 }
 
@@ -133,7 +134,7 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 		return nil, fmt.Errorf("group %s: %w", spec.name, err)
 	}
 	g.transport = newTransport(spec.nodeID, spec.name, link, all, g.log)
-	g.transport.stall = g.stall
+	g.transport.stall, g.transport.declines = g.stall, spec.declines
 	conf := raftConfig(spec)
 	if err = g.bootstrap(conf, spec.members); err == nil {
 		spec.fsm.count(g.countApplied)

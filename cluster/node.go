@@ -47,6 +47,7 @@ type Node struct {
 	disk     *disk
 	scrub    *scrub
 	repair   *repair
+	resync   resync
 	fs       diskFS
 	spool    *blobstore.Spool // nil: none
 	// announced is the cluster that gossip is told of before this node has
@@ -105,6 +106,9 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 		return nil, err
 	}
 	n.disk.look()
+	if err = n.resync.load(cfg.Dir); err != nil {
+		return nil, err
+	}
 	known, err := loadCharter(cfg.Dir)
 	if err != nil {
 		return nil, err
@@ -118,6 +122,7 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 	n.wg.Go(n.disk.run)
 	n.wg.Go(n.scrubLoop)
 	n.wg.Go(n.repair.run)
+	n.wg.Go(n.resyncLoop)
 	n.wg.Go(n.sweepLoop)
 	n.wg.Go(n.setCheckLoop)
 	n.wg.Go(n.surveyLoop)

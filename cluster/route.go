@@ -55,7 +55,7 @@ func (n *Node) proposeOnce(
 	ctx context.Context, name string, try int, head, cmd []byte,
 ) (uint64, []code, error) {
 	g := n.group(name)
-	if g != nil {
+	if g != nil && n.mayLead(name) {
 		index, response, err := g.propose(ctx, cmd)
 		if err == nil {
 			outcomes, err := outcomesOf(response)

@@ -96,7 +96,7 @@ func (n *Node) servePropose(ctx context.Context, _ string, req []byte) ([]byte, 
 		return nil, d.err
 	}
 	g := n.group(name)
-	if g == nil {
+	if g == nil || !n.mayLead(name) {
 		return nil, errNotLeader
 	}
 	// The request's bytes are only lent; the log keeps them. They are read

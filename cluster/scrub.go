@@ -111,6 +111,12 @@ func (s *scrub) pass(ctx context.Context) error {
 	s.state.InProgress = true
 	from := s.state.Position
 	s.mu.Unlock()
+	if err := s.n.checkDatabases(); err != nil {
+		return err
+	}
+	if _, err := s.n.fetchMissing(ctx); err != nil {
+		s.n.log.Warn("not everything that is missing was fetched", "error", err)
+	}
 	ids, skipped, err := s.list(ctx, from)
 	if err != nil {
 		return err

@@ -98,7 +98,7 @@ func (s shelf) current(id blobstore.ID, here blobstore.Info) bool {
 // leads says whether this node leads the blob's shard.
 func (s shelf) leads(id blobstore.ID) bool {
 	g := s.group(id)
-	return g != nil && g.leads()
+	return g != nil && g.leads() && s.n.mayLead(g.name)
 }
 
 // applied says whether this node has applied its own changes of the blob.

@@ -24,6 +24,8 @@ func (n *Node) Ready() error {
 	case stalledFor > 0:
 		return fmt.Errorf("disk of group %s does not answer for %v: %w", stalled, stalledFor.Round(time.Second),
 			ErrNotReady)
+	case n.resync.pending.Load():
+		return n.resync.why()
 	case !n.caughtUp.Load():
 		return fmt.Errorf("catching up with the cluster: %w", ErrNotReady)
 	case n.catalog.leader() == "":

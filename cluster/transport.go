@@ -82,7 +82,8 @@ type transport struct {
 	all   *transports
 	log   *slog.Logger
 
-	stall     *stall // nil: not watched
+	stall     *stall      // nil: not watched
+	declines  func() bool // whether this node is not to lead
 	consumer  chan raft.RPC
 	snapshots net.Listener
 	hints     *hints
@@ -259,6 +260,9 @@ func (t *transport) receive(ctx context.Context, kind byte, d *decoder) ([]byte,
 	case raftPreVote:
 		command = d.preVoteRequest()
 	case raftTimeout:
+		if t.declines != nil && t.declines() {
+			return nil, errNotLeader
+		}
 		command = &raft.TimeoutNowRequest{RPCHeader: d.header()}
 	default:
 		return nil, fmt.Errorf("raft message %d: %w", kind, errBadCommand)

@@ -148,7 +148,7 @@ func (n *node) choosePorts(ctx context.Context) error {
 }
 
 func (n *node) openShelf() (err error) {
-	if n.blobs, err = blobstore.OpenStore(n.wiring.blobs(), n.log); err != nil {
+	if n.blobs, err = n.openBlobs(); err != nil {
 		return fmt.Errorf("open shelf: %w", err)
 	}
 	n.closeLater(n.blobs)
@@ -165,6 +165,25 @@ func (n *node) openShelf() (err error) {
 	}
 	n.closeLater(n.spool)
 	return nil
+}
+
+// openBlobs opens the blobs database. One that is damaged is put aside, if this
+// is not the only copy, and an empty one is opened, which the cluster fills.
+func (n *node) openBlobs() (*blobstore.Store, error) {
+	cfg := n.wiring.blobs()
+	store, err := blobstore.OpenStore(cfg, n.log)
+	if !errors.Is(err, blobstore.ErrCorrupt) {
+		return store, err //nolint:wrapcheck // the caller says what it opened
+	}
+	if merr := cluster.MarkResync(n.cfg.Node.DataDir, err.Error()); merr != nil {
+		return nil, errors.Join(merr, err)
+	}
+	aside, aerr := blobstore.SetAside(cfg.Dir, time.Now())
+	if aerr != nil {
+		return nil, errors.Join(aerr, err)
+	}
+	n.log.Error("blobs database is damaged: put aside, and everything is fetched anew", "error", err, "aside", aside)
+	return blobstore.OpenStore(cfg, n.log) //nolint:wrapcheck // as above
 }
 
 func (n *node) openLibrary(ctx context.Context) error {
