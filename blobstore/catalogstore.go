@@ -193,7 +193,10 @@ func (c *CatalogStore) currentName() (string, error) {
 		return "", fmt.Errorf("open catalog: %w", err)
 	}
 	if _, err := generationNumber(name); err != nil {
-		return "", err
+		if !c.cfg.Replayed {
+			return "", err
+		}
+		return c.putAllAside(err)
 	}
 	entries, err := os.ReadDir(c.cfg.Dir)
 	if err != nil {

@@ -229,3 +229,22 @@ func (c *CatalogStore) putAside(name string, why error) (string, error) {
 	next := fmt.Sprintf("%s%d", generationPrefix, n+1)
 	return next, c.setCurrent(next)
 }
+
+// putAllAside gives up all generations, because which is in use cannot be read,
+// and returns the name of an empty one that is in use instead.
+func (c *CatalogStore) putAllAside(why error) (string, error) {
+	entries, err := os.ReadDir(c.cfg.Dir)
+	if err != nil {
+		return "", fmt.Errorf("open catalog: %w", err)
+	}
+	name := generationPrefix + "1"
+	for _, e := range entries {
+		if _, err := generationNumber(e.Name()); err != nil {
+			continue
+		}
+		if name, err = c.putAside(e.Name(), why); err != nil {
+			return "", err
+		}
+	}
+	return name, c.setCurrent(name)
+}

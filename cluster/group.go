@@ -101,6 +101,7 @@ type groupSpec struct {
 	stall        time.Duration         // longest write before it gives up leading
 	fs           diskFS
 	declines     func() bool  // to be handed leadership
+	mute         bool         // it does not vote, see rejoin.go
 	chatter      *slog.Logger // for raft and its stores
 }
 
@@ -135,6 +136,7 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 	}
 	g.transport = newTransport(spec.nodeID, spec.name, link, all, g.log)
 	g.transport.stall, g.transport.declines = g.stall, spec.declines
+	g.transport.muted.Store(spec.mute)
 	conf := raftConfig(spec)
 	if err = g.bootstrap(conf, spec.members); err == nil {
 		spec.fsm.count(g.countApplied)

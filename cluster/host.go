@@ -71,7 +71,7 @@ func (n *Node) openGroups(c charter) (err error) {
 	if slices.Contains(c.Members, n.id) {
 		spec.members = c.Voters
 	}
-	if n.catalog, err = openGroup(spec, n.link, &n.raft, n.log); err != nil {
+	if n.catalog, err = n.openOrRejoin(spec, &c); err != nil {
 		return err
 	}
 	for s := range c.Shards {
@@ -94,9 +94,9 @@ func (n *Node) reopenShard(s int, c charter) error {
 	_, statErr := os.Stat(filepath.Join(n.raftDir(), name))
 	switch {
 	case stay == nil && slices.Contains(c.Groups[name], n.id):
-		return n.openShard(s, c.Shards, c.Groups[name])
+		return n.openShard(s, &c, c.Groups[name])
 	case stay == nil && statErr == nil, stay != nil && stay.State == stayMember:
-		return n.openShard(s, c.Shards, nil)
+		return n.openShard(s, &c, nil)
 	}
 	return nil
 }
@@ -105,15 +105,15 @@ func (n *Node) raftDir() string { return filepath.Join(n.cfg.Dir, "raft") }
 
 // openShard opens this node's membership in a blob group. members are those of
 // the bootstrap, nil when the group's leader is to add this node.
-func (n *Node) openShard(s, shards int, members []string) error {
-	name := blobGroup(s)
+func (n *Node) openShard(s int, c *charter, members []string) error {
+	name, shards := blobGroup(s), c.Shards
 	owns := func(id blobstore.ID) bool { return shardOf(id, shards) == s }
 	m := &blobMachine{breaker: n.breaker(name), store: n.blobs, owns: owns}
 	ctx, stop := context.WithCancel(n.ctx)
 	m.pull = func(r *manifestReader) error { return n.pull(ctx, name, owns, r) }
 	spec := n.groupSpec(name, m)
 	spec.members = members
-	g, err := openGroup(spec, n.link, &n.raft, n.log)
+	g, err := n.openOrRejoin(spec, c)
 	if err != nil {
 		stop()
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -40,6 +41,7 @@ type logStore struct {
 	// room is asked before entries are written; nil: there always is.
 	room  func(bytes int) error
 	stall *stall
+	tail  *tail
 
 	mu    sync.Mutex
 	ring  [logTailEntriesMax]*raft.Log // guarded by mu, by index modulo its length
@@ -59,22 +61,51 @@ func openLogStore(dir string, log *slog.Logger) (*logStore, error) {
 	return openWatchedLog(dir, walfs.New(), newStall(DiskStallDefault), log)
 }
 
-func openWatchedLog(dir string, fs types.VFS, watch *stall, log *slog.Logger) (*logStore, error) {
+func openWatchedLog(dir string, fs types.VFS, watch *stall, log *slog.Logger) (_ *logStore, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("raft log directory: %w", err)
 	}
-	meta := &metadb.BoltMetaDB{}
-	w, err := wal.Open(dir, wal.WithSegmentSize(walSegmentBytes), wal.WithLogger(hlog.HCLog(log, "wal")),
-		wal.WithMetaStore(meta), wal.WithSegmentFiler(segments{segment.NewFiler(dir, fs)}))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open raft log in %s: %w", dir, err), meta.Close())
+	s := &logStore{meta: &metadb.BoltMetaDB{}, stall: watch}
+	defer func() {
+		if p := recover(); p != nil { // the meta store's library panics at damage
+			err = fmt.Errorf("open raft log in %s: %w: %v", dir, errLogDamaged, p)
+		}
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	// A fault in a mapped file becomes a panic, which ends here.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	if err = checkMetaStore(dir); err != nil {
+		return nil, err
 	}
-	return &logStore{WAL: w, meta: meta, stall: watch}, nil
+	if s.tail, err = openTail(dir); err != nil {
+		return nil, err
+	}
+	s.WAL, err = wal.Open(dir, wal.WithSegmentSize(walSegmentBytes), wal.WithLogger(hlog.HCLog(log, "wal")),
+		wal.WithMetaStore(codecMeta{s.meta}), wal.WithSegmentFiler(segments{segment.NewFiler(dir, fs)}),
+		wal.WithCodec(checkedCodec{}))
+	if err != nil {
+		return nil, fmt.Errorf("open raft log in %s: %w", dir, logError(err))
+	}
+	if err = s.check(log); err != nil {
+		return nil, fmt.Errorf("raft log in %s: %w", dir, err)
+	}
+	return s, nil
 }
 
 // Close closes the log and its meta store, which raft-wal leaves open and
 // locked: a node that is opened again in the same process would wait for ever.
-func (s *logStore) Close() error { return errors.Join(s.WAL.Close(), s.meta.Close()) }
+func (s *logStore) Close() error {
+	var err error
+	if s.WAL != nil {
+		err = s.WAL.Close()
+	}
+	if s.tail != nil {
+		err = errors.Join(err, s.tail.f.Close())
+	}
+	return errors.Join(err, s.meta.Close())
+}
 
 // segments opens the log's files. It differs from raft-wal's own in one case:
 // when raft removes the newest entries, raft-wal v0.4.0 seals the segment they
@@ -84,10 +115,23 @@ func (s *logStore) Close() error { return errors.Join(s.WAL.Close(), s.meta.Clos
 // in the file, and what was removed is beyond the segment's last index.
 type segments struct{ *segment.Filer }
 
+// Create makes a segment.
+func (s segments) Create(info types.SegmentInfo) (types.SegmentWriter, error) {
+	info.Codec = checkedCodecID
+	return s.Filer.Create(info) //nolint:wrapcheck // raft-wal compares this error
+}
+
+// RecoverTail opens the newest segment.
+func (s segments) RecoverTail(info types.SegmentInfo) (types.SegmentWriter, error) {
+	info.Codec = checkedCodecID
+	return s.Filer.RecoverTail(info) //nolint:wrapcheck // raft-wal compares this error
+}
+
 // Open opens a sealed segment for reading.
 func (s segments) Open(info types.SegmentInfo) (types.SegmentReader, error) {
+	info.Codec = checkedCodecID
 	if info.IndexStart == 0 {
-		return s.RecoverTail(info) //nolint:wrapcheck // raft-wal compares this error
+		return s.Filer.RecoverTail(info) //nolint:wrapcheck // raft-wal compares this error
 	}
 	return s.Filer.Open(info) //nolint:wrapcheck // raft-wal compares this error
 }
@@ -123,6 +167,9 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	if written(); err != nil {
 		s.forget()
 		return err //nolint:wrapcheck // raft compares this error
+	}
+	if err := s.tail.note(logs[len(logs)-1].Index, false); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,5 +222,26 @@ func (s *logStore) DeleteRange(low, high uint64) error {
 		s.clear()
 	}
 	s.mu.Unlock()
+	if err := s.shorten(low, high); err != nil {
+		return err
+	}
 	return s.WAL.DeleteRange(low, high) //nolint:wrapcheck // raft compares this error
+}
+
+// shorten notes a new end of the log, before it has it.
+func (s *logStore) shorten(low, high uint64) error {
+	first, err := s.FirstIndex()
+	if err != nil {
+		return err //nolint:wrapcheck // raft compares this error
+	}
+	last, err := s.LastIndex()
+	switch {
+	case err != nil:
+		return err //nolint:wrapcheck // as above
+	case high < last:
+		return nil
+	case low <= first:
+		return s.tail.note(0, true)
+	}
+	return s.tail.note(low-1, true)
 }

@@ -16,6 +16,7 @@ import (
 func (n *Node) Ready() error {
 	group, why := n.halts.any()
 	stalled, stalledFor := n.stalledGroup()
+	muted := n.mutedGroup()
 	switch {
 	case group != "":
 		return fmt.Errorf("group %s is stopped: %s: %w", group, why, ErrNotReady)
@@ -24,6 +25,8 @@ func (n *Node) Ready() error {
 	case stalledFor > 0:
 		return fmt.Errorf("disk of group %s does not answer for %v: %w", stalled, stalledFor.Round(time.Second),
 			ErrNotReady)
+	case muted != "":
+		return fmt.Errorf("fetching the log of group %s anew after damage: %w", muted, ErrNotReady)
 	case n.resync.pending.Load():
 		return n.resync.why()
 	case !n.caughtUp.Load():

@@ -106,7 +106,7 @@ func (n *Node) comeTo(s int) error {
 		return err
 	}
 	n.log.Info("coming to group", "group", blobGroup(s))
-	return n.openShard(s, n.charter.Shards, nil) //nolint:contextcheck // the group outlives the call
+	return n.openShard(s, n.charter, nil) //nolint:contextcheck // the group outlives the call
 }
 
 // leave closes a group once its leader says that this node is no member.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -84,6 +85,7 @@ type transport struct {
 
 	stall     *stall      // nil: not watched
 	declines  func() bool // whether this node is not to lead
+	muted     atomic.Bool // it neither votes nor stands for election
 	consumer  chan raft.RPC
 	snapshots net.Listener
 	hints     *hints
@@ -204,6 +206,9 @@ func cutEntries(all []*raft.Log) (now, rest []*raft.Log) {
 func (t *transport) RequestVote(
 	id raft.ServerID, _ raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse,
 ) error {
+	if t.muted.Load() {
+		return errMute
+	}
 	return t.call(id, raftVote, [][]byte{encodeVote(args)}, func(d *decoder) { d.voteResponse(resp) })
 }
 
@@ -211,6 +216,9 @@ func (t *transport) RequestVote(
 func (t *transport) RequestPreVote(
 	id raft.ServerID, _ raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse,
 ) error {
+	if t.muted.Load() {
+		return errMute
+	}
 	return t.call(id, raftPreVote, [][]byte{encodePreVote(args)}, func(d *decoder) { d.preVoteResponse(resp) })
 }
 
@@ -260,7 +268,7 @@ func (t *transport) receive(ctx context.Context, kind byte, d *decoder) ([]byte,
 	case raftPreVote:
 		command = d.preVoteRequest()
 	case raftTimeout:
-		if t.declines != nil && t.declines() {
+		if t.muted.Load() || t.declines != nil && t.declines() {
 			return nil, errNotLeader
 		}
 		command = &raft.TimeoutNowRequest{RPCHeader: d.header()}
@@ -269,6 +277,9 @@ func (t *transport) receive(ctx context.Context, kind byte, d *decoder) ([]byte,
 	}
 	if err := d.end(); err != nil {
 		return nil, err
+	}
+	if t.muted.Load() && (kind == raftVote || kind == raftPreVote) {
+		return nil, errMute
 	}
 	answer, err := t.ask(ctx, raft.RPC{Command: command})
 	if err != nil {

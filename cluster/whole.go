@@ -35,6 +35,7 @@ func (n *Node) catchUp() {
 
 // checkWhole is nil when this node has everything that it is to have.
 func (n *Node) checkWhole(ctx context.Context) error {
+	n.unmute(ctx)
 	if !n.catalog.whole.Load() {
 		if err := (catalog{n}).Fresh(ctx); err != nil {
 			return err

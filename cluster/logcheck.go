@@ -1,0 +1,199 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
+	"github.com/hashicorp/raft-wal/types"
+
+	"carillon/blobstore"
+)
+
+// raft-wal v0.4.0 checks entries only while it looks for the end of the newest
+// segment, and takes what fails there for a torn write: a flipped bit elsewhere
+// is applied and sent to others, and one near the end makes it forget entries
+// that this node has acknowledged. So each entry has a checksum of its own here,
+// all of them are read when a log is opened, and where the log ended is noted
+// beside it.
+
+const (
+	// checkedCodecID names the codec in the head of each segment; below 2^16 are
+	// raft-wal's own.
+	checkedCodecID = 0x10000 + 1
+	// tailFile notes the last entry: index (u64) and CRC-32C (u32) of that.
+	tailFile = "tail"
+	tailLen  = 12
+)
+
+// errLogDamaged: a log does not hold what was written into it.
+var errLogDamaged = errors.New("raft log is damaged")
+
+// checkedCodec is raft-wal's with a CRC-32C (u32, little endian) at the end.
+type checkedCodec struct{ wal.BinaryCodec }
+
+// ID names the codec.
+func (checkedCodec) ID() uint64 { return checkedCodecID }
+
+// Encode writes an entry.
+func (c checkedCodec) Encode(l *raft.Log, w io.Writer) error {
+	sum := castagnoli()
+	if err := c.BinaryCodec.Encode(l, io.MultiWriter(w, sum)); err != nil {
+		return err //nolint:wrapcheck // a codec around a codec
+	}
+	_, err := w.Write(binary.LittleEndian.AppendUint32(nil, sum.Sum32()))
+	return err //nolint:wrapcheck // as above
+}
+
+// Decode reads an entry.
+func (c checkedCodec) Decode(b []byte, l *raft.Log) error {
+	n := len(b) - crc32.Size
+	if n < 0 || crc32.Checksum(b[:n], crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(b[n:]) {
+		return fmt.Errorf("entry of %d bytes: checksum: %w", len(b), errLogDamaged)
+	}
+	return c.BinaryCodec.Decode(b[:n], l) //nolint:wrapcheck // as above
+}
+
+// codecMeta and segments say which codec was used: raft-wal v0.4.0 notes its own
+// whatever it is given, and refuses the log at the next start.
+type codecMeta struct{ *metadb.BoltMetaDB }
+
+// CommitState writes down which segments there are.
+func (m codecMeta) CommitState(state types.PersistentState) error {
+	state.Segments = slices.Clone(state.Segments)
+	for i := range state.Segments {
+		state.Segments[i].Codec = checkedCodecID
+	}
+	return m.BoltMetaDB.CommitState(state) //nolint:wrapcheck // raft-wal compares this error
+}
+
+// The head of a page of bbolt (id u64, flags u16, count u16, overflow u32) and of
+// its two meta pages behind that (magic, version, page size, flags, all u32; root
+// u64 and u64, free list u64, number of pages u64, transaction u64, checksum).
+const (
+	boltMagic     = 0xED0CDAED
+	boltPageHead  = 16
+	boltPagesAt   = boltPageHead + 4*4 + 3*8
+	boltMetaBytes = boltPagesAt + 3*8
+)
+
+// checkMetaStore refuses a meta store that is shorter than it says: bbolt maps
+// the file, and what is not there ends the process.
+func checkMetaStore(dir string) error {
+	b, err := os.ReadFile(filepath.Join(dir, "wal-meta.db")) //nolint:gosec // in our own directory
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(b) == 0 {
+		if left, _ := filepath.Glob(filepath.Join(dir, "*.wal")); len(left) > 0 { // raft-wal would delete them
+			return fmt.Errorf("%d segments and no meta store: %w", len(left), errLogDamaged)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("meta store: %w", err)
+	}
+	size := os.Getpagesize()
+	for _, at := range []int{0, size} {
+		if len(b) < at+boltMetaBytes || binary.NativeEndian.Uint32(b[at+boltPageHead:]) != boltMagic {
+			continue
+		}
+		if pages := binary.NativeEndian.Uint64(b[at+boltPagesAt:]); pages > uint64(len(b)/size) {
+			return fmt.Errorf("meta store of %d bytes says %d pages: %w", len(b), pages, errLogDamaged)
+		}
+	}
+	return nil
+}
+
+// logError tells damage from what a person can mend.
+func logError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "codec"):
+		return fmt.Errorf("%w: %w", blobstore.ErrFormat, err)
+	case errors.Is(err, os.ErrPermission), strings.Contains(err.Error(), "no space"),
+		strings.Contains(err.Error(), "timeout"):
+		return err
+	}
+	return fmt.Errorf("%w: %w", errLogDamaged, err)
+}
+
+// tail notes how far a log goes. It is not synced: what it says was synced in
+// the log before, so it can only be behind after a power cut.
+type tail struct {
+	mu sync.Mutex
+	f  *os.File
+}
+
+func openTail(dir string) (*tail, error) {
+	f, err := os.OpenFile(filepath.Join(dir, tailFile), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // our own
+	if err != nil {
+		return nil, fmt.Errorf("note of the log's end: %w", err)
+	}
+	return &tail{f: f}, nil
+}
+
+// last is the noted index, 0 for none.
+func (t *tail) last() uint64 {
+	var b [tailLen]byte
+	if _, err := t.f.ReadAt(b[:], 0); err != nil {
+		return 0
+	}
+	sum := crc32.Checksum(b[:8], crc32.MakeTable(crc32.Castagnoli))
+	if binary.LittleEndian.Uint32(b[8:]) != sum {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// note writes the index; lowered says that the log is about to become shorter,
+// so that it must not be found longer here after a power cut.
+func (t *tail) note(index uint64, lowered bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := binary.LittleEndian.AppendUint64(make([]byte, 0, tailLen), index)
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+	_, err := t.f.WriteAt(b, 0)
+	if err == nil && lowered {
+		err = t.f.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("note of the log's end: %w", err)
+	}
+	return nil
+}
+
+// check reads every entry of a log that was just opened.
+func (s *logStore) check(log *slog.Logger) error {
+	first, err := s.FirstIndex()
+	if err != nil {
+		return logError(err)
+	}
+	last, err := s.LastIndex()
+	if err != nil {
+		return logError(err)
+	}
+	if noted := s.tail.last(); noted > last {
+		return fmt.Errorf("it ends at %d, and was at %d: %w", last, noted, errLogDamaged)
+	}
+	var l raft.Log
+	for i := first; i != 0 && i <= last; i++ {
+		if err := s.WAL.GetLog(i, &l); err != nil {
+			return fmt.Errorf("entry %d of %d to %d: %w: %w", i, first, last, errLogDamaged, err)
+		}
+		if l.Index != i {
+			return fmt.Errorf("entry %d says that it is %d: %w", i, l.Index, errLogDamaged)
+		}
+	}
+	log.Debug("log checked", "first", first, "last", last)
+	return nil
+}

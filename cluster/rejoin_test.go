@@ -1,0 +1,87 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// spoilLog flips a bit in the middle of what a group's log holds on a node.
+func spoilLog(t *testing.T, n *testNode, group string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(n.dir, "raft", group, "wal", "*.wal"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no log of %s: %v", group, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := len(b)
+	for used > 0 && b[used-1] == 0 {
+		used--
+	}
+	b[used/2] ^= 4
+	if err := os.WriteFile(files[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Goal: a member whose log is damaged does not vote before it has a log again,
+// gets it from the others, and then takes part as before.
+func TestDamagedLogIsFetchedAnew(t *testing.T) {
+	nodes := startCluster(t, 3, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), testWait)
+	defer cancel()
+	body := noise(3, 400_000)
+	for i := range 20 {
+		mustUpload(t, nodes[0], fmt.Sprint("item-", i), body[:20_000*(i+1)])
+	}
+	n := nodes[2]
+	n.close(t)
+	for _, group := range []string{catalogGroup, blobGroup(0), blobGroup(1)} {
+		spoilLog(t, n, group)
+	}
+	n = openNode(t, n.dir, n.cfg, Deps{})
+	defer n.close(t)
+	if n.mutedGroup() == "" {
+		t.Fatal("the damage was not seen")
+	}
+	eventually(t, "ready", func() error {
+		if err := n.Ready(); err != nil {
+			return err
+		}
+		if name := n.mutedGroup(); name != "" {
+			return errors.New(name + " is mute")
+		}
+		return nil
+	})
+	// With another member away its vote and its disk are needed.
+	nodes[1].close(t)
+	mustUpload(t, n, "after", body)
+	for i := range 20 {
+		if err := checkItem(ctx, n, fmt.Sprint("item-", i), body[:20_000*(i+1)]); err != nil {
+			t.Error(err)
+		}
+	}
+	aside, err := filepath.Glob(filepath.Join(n.dir, "raft", "*.damaged-*"))
+	if err != nil || len(aside) != 3 {
+		t.Errorf("put aside: %v, %v", aside, err)
+	}
+}
+
+// Goal: the log of the only member stays where it is.
+func TestDamagedLogOfOnlyMember(t *testing.T) {
+	nodes := startCluster(t, 1, func(c *Config) { c.Replicas = 1 })
+	mustUpload(t, nodes[0], "item", noise(1, 300_000))
+	n := nodes[0]
+	n.close(t)
+	spoilLog(t, n, catalogGroup)
+	_, err := openLogStore(filepath.Join(n.dir, "raft", catalogGroup, "wal"), testLog(t, "wal"))
+	if !errors.Is(err, errLogDamaged) {
+		t.Errorf("opened, or: %v", err)
+	}
+}
