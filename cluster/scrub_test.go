@@ -79,9 +79,12 @@ func TestReadRepairs(t *testing.T) {
 		}
 	}
 	whole(t, id, nodes...)
-	if s := nodes[1].LocalStatus().Scrub; s.Corrupt != 1 || s.Repaired != 1 || s.Waiting != 0 {
-		t.Errorf("status %+v", s)
-	}
+	eventually(t, "the status says so", func() error {
+		if s := nodes[1].LocalStatus().Scrub; s.Corrupt != 1 || s.Repaired != 1 || s.Waiting != 0 {
+			return fmt.Errorf("status %+v", s)
+		}
+		return nil
+	})
 	for _, n := range nodes {
 		flip(t, n, body, 200)
 	}
