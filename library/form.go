@@ -50,10 +50,15 @@ func FormExts() []string {
 // none.
 func CutFormExt(id string) (stem, ext string) {
 	dot := strings.LastIndexByte(id, '.')
-	if dot <= 0 || id[dot-1] == '/' || !slices.Contains(FormExts(), id[dot:]) {
+	if dot <= 0 || !slices.Contains(FormExts(), id[dot:]) {
 		return id, ""
 	}
-	return id[:dot], id[dot:]
+	stem, ext = id[:dot], id[dot:]
+	switch stem[strings.LastIndexByte(stem, '/')+1:] {
+	case "", ".", "..": // no item is called so
+		return id, ""
+	}
+	return stem, ext
 }
 
 // ParseForm reads what a request says of the form: the extension of its path

@@ -72,7 +72,7 @@ func (c *conn) get(ctx context.Context, r *request) {
 	}
 	s, err := c.find(ctx, r, target, query)
 	if err != nil {
-		c.server.log.Debug("nothing to play", "remote", c.remote(), "target", shown(r.target), "error", err)
+		c.server.log.Debug("nothing to play", "remote", c.remote(), "target", shownTarget(r.target), "error", err)
 		c.refuse(r, statusOf(err))
 		return
 	}
@@ -209,7 +209,7 @@ func (c *conn) play(ctx context.Context, r *request, s *stream, query url.Values
 		return
 	}
 	l := &listening{
-		stream: s, target: shown(r.target), from: query.Get("from"), head: s.head(r), metadata: r.icyMetadata,
+		stream: s, target: shownTarget(r.target), from: query.Get("from"), head: s.head(r), metadata: r.icyMetadata,
 		began: time.Now(), left: []func(){leave},
 	}
 	switch {

@@ -497,3 +497,15 @@ func TestLongRecordingIsCaughtUp(t *testing.T) {
 		t.Errorf("with metadata: %d bytes of %d", len(sound), len(want))
 	}
 }
+
+// TestLogHidesTokens: what opens a door is not in the log.
+func TestLogHidesTokens(t *testing.T) {
+	d := openDoor(t, Config{})
+	c := d.dial(t)
+	c.send("GET /acme/none.mp3?token=s3cret HTTP/1.1\r\n\r\n")
+	c.refused(methodGet, http.StatusNotFound)
+	until(t, "a line", func() bool { return strings.Contains(d.log.String(), "none.mp3") })
+	if strings.Contains(d.log.String(), "s3cret") {
+		t.Error(d.log.String())
+	}
+}

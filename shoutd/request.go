@@ -282,3 +282,10 @@ func shown(s string) string {
 	q := strconv.QuoteToASCII(s)
 	return q[1 : len(q)-1]
 }
+
+// shownTarget is a request's target for a log: its query may hold a token or a
+// password.
+func shownTarget(target string) string {
+	path, _, _ := strings.Cut(target, "?")
+	return shown(path)
+}

@@ -73,7 +73,7 @@ func (c *conn) source(ctx context.Context, r *request) bool {
 	src, err := c.claim(ctx, r)
 	if err != nil {
 		status := statusOf(err)
-		c.server.log.Info("source refused", "remote", c.remote(), "target", shown(r.target),
+		c.server.log.Info("source refused", "remote", c.remote(), "target", shownTarget(r.target),
 			"user", shown(r.user), "status", status, "error", err)
 		c.refuse(r, status)
 		return false
