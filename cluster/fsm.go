@@ -47,6 +47,15 @@ func (b *breaker) stop(err error, n int) []any {
 	return same(*b.broken.Load(), n)
 }
 
+// failure is why the machine is broken. Such a machine has not applied what
+// raft counts as applied: a snapshot would stand for it, and the log would go.
+func (b *breaker) failure() error {
+	if err := b.broken.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // restored stops the machine if a snapshot cannot be understood: the leader
 // would send it again for ever.
 func (b *breaker) restored(err error) error {
@@ -156,6 +165,9 @@ func (m *catalogMachine) shelve(sounds []blobstore.Op) error {
 
 // Snapshot pins an exact view of the catalog.
 func (m *catalogMachine) Snapshot() (raft.FSMSnapshot, error) {
+	if err := m.failure(); err != nil {
+		return nil, err
+	}
 	s, err := m.store.Snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("snapshot of catalog: %w", err)
@@ -278,6 +290,9 @@ func (m *blobMachine) ApplyBatch(logs []*raft.Log) []any {
 // Snapshot pins nothing: the manifest may be newer than the position it is for,
 // because every operation can be replayed on a later state.
 func (m *blobMachine) Snapshot() (raft.FSMSnapshot, error) {
+	if err := m.failure(); err != nil {
+		return nil, err
+	}
 	return blobSnapshot{store: m.store, owns: m.owns}, nil
 }
 

@@ -112,6 +112,14 @@ func TestBadCommandStopsTheMachine(t *testing.T) {
 	if told != 1 || store.Stats().Blobs != 0 {
 		t.Errorf("told %d times, %d blobs; want 1 and 0", told, store.Stats().Blobs)
 	}
+	if _, err := m.Snapshot(); !errors.Is(err, errBroken) {
+		t.Errorf("snapshot of a broken machine: %v", err)
+	}
+	c := &catalogMachine{breaker: breaker{fatal: func(error) {}}}
+	c.Apply(&raft.Log{Index: 1, Type: raft.LogCommand, Data: []byte{FormatMax + 1, opTxn}})
+	if _, err := c.Snapshot(); !errors.Is(err, errBroken) {
+		t.Errorf("snapshot of a broken catalog: %v", err)
+	}
 }
 
 // TestManifest writes the list of a group, reads it back, and refuses it with
