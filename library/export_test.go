@@ -235,10 +235,10 @@ func TestExportOnce(t *testing.T) {
 	}
 	equal(t, "sent", len(f.sent()), 20)
 
-	// As node-3 left it: leased, and the lease has run out.
+	// As a former life of this node left it.
 	row := must[*stored](t)(one.recording(t.Context(), r.ID))
 	e := newExport(row, &ExportTarget{URL: "http://y/", Method: http.MethodPut}, time.Now())
-	e.State, e.Node, e.Attempts, e.due = ExportRunning, "node-3", 1, time.Now().Add(-time.Second)
+	e.State, e.Node, e.Attempts, e.due = ExportRunning, "node-1", 1, time.Now().Add(exportLease)
 	c := one.newChange()
 	c.putExport(e)
 	txn := must[blobstore.Txn](t)(c.done())
@@ -246,6 +246,27 @@ func TestExportOnce(t *testing.T) {
 	one.pokeExports()
 	done := exportIn(t, one, e.ID, ExportDone)
 	equal(t, "attempts", done.Attempts, 2)
+}
+
+// Goal: a lease runs out when it is not renewed, by one's own clock.
+func TestExportLease(t *testing.T) {
+	t.Parallel()
+	x, now := newExporter(), time.Now()
+	for i, c := range []struct {
+		value string
+		after time.Duration
+		stale bool
+	}{
+		{"a", 0, false},
+		{"a", exportLease, false},
+		{"b", exportLease + 1, false}, // renewed
+		{"b", 2*exportLease + 1, false},
+		{"b", 2*exportLease + 2, true},
+	} {
+		if got := x.stale("id", c.value, now.Add(c.after)); got != c.stale {
+			t.Errorf("%d: stale is %v", i, got)
+		}
+	}
 }
 
 // TestExportWaits: the pauses grow, and after a long weekend it is given up.

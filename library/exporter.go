@@ -37,13 +37,37 @@ var errLeaseLost = errors.New("the export was removed or is sent by another node
 type exporter struct {
 	poke chan struct{} // of one: look now
 
+	leases map[string]observed // of exports that others send; only looks use it
+
 	mu    sync.Mutex        // guards both
 	mine  map[string]string // export id → host, of what is being sent here
 	hosts map[string]int
 }
 
 func newExporter() *exporter {
-	return &exporter{poke: make(chan struct{}, 1), mine: make(map[string]string), hosts: make(map[string]int)}
+	return &exporter{
+		poke: make(chan struct{}, 1), leases: make(map[string]observed),
+		mine: make(map[string]string), hosts: make(map[string]int),
+	}
+}
+
+// observed is a lease of another node: it has run out when it has not been
+// renewed for exportLease of this node's own clock. The clocks of two nodes are
+// never compared.
+type observed struct {
+	value string
+	since time.Time
+}
+
+// stale notes the index row of an export that is being sent, and says whether
+// it has been so for too long.
+func (x *exporter) stale(id, value string, now time.Time) bool {
+	seen, known := x.leases[id]
+	if !known || seen.value != value {
+		x.leases[id] = observed{value, now}
+		return false
+	}
+	return now.Sub(seen.since) > exportLease
 }
 
 // pokeExports lets this node look at the exports at once.
@@ -79,7 +103,8 @@ func (l *Library) runExports(ctx context.Context) {
 func (l *Library) lookAtExports(ctx context.Context, sending *sync.WaitGroup) error {
 	now, rows := time.Now(), 0
 	counts, oldest := map[ExportState]int{}, now
-	var due []string
+	running := map[string]observed{}
+	var due []dueExport
 	for row, err := range l.catalog.Scan(ctx, exportOpenPrefix, "") {
 		if err != nil {
 			return err
@@ -96,25 +121,43 @@ func (l *Library) lookAtExports(ctx context.Context, sending *sync.WaitGroup) er
 		if made := madeAt(id); state != ExportFailed && made.Before(oldest) {
 			oldest = made
 		}
-		if state != ExportFailed && !now.Before(at) {
-			due = append(due, id)
+		value := string(row.Value)
+		switch {
+		case state == ExportQueued && !now.Before(at):
+			due = append(due, dueExport{id, value, false})
+		case state == ExportRunning:
+			due = append(due, dueExport{id, value, l.exporter.stale(id, value, now)})
+			running[id] = l.exporter.leases[id]
 		}
 	}
+	l.exporter.leases = running
 	l.metrics.exports(counts, now.Sub(oldest))
-	for _, id := range due {
-		if !l.startExport(ctx, id, sending) {
+	for _, d := range due {
+		if !l.startExport(ctx, d, sending) {
 			break
 		}
 	}
 	return l.forgetExports(ctx, now)
 }
 
+// dueExport is one that this node may send: its index row, and whether the
+// lease that it tells of has run out.
+type dueExport struct {
+	id, value string
+	stale     bool
+}
+
 // startExport leases an export that is due and sends it in the background. It
 // returns false when this node sends as much as it may.
-func (l *Library) startExport(ctx context.Context, id string, sending *sync.WaitGroup) (more bool) {
+func (l *Library) startExport(ctx context.Context, d dueExport, sending *sync.WaitGroup) (more bool) {
+	id := d.id
 	e, err := l.export(ctx, id)
-	if err != nil {
-		return true // gone
+	if err != nil || string(encodeOpen(e.State, e.due)) != d.value {
+		return true // gone, or somebody else's by now
+	}
+	// What a former life of this node was sending nobody sends.
+	if e.State == ExportRunning && !d.stale && e.Node != l.deps.NodeID {
+		return true
 	}
 	host := hostOf(e.url)
 	free, full := l.exporter.take(id, host)
@@ -161,11 +204,8 @@ func (x *exporter) release(id string) {
 	}
 }
 
-// lease makes this node the one that sends e, for exportLease from now.
+// lease makes this node the one that sends e, for as long as it renews that.
 func (l *Library) lease(ctx context.Context, e *export) error {
-	if e.State == ExportDone || e.State == ExportFailed || time.Now().Before(e.due) {
-		return blobstore.ErrConflict // somebody has it
-	}
 	e.State, e.Node, e.NextTry = ExportRunning, l.deps.NodeID, nil
 	e.Attempts++
 	return l.renew(ctx, e)
