@@ -64,7 +64,7 @@ func (l *logBuffer) String() string {
 
 // newNode takes the fake library, or a real one with an upload limit of
 // uploadBytesMax.
-func newNode(t *testing.T, lib Library) *node {
+func newNode(t testing.TB, lib Library) *node {
 	t.Helper()
 	n := &node{allow: true, log: &logBuffer{}, stopping: make(chan struct{})}
 	n.fake, _ = lib.(*fakeLibrary)
@@ -129,7 +129,7 @@ func (a answer) code() string {
 }
 
 // do sends a request; headers are "Name: value".
-func (n *node) do(t *testing.T, method, path, body string, headers ...string) answer {
+func (n *node) do(t testing.TB, method, path, body string, headers ...string) answer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testWait)
 	defer cancel()

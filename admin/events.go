@@ -27,6 +27,10 @@ const (
 	// followersMax bounds the feeds of a node: each is a goroutine and a
 	// connection that reads the catalog at every event.
 	followersMax = 256
+	// gatherWait is the least time between two looks for one client: every commit
+	// wakes all of them, and a look costs some 50 µs. What comes after a pause
+	// goes out at once.
+	gatherWait = 25 * time.Millisecond
 	// reconnectWait is what clients are told to wait before they come back.
 	reconnectWait = time.Second
 )
@@ -117,6 +121,7 @@ func (s *Server) feed(
 	for {
 		// The watch begins before the look that may find nothing.
 		changed, cancel := s.deps.Library.WatchEvents()
+		looked := time.Now()
 		err := s.drain(ctx, out, &q, page)
 		wake := false
 		switch {
@@ -131,6 +136,21 @@ func (s *Server) feed(
 			return err
 		}
 		page = library.EventPage{Next: q.After}
+		gather(ctx, looked)
+	}
+}
+
+// gather waits until the last look is gatherWait ago.
+func gather(ctx context.Context, looked time.Time) {
+	left := gatherWait - time.Since(looked)
+	if left <= 0 {
+		return
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"carillon/library"
 )
 
-func eventClient(t *testing.T, n *node) *client.Client {
+func eventClient(t testing.TB, n *node) *client.Client {
 	t.Helper()
 	c, err := client.New(n.url, testToken)
 	if err != nil {
@@ -24,7 +24,7 @@ func eventClient(t *testing.T, n *node) *client.Client {
 	return c
 }
 
-func (n *node) store(t *testing.T, path string) {
+func (n *node) store(t testing.TB, path string) {
 	t.Helper()
 	if a := n.do(t, "PUT", path, wav(t, 100e6), "Authorization: Bearer "+testToken); a.status/100 != 2 {
 		t.Fatalf("put %s: %d %s", path, a.status, a.body)

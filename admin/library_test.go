@@ -21,7 +21,7 @@ import (
 )
 
 // newStored is the API on the real library and a store of its own.
-func newStored(t *testing.T) *node {
+func newStored(t testing.TB) *node {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	local, err := blobstore.OpenLocal(t.TempDir(), log)
@@ -50,7 +50,7 @@ func newStored(t *testing.T) *node {
 	return newNode(t, lib)
 }
 
-func wav(t *testing.T, d time.Duration) string {
+func wav(t testing.TB, d time.Duration) string {
 	t.Helper()
 	var b bytes.Buffer
 	if err := audio.WriteWAV(&b, audio.Sine(8000, 440, 0.5, d), 8000, 1); err != nil {
