@@ -178,7 +178,8 @@ func FuzzAccountSettings(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `{"language":"EN-us","gain_db":1e300,"parent":"acme"}`,
 		`{"retention_seconds":{"voicemail":0,"x":1}}`,
-		`{"listener_auth":{"mode":"basic","user":"u","password":"***"}}`, `{"export":{"headers":{"A":"***","B":"b"}}}`,
+		`{"listener_auth":{"mode":"basic","user":"u","password":"***"}}`,
+		`{"export":{"headers":{"A":"***","B":"b"}}}`,
 		`{"quota":{"bytes":-1}}`, `{"name":"\u0000"}`, `{"parent":"p"}`,
 	} {
 		f.Add([]byte(s))

@@ -31,12 +31,12 @@ func (l *Library) put(
 	if spool != nil {
 		to = spool
 	}
-	sound, err := l.receive(ctx, to, body, opts.Length, l.cfg.UploadBytesMax)
+	in, err := l.receive(ctx, to, body, opts.Length, l.cfg.UploadBytesMax)
 	if err != nil {
 		return Document{}, false, fmt.Errorf("put %s/%s: %w", account, id, err)
 	}
-	defer sound.release()
-	d, created, err := l.storeUpload(ctx, spool, upload{account: account, id: id, opts: opts, sound: sound})
+	defer in.release()
+	d, created, err := l.storeUpload(ctx, spool, upload{account: account, id: id, opts: opts, sound: in})
 	if err != nil {
 		// The blob has no reference, or, when the outcome is not known, may
 		// have one: the sweep decides, not we.

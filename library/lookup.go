@@ -254,11 +254,18 @@ func checkLookup(r *LookupRequest) error {
 	if err := c.err(); err != nil {
 		return err
 	}
+	if r.Account == "" {
+		return nil
+	}
+	if CheckAccount(r.Account) != nil { // Kazoo's name of its database, perhaps escaped
+		for _, name := range spellings(r.Account) {
+			if account, _, found := cutDatabase(name + "/"); found {
+				r.Account = account
+			}
+		}
+	}
 	if r.Account == systemMedia {
 		r.Account = SystemAccount
 	}
-	if r.Account != "" {
-		return CheckAccount(r.Account)
-	}
-	return nil
+	return CheckAccount(r.Account)
 }

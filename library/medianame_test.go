@@ -28,7 +28,8 @@ func TestMediaNames(t *testing.T) {
 		put(t, l, name.Account, name.ID, mp3Sound(3), PutOptions{})
 	}
 	put(t, l, "system", "s1", mp3Sound(3), PutOptions{Prompt: "vm-bye", Language: "en"})
-	const db, month = "account/4c/1f/8ee7a60bd59d8bc3ef8d7a3dbb77", "account/4c/1f/8ee7a60bd59d8bc3ef8d7a3dbb77-202403"
+	const db = "account/4c/1f/8ee7a60bd59d8bc3ef8d7a3dbb77"
+	const month = db + "-202403"
 	for _, c := range []struct{ name, account, want string }{
 		{"x", "acme", "acme/x"},
 		{"x", "", "system/x"},
@@ -64,6 +65,9 @@ func TestMediaNames(t *testing.T) {
 		{"prompt://" + db + "/vm-bye/en-gb", "", "system/s1"},
 		{"prompt://account%2F4c%2F1f%2F8ee7a60bd59d8bc3ef8d7a3dbb77/vm-bye", "", "system/s1"},
 		{"tts://abc", kazooID, kazooID + "/tts/abc"},
+		{"media1", db, kazooID + "/media1"},
+		{"media1", month, kazooID + "/media1"},
+		{"media1", "account%2F4c%2F1f%2F8ee7a60bd59d8bc3ef8d7a3dbb77", kazooID + "/media1"},
 		{"tts://abc", "acme", ""},
 	} {
 		got, err := l.Lookup(t.Context(), LookupRequest{Name: c.name, Account: c.account})
@@ -119,7 +123,9 @@ func TestPromptsOfParents(t *testing.T) {
 		{"top", "bye", "de"},
 		{"child", "private", "de"},
 	} {
-		put(t, l, p.account, p.language+"/"+p.prompt, mp3Sound(3), PutOptions{Prompt: p.prompt, Language: p.language})
+		put(t, l, p.account, p.language+"/"+p.prompt, mp3Sound(3), PutOptions{
+			Prompt: p.prompt, Language: p.language,
+		})
 	}
 	for _, c := range []struct{ account, prompt, want string }{
 		{"child", "hello", "top/fr-ca/hello"},         // its language is the reseller's

@@ -30,8 +30,10 @@ func TestPromptImport(t *testing.T) {
 	leader := c.Leader("catalog")
 	at := c.Node(leader.index + 1)
 	args := func(n *Node) []string {
-		return []string{"--server", n.HTTP, "--token", testToken, "--json", "prompts", "import", asteriskSounds,
-			"--language", "en-us", "--account", "tel", "--jobs", "2"}
+		return []string{
+			"--server", n.HTTP, "--token", testToken, "--json", "prompts", "import", asteriskSounds,
+			"--language", "en-us", "--account", "tel", "--jobs", "2",
+		}
 	}
 	importing := startClient(t, command(t, underTest(), args(at)...))
 	eventually(t, settleWait, "a part of the prompts", func() error {

@@ -213,7 +213,8 @@ func (c *mediaReclaimCmd) Run(ctx context.Context, g *globals, tty terminal) err
 		state = "took " + r.Ended.Sub(r.Started).Round(time.Millisecond).String()
 	}
 	return printf(tty.out, "deleted   %d items, %s, can be brought back\n"+
-		"expired   %d items, %s, in the last pass\npurged    %d items, %s, in the last pass\nlast pass %s on %s, %s\n%s",
+		"expired   %d items, %s, in the last pass\npurged    %d items, %s, in the last pass\n"+
+		"last pass %s on %s, %s\n%s",
 		r.Deleted.Items, sizeText(r.Deleted.Bytes), r.Expired.Items, sizeText(r.Expired.Bytes),
 		r.Purged.Items, sizeText(r.Purged.Bytes), r.Started.Local().Format(time.DateTime), r.Node, state,
 		errorLine(r.Error))
