@@ -91,3 +91,64 @@ func (g *gapless) apply(info *Info) {
 		info.EncoderPadding = min(max(g.padding-decoderDelay, 0), info.Samples-info.EncoderDelay)
 	}
 }
+
+// infoHeader is what newInfoFrame tells of the frames behind it.
+type infoHeader struct {
+	name           string // "Info", or "Xing" of a variable bit rate
+	frames         int64
+	bytes          int64 // 0 when nobody knows
+	delay, padding int64 // at most infoDelayMax
+}
+
+// What the header frame holds behind its side information: the name and what
+// follows of a Xing header with the count of frames and bytes, and the part that
+// LAME added to it.
+const (
+	infoHeadBytes = 4 + 4 + 4 + 4
+	infoLAMEBytes = 36
+	infoDelayAt   = 21 // of the part of LAME
+	infoDelayMax  = 1<<12 - 1
+)
+
+// infoFits says whether a frame has room for the header.
+func infoFits(h *FrameHeader) bool {
+	return h.FrameBytes >= FrameHeaderBytes+h.sideBytes()+infoHeadBytes+infoLAMEBytes
+}
+
+// newInfoFrame makes a header frame that looks like frames with this header, of
+// the next bit rate that has room for it. Who does not know it plays a frame of
+// silence. It is nil when there is no such bit rate, or delay or padding cannot
+// be told.
+func newInfoFrame(header [FrameHeaderBytes]byte, info infoHeader) []byte {
+	const hasFrames, hasBytes, noCRC, padded, bitRateStep = 1, 2, 1, 2, 1 << 4
+	if min(info.delay, info.padding) < 0 || max(info.delay, info.padding) > infoDelayMax {
+		return nil
+	}
+	header[1] |= noCRC
+	header[2] &^= padded
+	h, ok := parseFrame(header[:])
+	for ok && !infoFits(&h) {
+		header[2] += bitRateStep
+		h, ok = parseFrame(header[:])
+	}
+	if !ok {
+		return nil
+	}
+	b := make([]byte, h.FrameBytes)
+	copy(b, header[:])
+	at := FrameHeaderBytes + h.sideBytes()
+	be := binary.BigEndian
+	copy(b[at:], info.name)
+	be.PutUint32(b[at+4:], hasFrames)
+	be.PutUint32(b[at+8:], uint32(info.frames))
+	lame := b[at+infoHeadBytes-4:]
+	if info.bytes > 0 {
+		be.PutUint32(b[at+4:], hasFrames|hasBytes)
+		be.PutUint32(b[at+12:], uint32(info.bytes))
+		lame = b[at+infoHeadBytes:]
+	}
+	copy(lame, "Carillon")
+	v := info.delay<<12 | info.padding
+	lame[infoDelayAt], lame[infoDelayAt+1], lame[infoDelayAt+2] = byte(v>>16), byte(v>>8), byte(v)
+	return b
+}

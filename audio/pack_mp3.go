@@ -1,7 +1,5 @@
 package audio
 
-import "encoding/binary"
-
 // mp3Packer writes frames of MP3. When the length is known in advance a header
 // frame before them says what the encoder put around the sound, so that players
 // which read it (mpg123, and so mod_shout) play exactly the samples of the item.
@@ -67,41 +65,17 @@ func (p *mp3Packer) seek(offset int64) (frame int64, drop int) {
 	return p.given, int(offset - e.frameBegin(k))
 }
 
-// What the header frame holds behind its side information: the name and what
-// follows of a Xing header with the count of frames and bytes, and the part that
-// LAME added to it.
-const (
-	infoHeadBytes  = 4 + 4 + 4 + 4
-	infoLAMEBytes  = 36
-	infoDelayAt    = 21 // of the part of LAME
-	infoPaddingMax = 1<<12 - 1
-)
-
 // infoFits says whether a frame has room for the header.
-func (e *MP3Encoder) infoFits() bool {
-	return e.frame.FrameBytes >= FrameHeaderBytes+e.frame.sideBytes()+infoHeadBytes+infoLAMEBytes
-}
+func (e *MP3Encoder) infoFits() bool { return infoFits(&e.frame) }
 
-// infoFrame makes the header frame of so many samples a channel. Who does not
-// know it plays a frame of silence.
+// infoFrame makes the header frame of so many samples a channel.
 func (e *MP3Encoder) infoFrame(samples int64) []byte {
-	const hasFrames, hasBytes = 1, 2
 	frames := encodedFrames(samples, e.FrameSamples())
 	delay := int64(encoderDelay - decoderDelay)
-	padding := min(frames*int64(e.FrameSamples())-samples-delay, infoPaddingMax)
-	b := make([]byte, e.frame.FrameBytes)
-	copy(b, e.header[:])
-	at := FrameHeaderBytes + e.frame.sideBytes()
-	be := binary.BigEndian
-	copy(b[at:], "Info")
-	be.PutUint32(b[at+4:], hasFrames|hasBytes)
-	be.PutUint32(b[at+8:], uint32(frames))
-	be.PutUint32(b[at+12:], uint32(int64(len(b))+e.frameBegin(frames)))
-	lame := b[at+infoHeadBytes:]
-	copy(lame, "Carillon")
-	v := delay<<12 | padding
-	lame[infoDelayAt], lame[infoDelayAt+1], lame[infoDelayAt+2] = byte(v>>16), byte(v>>8), byte(v)
-	return b
+	return newInfoFrame(e.header, infoHeader{
+		name: "Info", frames: frames, bytes: int64(e.frame.FrameBytes) + e.frameBegin(frames),
+		delay: delay, padding: frames*int64(e.FrameSamples()) - samples - delay,
+	})
 }
 
 // encodedBytes is the length of so many samples a channel, with the header.

@@ -359,7 +359,8 @@ func (l *Library) Trim(ctx context.Context, r TrimRequest) (Document, bool, erro
 }
 
 // cutBody is the stretch of the sound in that form, and its length, -1 when
-// that is not known. MP3 that stays MP3 is cut between its frames.
+// that is not known. MP3 that stays MP3 is cut without being decoded, to
+// the sample all the same.
 func (s *sounding) cutBody(form audio.Form, fromMS, toMS int64) (io.Reader, int64, error) {
 	from, to, err := s.cut(fromMS, toMS)
 	if err != nil {
@@ -369,8 +370,7 @@ func (s *sounding) cutBody(form audio.Form, fromMS, toMS int64) (io.Reader, int6
 		return nil, 0, err
 	}
 	if s.info.Format == audio.FormatMP3 && form == (audio.Form{Container: audio.ContainerMP3}) {
-		ms := time.Millisecond
-		return audio.NewMP3Cut(s.reader, time.Duration(fromMS)*ms, time.Duration(toMS)*ms), -1, nil
+		return audio.NewMP3Cut(s.reader, s.info, from, to), -1, nil
 	}
 	c, err := audio.NewConverter(s.reader, s.info, form, audio.Trim(from, to))
 	if err != nil {

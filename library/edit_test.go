@@ -103,12 +103,12 @@ func TestTrim(t *testing.T) {
 	if err != nil || d.Audio.Format != audio.FormatMP3 {
 		t.Errorf("trimmed to %+v, %v", d, err)
 	}
-	nearMS(t, "length", d.DurationMS, 500)
+	equal(t, "length", d.DurationMS, 500)
 	d, _, err = l.Trim(t.Context(), TrimRequest{From: ItemName{"acme", "r.mp3"}, FromMS: 250})
 	if err != nil || d.Audio.Format != audio.FormatMP3 || d.Source != sourceRecording {
 		t.Errorf("trimmed to %+v, %v", d, err)
 	}
-	nearMS(t, "length", d.DurationMS, 250)
+	equal(t, "length", d.DurationMS, 250)
 }
 
 // TestSilence finds it at both ends and within.
