@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -188,5 +190,41 @@ func TestRefusedConfigs(t *testing.T) {
 	}
 	if m, _ := a.Member("a"); m.Zone != "z" {
 		t.Errorf("a refused update changed the zone to %q", m.Zone)
+	}
+}
+
+// TestStrangerGetsNothing talks to an encrypted gossip port without the key:
+// nothing comes back that says anything.
+func TestStrangerGetsNothing(t *testing.T) {
+	g := open(t, config("a", key(1)))
+	labeled := append([]byte{244, byte(len(label))}, label...) // memberlist's label header
+	for name, hello := range map[string][]byte{
+		"http":     []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+		"ping":     {0, 0x82, 0xa5, 'S', 'e', 'q', 'N', 'o', 1, 0xa4, 'N', 'o', 'd', 'e', 0xa1, 'a'},
+		"labeled":  append(bytes.Clone(labeled), 6, 0x81),
+		"nonsense": bytes.Repeat([]byte{0xff}, 300),
+	} {
+		conn, err := net.DialTimeout("tcp", g.Addr(), time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(time.Second))
+		_, _ = conn.Write(hello)
+		answer, _ := io.ReadAll(io.LimitReader(conn, 4096)) // it may be reset, or stay silent
+		_ = conn.Close()
+		if name != "labeled" && len(answer) > 0 || bytes.Contains(answer, []byte("rror")) {
+			t.Errorf("%s over tcp was answered %q", name, answer)
+		}
+		packets, err := net.Dial("udp", g.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = packets.SetDeadline(time.Now().Add(200 * time.Millisecond))
+		_, _ = packets.Write(hello)
+		p := make([]byte, 2048)
+		if n, err := packets.Read(p); err == nil {
+			t.Errorf("%s over udp was answered %q", name, p[:n])
+		}
+		_ = packets.Close()
 	}
 }

@@ -4,7 +4,7 @@
 //
 // It knows nothing of what is said: no Raft, no blobs, no gossip. Where a node
 // is, it asks at each dial; who is allowed, the certificates say, which all
-// nodes derive from one secret ([ClusterTLS]).
+// nodes derive from one secret ([ClusterTLS]) or that the operator gives ([Files]).
 //
 // A connection begins with a preamble (who speaks, to whom, calls or a
 // stream) and a reply. Call connections then carry frames; stream connections
