@@ -136,7 +136,8 @@ func newNode(id string, cfg Config, deps Deps) *Node {
 	n := &Node{
 		id: id, cfg: cfg, log: deps.Log.With("component", "cluster", "node_id", id),
 		blobs: deps.Blobs, rows: deps.Catalog, formed: make(chan struct{}), failed: make(chan error, 1),
-		lost: make(chan string, lostQueueMax), kick: make(chan struct{}, 1), opened: time.Now(), spool: deps.Spool, fs: deps.fs,
+		lost: make(chan string, lostQueueMax), kick: make(chan struct{}, 1), opened: time.Now(),
+		spool: deps.Spool, fs: deps.fs,
 	}
 	n.chatter = hlog.Quieter(n.log)
 	n.pacing.rate = cfg.CatchUpRate

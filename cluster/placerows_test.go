@@ -24,7 +24,8 @@ func TestClusterRowFormat(t *testing.T) {
 		}
 	}
 	var read nodeRow
-	if err := decodeClusterRow(blobstore.Row{Value: []byte("\x02{}")}, &read); !errors.Is(err, blobstore.ErrFormat) {
+	later := blobstore.Row{Value: []byte("\x02{}")}
+	if err := decodeClusterRow(later, &read); !errors.Is(err, blobstore.ErrFormat) {
 		t.Errorf("a later version: %v", err)
 	}
 	for _, bad := range []string{"", "\x01", "\x01{"} {

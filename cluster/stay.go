@@ -81,7 +81,7 @@ func (n *Node) host(ctx context.Context) {
 		wanted := slices.Contains(p.Groups[blobGroup(s)], n.id)
 		switch open := n.shard(s) != nil; {
 		case wanted && !open && n.halts.of(blobGroup(s)) == "":
-			if err := n.comeTo(s); err != nil {
+			if err := n.comeTo(s); err != nil { //nolint:contextcheck // the group outlives the call
 				n.log.Error("group not opened", "group", blobGroup(s), "error", err)
 			}
 		case open && !wanted:
@@ -106,7 +106,7 @@ func (n *Node) comeTo(s int) error {
 		return err
 	}
 	n.log.Info("coming to group", "group", blobGroup(s))
-	return n.openShard(s, n.charter, nil) //nolint:contextcheck // the group outlives the call
+	return n.openShard(s, n.charter, nil)
 }
 
 // leave closes a group once its leader says that this node is no member.
@@ -164,7 +164,7 @@ func (n *Node) serveHost(ctx context.Context, _ string, req []byte) ([]byte, err
 	n.refreshPlacement(ctx)
 	for s := range n.charter.Shards {
 		if blobGroup(s) == name && slices.Contains(n.placed.Load().Groups[name], n.id) {
-			return nil, n.comeTo(s)
+			return nil, n.comeTo(s) //nolint:contextcheck // as above
 		}
 	}
 	return nil, errBehind

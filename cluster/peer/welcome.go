@@ -113,7 +113,9 @@ var (
 
 // dial makes a connection to a node, ready for frames of the version or a
 // stream. Errors are ErrUnreachable and ErrNotSent.
-func (l *Link) dial(ctx context.Context, to string, kind byte, name string) (_ net.Conn, version byte, _ error) {
+func (l *Link) dial(
+	ctx context.Context, to string, kind byte, name string,
+) (_ net.Conn, version byte, _ error) {
 	addr, err := l.cfg.Resolve(to)
 	if err != nil {
 		return nil, 0, notSent(to, err)
