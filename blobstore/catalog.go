@@ -91,6 +91,9 @@ type Txn struct {
 	// Urgent is for whoever decides what a disk that is nearly full still takes:
 	// a recording needs this. It is no part of the change.
 	Urgent bool
+	// Frees says that it makes room, as every change that deletes rows does: it
+	// is taken however full a disk is.
+	Frees bool
 	Sound  *Sound
 }
 

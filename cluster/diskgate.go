@@ -88,7 +88,7 @@ func (n *Node) levelOf(id string) (diskLevel, bool) {
 // commitRoom decides about a catalog transaction.
 func (n *Node) commitRoom(t *blobstore.Txn) error {
 	switch {
-	case diskLevel(n.disk.worst.Load()) < diskFull || len(t.Delete) > 0 && t.Sound == nil:
+	case diskLevel(n.disk.worst.Load()) < diskFull || t.Frees || len(t.Delete) > 0 && t.Sound == nil:
 		return nil
 	case t.Urgent:
 		return n.urgentRoom(catalogGroup)

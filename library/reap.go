@@ -135,6 +135,8 @@ func (l *Library) putReapRow(ctx context.Context, r *reapRow, revision uint64) (
 	return l.catalog.Commit(ctx, blobstore.Txn{
 		If:  []blobstore.Cond{{Key: reapKey, Revision: revision}},
 		Put: []blobstore.Row{{Key: reapKey, Value: value}},
+
+		Frees: true, // what follows does
 	})
 }
 

@@ -89,7 +89,7 @@ func TestFullDisk(t *testing.T) {
 		t.Error("nothing of the recording was kept")
 	}
 	for id := range hashes {
-		c.Node(2).call(http.MethodDelete, "/media/faults/"+id, nil, http.StatusNoContent, nil)
+		c.Node(2).call(http.MethodDelete, "/media/faults/"+id+"?hard=true", nil, http.StatusNoContent, nil)
 		if len(hashes) > 3 {
 			delete(hashes, id)
 		}
