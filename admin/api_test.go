@@ -64,8 +64,8 @@ func (l *logBuffer) String() string {
 
 // newNode takes the fake library, or a real one with an upload limit of
 // uploadBytesMax.
-func newNode(t testing.TB, lib Library) *node {
-	t.Helper()
+func newNode(tb testing.TB, lib Library) *node {
+	tb.Helper()
 	n := &node{allow: true, log: &logBuffer{}, stopping: make(chan struct{})}
 	n.fake, _ = lib.(*fakeLibrary)
 	log := slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -83,7 +83,7 @@ func newNode(t testing.TB, lib Library) *node {
 		Log:     log, Metrics: reg, Gatherer: reg, Stopping: n.stopping,
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	n.api = api
 	e := web.New(log)
@@ -92,14 +92,14 @@ func newNode(t testing.TB, lib Library) *node {
 		Addr: "127.0.0.1:0", ReadStall: 300 * time.Millisecond, Grace: testWait,
 	}, web.Deps{Handler: e, Log: log})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := srv.Close(); err != nil {
-			t.Errorf("close: %v", err)
+			tb.Errorf("close: %v", err)
 		}
 		if strings.Contains(n.log.String(), testToken) || strings.Contains(n.log.String(), "t1cket-secret") {
-			t.Error("a secret is in the log")
+			tb.Error("a secret is in the log")
 		}
 	})
 	n.addr = srv.Addr().String()
@@ -129,13 +129,13 @@ func (a answer) code() string {
 }
 
 // do sends a request; headers are "Name: value".
-func (n *node) do(t testing.TB, method, path, body string, headers ...string) answer {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), testWait)
+func (n *node) do(tb testing.TB, method, path, body string, headers ...string) answer {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), testWait)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, n.url+path, strings.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
@@ -144,11 +144,11 @@ func (n *node) do(t testing.TB, method, path, body string, headers ...string) an
 	tr := &http.Transport{DisableKeepAlives: true}
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
-		t.Fatalf("%s %s: %v", method, path, err)
+		tb.Fatalf("%s %s: %v", method, path, err)
 	}
 	b, err := io.ReadAll(resp.Body)
 	if err = errors.Join(err, resp.Body.Close()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return answer{resp.StatusCode, resp.Header, string(b)}
 }

@@ -14,20 +14,20 @@ import (
 	"carillon/library"
 )
 
-func eventClient(t testing.TB, n *node) *client.Client {
-	t.Helper()
+func eventClient(tb testing.TB, n *node) *client.Client {
+	tb.Helper()
 	c, err := client.New(n.url, testToken)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	tb.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-func (n *node) store(t testing.TB, path string) {
-	t.Helper()
-	if a := n.do(t, "PUT", path, wav(t, 100e6), "Authorization: Bearer "+testToken); a.status/100 != 2 {
-		t.Fatalf("put %s: %d %s", path, a.status, a.body)
+func (n *node) store(tb testing.TB, path string) {
+	tb.Helper()
+	if a := n.do(tb, "PUT", path, wav(tb, 100e6), "Authorization: Bearer "+testToken); a.status/100 != 2 {
+		tb.Fatalf("put %s: %d %s", path, a.status, a.body)
 	}
 }
 

@@ -21,40 +21,40 @@ import (
 )
 
 // newStored is the API on the real library and a store of its own.
-func newStored(t testing.TB) *node {
-	t.Helper()
+func newStored(tb testing.TB) *node {
+	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
-	local, err := blobstore.OpenLocal(t.TempDir(), log)
+	local, err := blobstore.OpenLocal(tb.TempDir(), log)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := local.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
-	lib, err := library.Open(t.Context(), library.Config{
+	lib, err := library.Open(tb.Context(), library.Config{
 		UploadBytesMax: uploadBytesMax, HTTPURL: "http://node:8080", ShoutHost: "node:8000",
 		UndeleteWindow: time.Hour,
 	}, library.Deps{
 		NodeID: "node-1", Writer: local, Shelf: local, Catalog: local, Log: log, Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := lib.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
-	return newNode(t, lib)
+	return newNode(tb, lib)
 }
 
-func wav(t testing.TB, d time.Duration) string {
-	t.Helper()
+func wav(tb testing.TB, d time.Duration) string {
+	tb.Helper()
 	var b bytes.Buffer
 	if err := audio.WriteWAV(&b, audio.Sine(8000, 440, 0.5, d), 8000, 1); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.String()
 }

@@ -20,8 +20,8 @@ func operations() []operation {
 }
 
 const (
-	putQuery = "name description language prompt_id media_source source_id source_type class tts_text tts_voice " +
-		"streamable"
+	putQuery = "name description language prompt_id media_source source_id source_type class " +
+		"tts_text tts_voice streamable"
 	pageQuery = "after limit"
 )
 
@@ -30,7 +30,7 @@ func mediaOperations() []operation {
 	document := library.Document{}
 	return []operation{
 		{
-			method: http.MethodPut, path: "/media/{account}/{id}", summary: "Store sound; 200 in place of another",
+			method: http.MethodPut, path: "/media/{account}/{id}", summary: "Store sound; 200 for another",
 			query: putQuery, inType: sound, out: document, status: http.StatusCreated,
 		},
 		{
@@ -114,7 +114,7 @@ func nameOperations() []operation {
 		copied("/v1/media/alias", "Give an item a second name", library.AliasRequest{}),
 		copied("/v1/media/undelete", "Bring a deleted item back", library.UndeleteRequest{}),
 		{
-			method: http.MethodGet, path: "/v1/accounts", summary: "List accounts that have settings", query: pageQuery,
+			method: http.MethodGet, path: "/v1/accounts", summary: "List accounts with settings", query: pageQuery,
 			out: listOf[library.AccountSettings]{},
 		},
 		{method: http.MethodGet, path: account, summary: "Settings of an account", out: settings},
@@ -253,8 +253,8 @@ func clusterOperations() []operation {
 		},
 		{method: http.MethodGet, path: "/v1/version", summary: "Which build answers", out: Version{}},
 		{method: http.MethodGet, path: "/v1/openapi.json", summary: "This document", out: object},
-		{method: http.MethodGet, path: "/healthz", summary: "Whether the process answers", out: health{}, open: true},
-		{method: http.MethodGet, path: "/readyz", summary: "Whether traffic may come", out: health{}, open: true},
+		{method: http.MethodGet, path: "/healthz", summary: "Does the process answer?", out: health{}, open: true},
+		{method: http.MethodGet, path: "/readyz", summary: "May traffic come?", out: health{}, open: true},
 		{
 			method: http.MethodGet, path: "/metrics", summary: "Metrics for Prometheus", outType: "text/plain",
 			open: true,

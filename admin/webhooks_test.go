@@ -13,7 +13,9 @@ type hooked struct {
 	got library.WebhookRequest
 }
 
-func (h *hooked) PutWebhook(_ context.Context, id string, r library.WebhookRequest) (library.Webhook, bool, error) {
+func (h *hooked) PutWebhook(_ context.Context, id string, r library.WebhookRequest) (
+	library.Webhook, bool, error,
+) {
 	h.got = r
 	return library.Webhook{ID: id, URL: r.URL, NewSecret: "made", State: library.WebhookOK}, true, nil
 }

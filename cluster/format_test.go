@@ -251,7 +251,8 @@ func TestUnknownCommandStopsTheGroup(t *testing.T) {
 	w := startWriting(t, []*testNode{nodes[0], nodes[1], nodes[0]})
 	eventually(t, "the old node stops its groups", func() error {
 		s := nodes[2].LocalStatus()
-		if s.Ready || !strings.Contains(s.Reason, "is stopped") || !strings.Contains(s.Reason, "install a newer one") {
+		if s.Ready || !strings.Contains(s.Reason, "is stopped") ||
+			!strings.Contains(s.Reason, "install a newer one") {
 			return fmt.Errorf("ready %v: %s", s.Ready, s.Reason)
 		}
 		return unless(s.Groups[0].Fault != "" || s.Groups[len(s.Groups)-1].Fault != "")
