@@ -12,11 +12,12 @@ type mp3Packer struct {
 	ended       bool
 }
 
-// encoderWarmFrames that are encoded and dropped give an encoder the state that
-// it would have had: the filter bank remembers less than one granule, a block
-// overlaps one and follows what two others want, and an onset is one against the
-// granule before.
-const encoderWarmFrames = 6
+// MP3PrimeFrames that are encoded and dropped give an MP3Encoder the state that
+// it would have had with all that was before: the filter bank remembers less than
+// one granule, a block overlaps one and follows what two others want, and an onset
+// is one against the granule before. The padding of frames is a matter of their
+// count, not of this.
+const MP3PrimeFrames = 6
 
 func newMP3Packer(form Form, frames int64) (*mp3Packer, []byte, error) {
 	encoder, err := newMP3Encoder(form.SampleRate, form.Channels, form.BitRate)
@@ -59,7 +60,7 @@ func (p *mp3Packer) seek(offset int64) (frame int64, drop int) {
 	for k > 0 && e.frameBegin(k) > offset {
 		k--
 	}
-	k = max(k-encoderWarmFrames, 0)
+	k = max(k-MP3PrimeFrames, 0)
 	e.seekFrame(k)
 	p.made, p.given = k, k*int64(e.FrameSamples())
 	return p.given, int(offset - e.frameBegin(k))

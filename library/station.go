@@ -39,7 +39,7 @@ const (
 	stationBegin = 5 * time.Second
 	// stationPrime frames are made and thrown away at the start: the filters of
 	// the encoder then hold what was heard before, on all nodes the same.
-	stationPrime = 3
+	stationPrime = audio.MP3PrimeFrames
 	// stationsMax bounds the continuous streams of a node: each costs half a
 	// percent of a core and 200 KiB.
 	stationsMax = 256
