@@ -135,8 +135,9 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 		return nil, fmt.Errorf("group %s: %w", spec.name, err)
 	}
 	g.transport = newTransport(spec.nodeID, spec.name, link, all, g.log)
-	g.transport.stall, g.transport.declines = g.stall, spec.declines
+	g.transport.stall, g.transport.declines, g.transport.mend = g.stall, spec.declines, g.store.mend
 	g.transport.muted.Store(spec.mute)
+	g.store.gone.newest = newestSnapshot(g.snapshots)
 	conf := raftConfig(spec)
 	if err = g.bootstrap(conf, spec.members); err == nil {
 		spec.fsm.count(g.countApplied)

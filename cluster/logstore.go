@@ -48,6 +48,7 @@ type logStore struct {
 	low   uint64                       // guarded by mu: first index in ring, 0 if empty
 	high  uint64                       // guarded by mu: last index in ring
 	bytes int                          // guarded by mu
+	gone  emptied                      // guarded by mu
 }
 
 var (
@@ -144,7 +145,11 @@ func (s *logStore) GetLog(index uint64, out *raft.Log) error {
 		s.mu.Unlock()
 		return nil
 	}
+	answered := s.gone.get(index, out)
 	s.mu.Unlock()
+	if answered {
+		return nil
+	}
 	return s.WAL.GetLog(index, out) //nolint:wrapcheck // raft compares this error
 }
 
@@ -173,6 +178,7 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.gone.index = 0
 	for _, l := range logs {
 		s.remember(l)
 	}
@@ -217,9 +223,16 @@ func (s *logStore) forget() {
 // DeleteRange removes entries; raft calls it after a snapshot and when a new
 // leader overrules what was not committed.
 func (s *logStore) DeleteRange(low, high uint64) error {
+	was, err := s.emptying(low, high)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	if s.low != 0 && high >= s.low {
 		s.clear()
+	}
+	if was.index != 0 {
+		s.gone.index, s.gone.term = was.index, was.term
 	}
 	s.mu.Unlock()
 	if err := s.shorten(low, high); err != nil {

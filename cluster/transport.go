@@ -83,9 +83,11 @@ type transport struct {
 	all   *transports
 	log   *slog.Logger
 
-	stall     *stall      // nil: not watched
-	declines  func() bool // whether this node is not to lead
-	muted     atomic.Bool // it neither votes nor stands for election
+	stall    *stall      // nil: not watched
+	declines func() bool // whether this node is not to lead
+	muted    atomic.Bool // it neither votes nor stands for election
+	// mend changes an AppendEntries for raft, see emptied.go; nil: nothing.
+	mend      func(*raft.AppendEntriesRequest)
 	consumer  chan raft.RPC
 	snapshots net.Listener
 	hints     *hints
@@ -262,7 +264,11 @@ func (t *transport) receive(ctx context.Context, kind byte, d *decoder) ([]byte,
 	var command any
 	switch kind {
 	case raftAppend:
-		command = d.appendRequest()
+		r := d.appendRequest()
+		if t.mend != nil {
+			t.mend(r)
+		}
+		command = r
 	case raftVote:
 		command = d.voteRequest()
 	case raftPreVote:
