@@ -141,6 +141,9 @@ func (s *Server) putAudio(c echo.Context) error {
 		return web.ErrBodyStalled
 	case err != nil:
 		return err
+	case rec.SpoolID != "":
+		c.Response().Header().Set("Location", spoolPath(rec.SpoolID))
+		return sendJSON(c, http.StatusAccepted, s.view(rec))
 	case created:
 		return sendJSON(c, http.StatusCreated, s.view(rec))
 	}

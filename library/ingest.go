@@ -1,12 +1,14 @@
 package library
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"carillon/blobstore"
@@ -28,8 +30,9 @@ type IngestRequest struct {
 
 // IngestRecording stores a file as the sound of a waiting recording, all of it
 // or nothing, and says whether it was this call that did. The switch deletes
-// its file after a success, so that means: durable on a majority. The same
-// bytes again, as after an answer that got lost, are success; others are
+// its file after a success, so that means: durable on a majority, or, if there
+// is none, in the spool of this node (SpoolID is set then). The same bytes
+// again, as after an answer that got lost, are success; others are
 // ErrTicketUsed.
 func (l *Library) IngestRecording(
 	ctx context.Context, r IngestRequest, body io.Reader,
@@ -42,17 +45,64 @@ func (l *Library) IngestRecording(
 	if r.Length > limit {
 		return Recording{}, false, fmt.Errorf("body of %d bytes, at most %d: %w", r.Length, limit, ErrTooLarge)
 	}
+	spool, opts := l.ingestSpool(s)
+	to := l.writer
+	if spool != nil {
+		to = spool
+	}
 	began := time.Now()
-	sound, err := l.receive(ctx, l.writer, body, r.Length, limit)
+	sound, err := l.receive(ctx, to, body, r.Length, limit)
 	if err != nil {
 		return Recording{}, false, fmt.Errorf("recording %s: %w", s.ID, err)
 	}
 	defer sound.release()
+	if spool == nil || spool.spooled() == nil {
+		rec, created, err := l.ingestSound(ctx, s.ID, &sound, began, spool != nil)
+		if err == nil || spool == nil || !l.spoolable(ctx, err) {
+			return rec, created, err
+		}
+	}
+	d, err := l.putSpooled(ctx, spool, &upload{account: s.Account, id: opts.item, opts: opts.PutOptions, sound: sound})
+	if err != nil {
+		return Recording{}, false, fmt.Errorf("recording %s: %w", s.ID, err)
+	}
+	rec := s.Recording
+	rec.SpoolID = d.SpoolID
+	return rec, false, nil
+}
+
+// spoolOptions say what a file becomes that there is no leader for.
+type spoolOptions struct {
+	PutOptions
+
+	item string
+}
+
+// ingestSpool is where the file of a recording goes without a leader: it becomes
+// the item that its ticket names, or one of the recording's name, which is
+// where it is looked for. The ticket stays as it is. nil: nowhere.
+func (l *Library) ingestSpool(s *stored) (*spoolWriter, spoolOptions) {
+	o := spoolOptions{item: cmp.Or(s.StoreAs, s.Name)}
+	o.Source, o.Metadata = sourceRecording, map[string]string{"recording_id": s.ID}
+	maps.Copy(o.Metadata, s.Metadata)
+	return l.spoolWriter(s.Account, o.item, &o.PutOptions), o
+}
+
+// ingestSound commits a file that has arrived. While there is none to lead it
+// waits only for so long as a spool asks.
+func (l *Library) ingestSound(
+	ctx context.Context, id string, sound *sound, began time.Time, spooling bool,
+) (Recording, bool, error) {
+	if spooling {
+		bounded, cancel := l.whileLed(ctx)
+		defer cancel()
+		ctx = bounded
+	}
 	o := outcome{totals: sound.totals, info: &sound.info, by: EndedBySource, ended: time.Now()}
 	if sound.whole != nil {
 		o.warning = bufferingMark(sound.whole.Data, &sound.info)
 	}
-	s, err = l.ingested(ctx, s.ID, &sound, began, &o)
+	s, err := l.ingested(ctx, id, sound, began, &o)
 	if errors.Is(err, errDone) {
 		if sound.whole == nil { // else nothing was written
 			l.abandon(ctx, sound.blob)
@@ -61,7 +111,7 @@ func (l *Library) IngestRecording(
 	}
 	if err != nil {
 		// The blob has no reference, or may have one: the sweep decides.
-		return Recording{}, false, fmt.Errorf("recording %s: %w", r.RecordingID, err)
+		return Recording{}, false, fmt.Errorf("recording %s: %w", id, err)
 	}
 	l.metrics.ended(string(s.State))
 	l.metrics.recordingBytes.Add(float64(s.Size))

@@ -164,3 +164,29 @@ func TestRerecord(t *testing.T) {
 	_, err = l.Rerecord(ctx, second.ID)
 	wantErr(t, "when stored", err, ErrState)
 }
+
+// Goal: without a leader the file is kept in the spool and becomes the item
+// where it is looked for; a ticket that nobody can see is refused.
+func TestIngestIsSpooled(t *testing.T) {
+	t.Parallel()
+	s := newSpooling(t)
+	short := ticket(t, s.Library, RecordingRequest{Name: "vm/1.wav", Metadata: map[string]string{"box": "1"}})
+	long := ticket(t, s.Library, RecordingRequest{Name: "vm/2.wav", StoreAs: "kept.wav"})
+	s.lose()
+	sounds := map[string][]byte{"vm/1.wav": wavSound(100), "kept.wav": wavSound(400_000)}
+	for item, r := range map[string]Recording{"vm/1.wav": short, "kept.wav": long} {
+		request := IngestRequest{RecordingID: r.ID, Password: r.Token}
+		rec, created, err := ingest(t, s.Library, request, sounds[item])
+		if err != nil || created || rec.SpoolID == "" {
+			t.Fatalf("%s: %+v, %v", item, rec, err)
+		}
+	}
+	s.close()
+	s.open()
+	s.find()
+	for item, sound := range sounds {
+		s.plays(item, sound)
+	}
+	d := must[Document](t)(s.Get(t.Context(), "acme", "vm/1.wav", Fresh))
+	equal(t, "metadata", d.Metadata["recording_id"]+d.Metadata["box"]+d.Source, short.ID+"1recording")
+}

@@ -63,11 +63,14 @@ type Recording struct {
 	// Segments are set when several sources made it, one after the other.
 	Segments []Segment `json:"segments,omitempty"`
 	// Replaces is the recording that this one is made in place of.
-	Replaces string     `json:"replaces,omitempty"`
-	Created  time.Time  `json:"created"`
-	Started  *time.Time `json:"started,omitempty"`
-	Ended    *time.Time `json:"ended,omitempty"`
-	Expires  *time.Time `json:"expires,omitempty"` // of a waiting ticket
+	Replaces string `json:"replaces,omitempty"`
+	// SpoolID is set in the answer to a file that waits for a majority, "" for
+	// all others.
+	SpoolID string     `json:"spool_id,omitempty"`
+	Created time.Time  `json:"created"`
+	Started *time.Time `json:"started,omitempty"`
+	Ended   *time.Time `json:"ended,omitempty"`
+	Expires *time.Time `json:"expires,omitempty"` // of a waiting ticket
 }
 
 // RecordingRequest asks for a ticket.

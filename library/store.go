@@ -114,7 +114,8 @@ func (l *Library) storeInto(
 	d.Name, d.Description, d.Language, d.Prompt = r.Name, r.Description, r.Language, r.Prompt
 	d.SourceID, d.SourceType, d.Class = r.SourceID, r.SourceType, r.Class
 	// FreeSWITCH sends RECORD_TITLE here, or this text for none.
-	if title := cmp.Or(s.ICY["ice-name"], s.ICY["icy-name"]); d.Name == "" && title != "no name" && checkTexts(title, "") == nil {
+	title := cmp.Or(s.ICY["ice-name"], s.ICY["icy-name"])
+	if d.Name == "" && title != "no name" && checkTexts(title, "") == nil {
 		d.Name = title
 	}
 	l.inherit(&d, before)
