@@ -9,10 +9,15 @@ import (
 )
 
 const (
-	// aheadMax is how many chunks of a blob are on their way at a time: a round
-	// trip and the other node's disk are hidden behind the write of the one
-	// before. With fetchersMax blobs these are 8 MiB of memory for each group.
-	aheadMax = 4
+	// aheadMax is how many pieces of a blob are on their way at a time: a round
+	// trip and the other node's disk are hidden behind the writes before.
+	aheadMax = 8
+	// togetherMax is how many pieces are stored in one batch: each costs a commit
+	// of the database, and a batch of a megabyte fits into its memtable.
+	togetherMax = 4
+	// piecesMax bounds the pieces on their way on the whole node: 16 MiB, however
+	// many groups and blobs are fetched at the same time.
+	piecesMax = 64
 )
 
 // pullBlob fetches one blob into the local store, from where a fetch that was
@@ -62,7 +67,27 @@ type piece struct {
 // pullBytes fetches a blob's bytes, a few pieces ahead of what is written.
 func (n *Node) pullBytes(ctx context.Context, node string, info blobstore.Info, from int64) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	queue := make(chan chan piece, aheadMax)
+	n.wg.Go(func() {
+		defer close(queue)
+		n.fetchPieces(ctx, node, info, from, queue)
+	})
+	err := n.writePieces(ctx, info, queue)
+	cancel()
+	for done := range queue { // what comes too late
+		<-done
+		<-n.pieces
+	}
+	return err
+}
+
+// fetchPieces begins a fetch for each piece in turn and queues where it will
+// arrive. Each holds one of the node's places until it has been written; the
+// first piece of a blob has got one before the second asks for one, so that
+// there is always somebody who can go on.
+func (n *Node) fetchPieces(
+	ctx context.Context, node string, info blobstore.Info, from int64, queue chan<- chan piece,
+) {
 	step := int64(blobstore.ChunkBytesMax)
 	if info.Spec.Live {
 		step = blobstore.LivePieceBytesMax
@@ -77,32 +102,27 @@ func (n *Node) pullBytes(ctx context.Context, node string, info blobstore.Info, 
 			r.stop()
 		}
 	}()
-	queue := make(chan chan piece, aheadMax)
-	n.wg.Go(func() {
-		defer close(queue)
-		for off := from; off < info.Size; off += step {
-			var r *remote
-			select {
-			case r = <-readers:
-			case <-ctx.Done():
-				return
-			}
-			size := min(step, info.Size-off)
-			done := make(chan piece, 1)
-			select {
-			case queue <- done:
-			case <-ctx.Done():
-				readers <- r
-				return
-			}
-			n.wg.Go(func() {
-				data, err := n.fetchPiece(ctx, r, off, size)
-				readers <- r
-				done <- piece{off, data, err}
-			})
+	for off := from; off < info.Size; off += step {
+		var r *remote
+		select {
+		case r = <-readers:
+		case <-ctx.Done():
+			return
 		}
-	})
-	return n.writePieces(ctx, info, queue)
+		select {
+		case n.pieces <- struct{}{}:
+		case <-ctx.Done():
+			readers <- r
+			return
+		}
+		size, done := min(step, info.Size-off), make(chan piece, 1)
+		n.wg.Go(func() {
+			data, err := n.fetchPiece(ctx, r, off, size)
+			readers <- r
+			done <- piece{off, data, err}
+		})
+		queue <- done // it is read to its end
+	}
 }
 
 // fetchPiece reads size bytes at off, not faster than the node may.
@@ -116,10 +136,13 @@ func (n *Node) fetchPiece(ctx context.Context, r *remote, off, size int64) ([]by
 // writePieces stores pieces in their order; those that have arrived together go
 // into one batch of the store.
 func (n *Node) writePieces(ctx context.Context, info blobstore.Info, queue <-chan chan piece) error {
-	var ops []blobstore.Op
+	ops := make([]blobstore.Op, 0, togetherMax)
 	bytes := 0
 	store := func() error {
 		err := errors.Join(n.blobs.Apply(ops)...)
+		for range ops {
+			<-n.pieces
+		}
 		n.metrics.pulled.Add(float64(bytes))
 		n.fetching.moved(int64(bytes))
 		ops, bytes = ops[:0], 0
@@ -128,21 +151,23 @@ func (n *Node) writePieces(ctx context.Context, info blobstore.Info, queue <-cha
 	for done := range queue {
 		p := <-done
 		if p.err != nil {
-			return p.err
+			<-n.pieces
+			return errors.Join(p.err, store())
 		}
 		ops = append(ops, blobstore.Op{
 			Kind: blobstore.OpAppend, ID: info.ID, Offset: p.off, Data: p.data, At: info.Updated,
 		})
 		bytes += len(p.data)
-		if len(ops) < aheadMax/2 && len(queue) > 0 {
+		if len(ops) < togetherMax && len(queue) > 0 {
 			continue
 		}
 		if err := store(); err != nil {
 			return err
 		}
 	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("fetch: %w", ctx.Err())
+	err := store()
+	if err == nil && ctx.Err() != nil {
+		err = fmt.Errorf("fetch: %w", ctx.Err())
 	}
-	return store()
+	return err
 }

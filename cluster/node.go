@@ -41,6 +41,7 @@ type Node struct {
 	growth   growth
 	survey   *surveyor
 	pacing   pacing
+	pieces   chan struct{} // places of pieces that are being fetched, see fetch.go
 	cache    *readCache
 	located  located
 	raft     transports
@@ -137,7 +138,8 @@ func newNode(id string, cfg Config, deps Deps) *Node {
 		id: id, cfg: cfg, log: deps.Log.With("component", "cluster", "node_id", id),
 		blobs: deps.Blobs, rows: deps.Catalog, formed: make(chan struct{}), failed: make(chan error, 1),
 		lost: make(chan string, lostQueueMax), kick: make(chan struct{}, 1), opened: time.Now(),
-		spool: deps.Spool, fs: deps.fs,
+		pieces: make(chan struct{}, piecesMax),
+		spool:  deps.Spool, fs: deps.fs,
 	}
 	n.chatter = hlog.Quieter(n.log)
 	n.pacing.rate = cfg.CatchUpRate

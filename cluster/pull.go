@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"carillon/blobstore"
 )
@@ -35,9 +36,11 @@ func (n *Node) pull(
 		missing = append(missing, want)
 	}
 	n.log.Info("catching up by snapshot", "group", name, "blobs", len(wanted), "missing", len(missing))
+	begun := time.Now()
 	if err := n.pullAll(ctx, missing); err != nil {
 		return err
 	}
+	fetched := time.Now()
 	// A catalog that is behind refers to what was freed while this node was
 	// away. If it cannot be asked, a later sweep frees it.
 	for try := 0; try < freshTries && ctx.Err() == nil && (catalog{n}).Fresh(ctx) != nil; try++ {
@@ -46,7 +49,12 @@ func (n *Node) pull(
 	if err := n.dropUnnamed(owns, wanted); err != nil {
 		return err
 	}
-	return n.blobs.Sync() //nolint:wrapcheck // in the words of blobstore
+	if err := n.blobs.Sync(); err != nil {
+		return err //nolint:wrapcheck // in the words of blobstore
+	}
+	n.log.Info("caught up by snapshot", "group", name, "fetched_in", fetched.Sub(begun).String(),
+		"synced_in", time.Since(fetched).String())
+	return nil
 }
 
 // freshTries is how often a node that catches up asks how far the catalog is,
