@@ -36,7 +36,7 @@ const (
 )
 
 type promptsImportCmd struct {
-	Dir      string `arg:"" help:"Directory of .wav and .mp3 files, as FreeSWITCH, Kazoo or Asterisk keep them." type:"path"` //nolint:lll // a tag is one line
+	Dir      string `arg:"" help:"Directory of .wav and .mp3 files, as FreeSWITCH, Kazoo or Asterisk keep them, or one file." type:"path"` //nolint:lll // a tag is one line
 	Language string `required:"" help:"Language of the prompts, like en-us."`
 	Account  string `default:"system" help:"Account that gets them."`
 	Rate     string `enum:"8000,16000,32000,48000" default:"8000" help:"Rate to take where there are several directories of them; else the lowest."` //nolint:lll // a tag is one line

@@ -29,7 +29,8 @@ type promptTree struct {
 // same sounds at several rates.
 func sampleRates() []string { return []string{"8000", "16000", "32000", "48000"} }
 
-// scanPrompts finds the prompts of a language below dir. It understands
+// scanPrompts finds the prompts of a language below dir, which may be one file,
+// too. It understands
 //
 //	vm-enter_id.wav                          Kazoo, Asterisk
 //	en-us/vm-enter_id.wav, en_US_f_Allison/… with the language as a directory
@@ -40,12 +41,17 @@ func sampleRates() []string { return []string{"8000", "16000", "32000", "48000"}
 // Of several rates it takes the one that is asked for, else the lowest that is
 // there, which is a telephone's.
 func scanPrompts(dir, language, rate string) (promptTree, error) {
+	found := make(map[string]candidate)
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() { // one prompt
+		tree := promptTree{dir: filepath.Dir(dir)}
+		tree.add(found, dir, filepath.Base(dir), rate)
+		return tree.finish(found, language)
+	}
 	dir, err := languageDir(dir, language)
 	if err != nil {
 		return promptTree{}, err
 	}
 	tree := promptTree{dir: dir}
-	found := make(map[string]candidate)
 	err = filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -69,12 +75,17 @@ func scanPrompts(dir, language, rate string) (promptTree, error) {
 	if err != nil {
 		return promptTree{}, fmt.Errorf("read prompts: %w", err)
 	}
+	return tree.finish(found, language)
+}
+
+// finish makes the list of the files that were found.
+func (t *promptTree) finish(found map[string]candidate, language string) (promptTree, error) {
 	for _, c := range found {
 		c.id = language + "/" + c.key
-		tree.files = append(tree.files, c.promptFile)
+		t.files = append(t.files, c.promptFile)
 	}
-	slices.SortFunc(tree.files, func(a, b promptFile) int { return strings.Compare(a.id, b.id) })
-	return tree, oneVoice(tree.files, dir, found)
+	slices.SortFunc(t.files, func(a, b promptFile) int { return strings.Compare(a.id, b.id) })
+	return *t, oneVoice(t.files, t.dir, found)
 }
 
 // candidate is a file and how much it is wanted among those of one prompt.

@@ -108,6 +108,10 @@ func TestScanPrompts(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	one, err := scanPrompts(filepath.Join(tree(t, "x/vm-a.wav"), "x", "vm-a.wav"), "en-us", "8000")
+	if err != nil || len(one.files) != 1 || one.files[0].id != "en-us/vm-a" || one.files[0].prompt != "vm-a" {
+		t.Errorf("one file: %+v, %v", one, err)
+	}
 	if _, err := scanPrompts("/nowhere", "en-us", "8000"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
