@@ -53,6 +53,7 @@ const (
 	importUnchanged = "unchanged"
 	importKept      = "kept" // another sound, and NewOnly
 	importFailed    = "failed"
+	importNotDone   = "not_done" // interrupted
 )
 
 // importedFile is a line of the report.
@@ -140,12 +141,17 @@ func (i *importer) run(ctx context.Context, bar *bar, tree *promptTree) (importR
 	for n, f := range tree.files {
 		work.Go(func() error {
 			action, err := i.file(ctx, f)
+			if err != nil && ctx.Err() != nil {
+				action = importNotDone
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			line := importedFile{File: f.path, Item: i.cmd.Account + "/" + f.id, Prompt: f.prompt, Action: action}
 			if err != nil {
-				line.Error = err.Error()
 				worst = worseOf(worst, err)
+			}
+			if action == importFailed {
+				line.Error = err.Error()
 			}
 			report.Files[n] = line
 			report.Counts[action]++
@@ -159,7 +165,7 @@ func (i *importer) run(ctx context.Context, bar *bar, tree *promptTree) (importR
 	report.Bytes = i.sent.Load()
 	if worst != nil {
 		return report, fmt.Errorf("import: %d of %d files failed: %w",
-			report.Counts[importFailed], len(tree.files), worst)
+			report.Counts[importFailed]+report.Counts[importNotDone], len(tree.files), worst)
 	}
 	return report, nil
 }
@@ -295,9 +301,10 @@ func (r *importReport) print(tty terminal, failed bool) error {
 	var parts []string
 	for _, action := range []string{
 		importCreated, importReplaced, importDescribed, importUnchanged, importKept, importFailed,
+		importNotDone,
 	} {
 		if n := r.Counts[action]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, action))
+			parts = append(parts, fmt.Sprintf("%d %s", n, strings.ReplaceAll(action, "_", " ")))
 		}
 	}
 	if n := len(r.Skipped); n > 0 {
