@@ -150,7 +150,6 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 	g.turns.observe(g.raft)
 	g.transport.hints.start(func() bool { return g.raft.State() == raft.Leader })
 	g.wg.Go(g.watchLeadership)
-	g.wg.Go(func() { g.stall.watch(g) })
 	g.wg.Go(func() { g.snapshotLoop(spec.snapshotMax, spec.full) })
 	return g, nil
 }

@@ -121,6 +121,7 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 	}
 	n.wg.Go(n.membershipLoop)
 	n.wg.Go(n.disk.run)
+	n.wg.Go(n.stallLoop)
 	n.wg.Go(n.scrubLoop)
 	n.wg.Go(n.repair.run)
 	n.wg.Go(n.resyncLoop)

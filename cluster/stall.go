@@ -15,7 +15,7 @@ import (
 // longer than a healthy disk under load was ever seen to need.
 const DiskStallDefault = 5 * time.Second
 
-// stallLooks is how often a group looks at its disk within the limit.
+// stallLooks is how often the groups are looked at within the limit.
 const stallLooks = 10
 
 // errStalled: the disk has not finished what it was given.
@@ -86,15 +86,17 @@ func (s *stall) stalled() bool {
 // begins is closed when the disk hangs.
 func (s *stall) begins() <-chan struct{} { return *s.over.Load() }
 
-// watch looks at the disk until closed is.
-func (s *stall) watch(g *group) {
-	tick := time.NewTicker(s.limit / stallLooks)
+// stallLoop looks at the disk under all groups.
+func (n *Node) stallLoop() {
+	tick := time.NewTicker(n.cfg.DiskStall / stallLooks)
 	defer tick.Stop()
 	for {
 		select {
 		case now := <-tick.C:
-			s.look(g, now)
-		case <-g.closed:
+			for _, g := range n.groups() {
+				g.stall.look(g, now)
+			}
+		case <-n.ctx.Done():
 			return
 		}
 	}

@@ -35,12 +35,12 @@ type spoolRecordingEnd struct {
 
 // keepSessions spills what live recordings cannot get rid of.
 func (l *Library) keepSessions(ctx context.Context) {
-	tick := time.NewTicker(spoolLook)
-	defer tick.Stop()
-	for {
+	for wait := spoolEvery; ; {
+		timer := time.NewTimer(wait)
 		select {
-		case <-tick.C:
+		case <-timer.C:
 		case <-ctx.Done():
+			timer.Stop()
 			return
 		}
 		l.mu.Lock()
@@ -58,6 +58,9 @@ func (l *Library) keepSessions(ctx context.Context) {
 			})
 		}
 		_ = work.Wait() // its functions return no errors
+		if wait = spoolLook; len(all) == 0 {
+			wait = spoolEvery // an idle node is not woken for nothing
+		}
 	}
 }
 
