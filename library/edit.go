@@ -200,7 +200,8 @@ func editError(err error) error {
 		return fmt.Errorf("%w: %w", ErrNoForm, err)
 	case errors.Is(err, audio.ErrOtherSound):
 		return fmt.Errorf("%w: %w", ErrUnsupportedMedia, err)
-	case errors.Is(err, audio.ErrNoSuchForm), errors.Is(err, audio.ErrNoSuchRate), errors.Is(err, audio.ErrNoParts):
+	case errors.Is(err, audio.ErrNoSuchForm), errors.Is(err, audio.ErrNoSuchRate),
+		errors.Is(err, audio.ErrNoParts):
 		return fmt.Errorf("%w: %w", ErrBadRequest, err)
 	case errors.Is(err, audio.ErrTooLong):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)

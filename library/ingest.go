@@ -62,7 +62,9 @@ func (l *Library) IngestRecording(
 			return rec, created, err
 		}
 	}
-	d, err := l.putSpooled(ctx, spool, &upload{account: s.Account, id: opts.item, opts: opts.PutOptions, sound: sound})
+	d, err := l.putSpooled(ctx, spool, &upload{
+		account: s.Account, id: opts.item, opts: opts.PutOptions, sound: sound,
+	})
 	if err != nil {
 		return Recording{}, false, fmt.Errorf("recording %s: %w", s.ID, err)
 	}

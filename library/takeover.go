@@ -47,7 +47,8 @@ func (l *Library) continuable(s *stored, now time.Time) bool {
 // wasCut says whether s ended by a cut, still holds what came, and can go on.
 func (s *stored) wasCut() bool {
 	stays := s.State == StateTruncated ||
-		s.State == StateStored && s.truncated && s.StoreAs != "" && s.Item == s.StoreAs && s.ItemAccount == s.Account
+		s.State == StateStored && s.truncated && s.StoreAs != "" &&
+			s.Item == s.StoreAs && s.ItemAccount == s.Account
 	if !stays || s.EndedBy != EndedByCut && s.EndedBy != EndedByNode {
 		return false
 	}

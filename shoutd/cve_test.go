@@ -26,10 +26,13 @@ func TestIcecastCVEs(t *testing.T) {
 	}{
 		{"2004-1561: 200 headers", head + authorization + strings.Repeat("a: b\r\n", 200) + "\r\n", 431},
 		{"2004-2027: long Basic", head + "Authorization: Basic " + long + "\r\n\r\n", 431},
-		{"2004-2027: long login", head + basic(strings.Repeat("u", 1500)+":"+strings.Repeat("p", 1000)) + "\r\n", 401},
+		{"2004-2027: long login", head + basic(long[:1500]+":"+long[:1000]) + "\r\n", 401},
 		{"2005-0837: trailing dot", "SOURCE /admin/stats. HTTP/1.0\r\n\r\n", 401},
 		{"2005-0837: trailing dot", "GET /admin/stats.xsl. HTTP/1.0\r\n\r\n", 404},
-		{"2011-4612: lines in a path", "SOURCE /x%0d%0a[1970]%20INFO%20ok HTTP/1.0\r\n" + basic("x:y") + "\r\n", 401},
+		{
+			"2011-4612: lines in a path",
+			"SOURCE /x%0d%0a[1970]%20INFO%20ok HTTP/1.0\r\n" + basic("x:y") + "\r\n", 401,
+		},
 		{"2011-4612: lines in a login", head + basic("x\r\n[1970] INFO ok:y") + "\r\n", 401},
 		{"2015-3026: no credentials", head + "\r\n", 401},
 		{"2015-3026: nothing after Basic", head + "Authorization: Basic\r\n\r\n", 401},
@@ -66,7 +69,8 @@ func TestIcecastCVEs(t *testing.T) {
 		t.Errorf("%d claims were let in", claims)
 	}
 	for line := range strings.Lines(d.log.String()) {
-		if !strings.HasPrefix(line, "time=") || strings.Contains(line, "[1970] INFO") && !strings.Contains(line, `\n`) {
+		forged := strings.Contains(line, "[1970] INFO") && !strings.Contains(line, `\n`)
+		if forged || !strings.HasPrefix(line, "time=") {
 			t.Errorf("log line %q", line)
 		}
 	}

@@ -42,8 +42,8 @@ func TestICYSource(t *testing.T) {
 		c.send(line)
 		c.exactly("OK2\r\nicy-caps:11\r\n\r\n")
 		s := d.session(t)
-		c.send("icy-name:Radio \xe4\r\nicy-genre: \r\nicy-url:http://x\r\nicy-br:128\r\ncontent-type:audio/mpeg\r\n" +
-			"icy-pub:0\r\nContent-Length: 5\r\n\r\nsound")
+		c.send("icy-name:Radio \xe4\r\nicy-genre: \r\nicy-url:http://x\r\nicy-br:128\r\n" +
+			"content-type:audio/mpeg\r\nicy-pub:0\r\nContent-Length: 5\r\n\r\nsound")
 		until(t, "its first bytes", func() bool { return s.count() == len("sound") })
 		if _, icy := s.said(); !strings.HasPrefix(icy["icy-name"], "Radio") || icy["icy-br"] != "128" {
 			t.Errorf("headers are %q", icy)
