@@ -18,6 +18,11 @@ const (
 	// reapBatch is how many documents one commit deletes: each takes up to nine
 	// of the operations that a Txn may have (blobstore.TxnOpsMax).
 	reapBatch = 24
+	// reapJumpMax is how far apart two passes may be before the second one deletes
+	// nothing and only says what time it is: a cluster that was off for a week
+	// waits one interval more, and a node whose clock is years ahead waits for
+	// ever, because the others contradict it.
+	reapJumpMax = 24 * time.Hour
 	// reapReadAhead bounds the expired documents that are in memory at once.
 	reapReadAhead = 1000
 )
@@ -102,11 +107,38 @@ func (l *Library) reapIfDue(ctx context.Context, now time.Time) error {
 		return err
 	}
 	l.metrics.reaped(&last)
-	if revision != 0 && now.Sub(fromMS(last.StartedMS)) < l.cfg.ExpiryInterval {
+	since := now.Sub(fromMS(last.StartedMS))
+	if revision != 0 && since < l.cfg.ExpiryInterval && since > -l.cfg.ExpiryInterval {
 		return nil
 	}
+	if jumped := revision != 0 && (since < 0 || since > l.cfg.ExpiryInterval+reapJumpMax); jumped {
+		return l.skipReap(ctx, now, since, &last, revision)
+	}
+	return l.reapNow(ctx, now, &last, revision)
+}
+
+// skipReap says what time it is here and deletes nothing. If no node
+// contradicts, the next pass does.
+func (l *Library) skipReap(
+	ctx context.Context, now time.Time, since time.Duration, last *reapRow, revision uint64,
+) error {
+	l.log.WarnContext(ctx, "nothing is deleted for its age in this pass: the last one was by another clock, "+
+		"or long ago", "since", since, "last_node", last.Node)
+	r := reapRow{
+		Node: l.deps.NodeID, StartedMS: now.UnixMilli(), EndedMS: now.UnixMilli(), Deleted: last.Deleted,
+		Error: "skipped: the last pass was by another clock, or long ago",
+	}
+	_, err := l.putReapRow(ctx, &r, revision)
+	if errors.Is(err, blobstore.ErrConflict) {
+		return nil
+	}
+	return err
+}
+
+// reapNow does a pass, if no other node has begun one since last was read.
+func (l *Library) reapNow(ctx context.Context, now time.Time, last *reapRow, revision uint64) error {
 	r := reapRow{Node: l.deps.NodeID, StartedMS: now.UnixMilli(), Deleted: last.Deleted}
-	revision, err = l.putReapRow(ctx, &r, revision)
+	revision, err := l.putReapRow(ctx, &r, revision)
 	if errors.Is(err, blobstore.ErrConflict) {
 		return nil // another node was first
 	}

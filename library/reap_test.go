@@ -1,6 +1,7 @@
 package library
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,44 @@ import (
 )
 
 const day = 24 * 3600
+
+// reapAt does a pass at a time, whenever the last one was.
+func reapAt(t *testing.T, l *Library, at time.Time) error {
+	t.Helper()
+	last, revision, err := l.reapState(t.Context())
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+	return l.reapNow(t.Context(), at, &last, revision)
+}
+
+// TestWrongClock: a node whose clock is years ahead deletes nothing as long as
+// another contradicts it, and a cluster that was off for weeks waits for one
+// interval.
+func TestWrongClock(t *testing.T) {
+	t.Parallel()
+	l, local := newKeeping(t)
+	ctx := t.Context()
+	setAccount(t, l, "acme", func(s *AccountSettings) { s.RetentionSeconds = map[Class]int64{ClassUpload: 30 * day} })
+	put(t, l, "acme", "x", mp3Sound(3), PutOptions{})
+	now, ahead := time.Now(), time.Now().Add(10*365*day*time.Second)
+	wantErr(t, "pass", l.reapIfDue(ctx, now), nil)
+	for range 3 {
+		wantErr(t, "pass by the wrong clock", l.reapIfDue(ctx, ahead), nil)
+		now = now.Add(time.Minute)
+		wantErr(t, "pass by the right clock", l.reapIfDue(ctx, now), nil)
+		ahead = ahead.Add(time.Minute)
+		if r := must[Reaped](t)(l.LastReaped(ctx)); r.Error == "" || r.Expired.Items != 0 || r.Started.After(now) {
+			t.Errorf("pass was %+v", r)
+		}
+	}
+	equal(t, "items", len(keys(t, local, mediaPrefix)), 1)
+	now = now.Add(40 * day * time.Second)
+	wantErr(t, "first pass after weeks", l.reapIfDue(ctx, now), nil)
+	equal(t, "items", len(keys(t, local, mediaPrefix)), 1)
+	wantErr(t, "second pass", l.reapIfDue(ctx, now.Add(time.Hour)), nil)
+	equal(t, "items", len(keys(t, local, mediaPrefix)), 0)
+}
 
 // TestRetention: what is too old goes, by class, and can be brought back; what
 // must stay stays.
@@ -51,7 +90,7 @@ func TestRetention(t *testing.T) {
 	first := must[Reaped](t)(l.LastReaped(ctx))
 	equal(t, "passes within the interval", first.Started.UnixMilli(), now.UnixMilli())
 
-	wantErr(t, "pass", l.reapIfDue(ctx, later), nil)
+	wantErr(t, "pass", reapAt(t, l, later), nil)
 	want := []string{
 		mediaKey("acme", "en/p"), mediaKey("acme", "greeting"), mediaKey("acme", "last"), mediaKey("other", "vm/1"),
 		mediaKey(SystemAccount, "s"),
@@ -73,9 +112,9 @@ func TestRetention(t *testing.T) {
 	}
 
 	// The window is over.
-	wantErr(t, "pass", l.reapIfDue(ctx, later.Add(2*time.Hour)), nil)
+	wantErr(t, "pass", reapAt(t, l, later.Add(2*time.Hour)), nil)
 	equal(t, "rows of deleted items", len(keys(t, local, deletedPrefix)), 1) // vm/2 is old again at that time
-	wantErr(t, "pass", l.reapIfDue(ctx, later.Add(24*time.Hour)), nil)
+	wantErr(t, "pass", reapAt(t, l, later.Add(24*time.Hour)), nil)
 	equal(t, "rows of deleted items", len(keys(t, local, deletedPrefix)), 0)
 	equal(t, "references", len(refs(t, local)), 4)
 }
@@ -100,10 +139,10 @@ func TestReapMany(t *testing.T) {
 	}
 	setAccount(t, l, "acme", func(s *AccountSettings) { s.RetentionSeconds = map[Class]int64{ClassUpload: 60} })
 	later := time.Now().Add(2 * time.Minute)
-	wantErr(t, "pass", l.reapIfDue(ctx, later), nil)
+	wantErr(t, "pass", reapAt(t, l, later), nil)
 	equal(t, "items left", len(keys(t, local, mediaPrefix)), 0)
 	equal(t, "deleted", len(keys(t, local, deletedPrefix)), items+1)
-	wantErr(t, "pass", l.reapIfDue(ctx, later.Add(2*time.Hour)), nil)
+	wantErr(t, "pass", reapAt(t, l, later.Add(2*time.Hour)), nil)
 	equal(t, "deleted", len(keys(t, local, deletedPrefix)), 0)
 	equal(t, "references", len(refs(t, local)), 0)
 	equal(t, "purged", must[Reaped](t)(l.LastReaped(ctx)).Purged.Items, items+1)
@@ -169,7 +208,7 @@ func TestRetentionOfRecordings(t *testing.T) {
 	write(t, session, sound)
 	later := time.Now().Add(2 * day * time.Second)
 
-	wantErr(t, "pass without a retention", l.reapIfDue(ctx, later), nil)
+	wantErr(t, "pass without a retention", reapAt(t, l, later), nil)
 	equal(t, "recordings", len(keys(t, local, recordingPrefix)), 4)
 	setAccount(t, l, "acme", func(s *AccountSettings) { s.RetentionSeconds = map[Class]int64{ClassRecording: day} })
 	preview := must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{At: later}))
@@ -178,7 +217,7 @@ func TestRetentionOfRecordings(t *testing.T) {
 	equal(t, "would go today", must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{})).Items, 0)
 
 	later = later.Add(2 * time.Hour)
-	wantErr(t, "pass", l.reapIfDue(ctx, later), nil)
+	wantErr(t, "pass", reapAt(t, l, later), nil)
 	want := []string{recordingKey(kept.ID), recordingKey(live.ID)}
 	if got := keys(t, local, recordingPrefix); !slices.Equal(got, want) {
 		t.Errorf("recordings left are %q, want %q", got, want)
