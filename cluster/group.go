@@ -131,6 +131,13 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 	if g.snapshots, err = openSnapshots(dir, g.log); err != nil {
 		return nil, err
 	}
+	// What is synced in a directory that was made a moment ago is lost in a power
+	// cut if the name of that directory is not synced, too.
+	for _, parent := range []string{dir, spec.dir, filepath.Dir(spec.dir)} {
+		if err = syncDir(parent); err != nil {
+			return nil, err
+		}
+	}
 	if err = spec.fsm.recover(g.snapshots); err != nil {
 		return nil, fmt.Errorf("group %s: %w", spec.name, err)
 	}
@@ -162,7 +169,7 @@ func openSnapshots(dir string, log *slog.Logger) (raft.SnapshotStore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open snapshots in %s: %w", dir, err)
 	}
-	return s, nil
+	return snapshotStore{s, dir}, nil
 }
 
 // raftConfig sets every option of raft; none is left to its default.

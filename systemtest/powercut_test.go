@@ -30,6 +30,7 @@ type power struct {
 func plugIn(t *testing.T, n *Node) *power {
 	t.Helper()
 	p := &power{t: t, n: n, disk: newLossyDisk()}
+	p.disk.strict = true
 	if err := os.MkdirAll(p.dir(), 0o700); err != nil {
 		t.Fatal(err)
 	}
