@@ -26,6 +26,10 @@ const (
 	// refusedWait bounds the look at a port and the question to the others. It
 	// is a round trip and a dial; who takes longer has not seen it refused.
 	refusedWait = 250 * time.Millisecond
+	// refusedTries and refusedPause: what was not answered in time is asked
+	// again; after that raft's own timer is as fast.
+	refusedTries = 3
+	refusedPause = 50 * time.Millisecond
 	// standWait is how much later the next voter stands if the one before it
 	// was not elected: a vote costs two fsyncs, and two who stand together may
 	// split the votes, which costs an election timeout.
@@ -57,24 +61,43 @@ func (n *Node) groupsLedBy(id string) []*group {
 	return slices.DeleteFunc(n.groups(), func(g *group) bool { return g.leader() != id })
 }
 
-// checkLost stands for election in the groups that a dead node led.
+// checkLost stands for election in the groups that a dead node led. The others
+// may be slow to say what they see, on machines that have much to do: it asks
+// again as long as nobody else leads.
 func (n *Node) checkLost(id string) {
-	led := n.groupsLedBy(id)
-	if id == n.id || len(led) == 0 {
+	if id == n.id {
 		return
 	}
+	for try := range refusedTries {
+		led := n.groupsLedBy(id)
+		if len(led) == 0 || try > 0 && !pause(n.ctx, refusedPause) {
+			return
+		}
+		if n.standFor(id, led) {
+			return
+		}
+	}
+}
+
+// standFor says whether the matter is settled: the node does not refuse, or a
+// majority in each group has seen that it does.
+func (n *Node) standFor(id string, led []*group) bool {
 	ctx, cancel := context.WithTimeout(n.ctx, refusedWait)
 	defer cancel()
 	if !n.link.Refused(ctx, id) {
-		return
+		return true
 	}
 	seen := n.askRefused(ctx, id, led)
+	settled := true
 	for _, g := range led {
-		if rank := g.rankAfter(id, n.id, seen); rank >= 0 {
+		rank, agreed := g.rankAfter(id, n.id, seen)
+		settled = settled && agreed
+		if rank >= 0 && agreed {
 			n.log.Info("leader is gone", "group", g.name, "leader", id, "rank", rank)
 			n.wg.Go(func() { g.standAfter(n.ctx, id, time.Duration(rank)*standWait) })
 		}
 	}
+	return settled
 }
 
 // positions are the newest log entries of a node, by group.
@@ -135,16 +158,17 @@ func (n *Node) serveRefused(ctx context.Context, _ string, req []byte) ([]byte, 
 }
 
 // rankAfter is whose turn this node is to lead after the one that died: 0 is
-// the first, -1 never. A majority must have seen the death. The voter with the
-// longest log is first, since the others would not vote for a shorter one.
-func (g *group) rankAfter(dead, self string, seen map[string]positions) int {
+// the first, -1 never. A majority must have seen the death, else it is not agreed.
+// The voter with the longest log is first, since the others would not vote for a
+// shorter one.
+func (g *group) rankAfter(dead, self string, seen map[string]positions) (rank int, agreed bool) {
 	voters := g.voters()
 	if !slices.Contains(voters, self) {
-		return -1
+		return -1, true
 	}
 	agree := slices.DeleteFunc(slices.Clone(voters), func(v string) bool { return seen[v] == nil || v == dead })
 	if len(agree) <= len(voters)/2 {
-		return -1
+		return -1, false
 	}
 	slices.SortStableFunc(agree, func(a, b string) int {
 		if pa, pb := seen[a][g.name], seen[b][g.name]; pa != pb {
@@ -155,7 +179,7 @@ func (g *group) rankAfter(dead, self string, seen map[string]positions) int {
 		}
 		return compareScore(g.name, a, b)
 	})
-	return slices.Index(agree, self)
+	return slices.Index(agree, self), true
 }
 
 // voters are the ids of the group's voting members.

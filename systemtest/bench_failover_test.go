@@ -48,7 +48,7 @@ func reportPercentiles(b *testing.B, name string, times []time.Duration) {
 	b.Helper()
 	slices.Sort(times)
 	at := func(p int) float64 {
-		return float64(times[min(len(times)*p/100, len(times)-1)]) / float64(time.Millisecond)
+		return float64(times[(len(times)*p+99)/100-1]) / float64(time.Millisecond) // nearest rank
 	}
 	b.ReportMetric(at(50), name+"-p50-ms")
 	b.ReportMetric(at(95), name+"-p95-ms")
