@@ -19,7 +19,10 @@ type Config struct {
 	TicketTTL         time.Duration // how long a ticket waits for its source
 	// TakeoverGrace is how long after a cut a source with the same ticket goes
 	// on with the recording; 0: never.
-	TakeoverGrace   time.Duration
+	TakeoverGrace time.Duration
+	// TakeoverQuiet is how long a live source must have been silent before
+	// that; 0: TakeoverQuietDefault.
+	TakeoverQuiet   time.Duration
 	PlayTTL         time.Duration // life of a /play token
 	DefaultLanguage string        // of prompts, "en-us"
 	// ShellStream is the script on the switches that PlayerShellStream runs; ""

@@ -172,6 +172,7 @@ func withDefaults(cfg Config) Config {
 	cfg.BehindMax = cmp.Or(cfg.BehindMax, BehindMaxDefault)
 	cfg.StationIdle = cmp.Or(cfg.StationIdle, StationIdleDefault)
 	cfg.SourcesMax = cmp.Or(cfg.SourcesMax, SourcesMaxDefault)
+	cfg.TakeoverQuiet = cmp.Or(cfg.TakeoverQuiet, TakeoverQuietDefault)
 	cfg.EventsKept = cmp.Or(cfg.EventsKept, EventsKeptDefault)
 	cfg.EventsMax = cmp.Or(cfg.EventsMax, EventsMaxDefault)
 	cfg.HTTPURL = strings.TrimRight(cfg.HTTPURL, "/")

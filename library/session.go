@@ -45,6 +45,7 @@ type Session struct {
 	deferred  *stored    // the claim, if it is not committed yet
 	prober    audio.Prober
 	size      int64
+	heard     time.Time // when the source last brought something, or began
 	ended     bool
 	how       Ending
 	title     string            // the last that the source said
@@ -67,6 +68,9 @@ func newSession(l *Library, id string) *Session {
 // start makes the session take bytes.
 func (s *Session) start(ctx context.Context, rec Recording) error {
 	s.rec = rec
+	s.mu.Lock()
+	s.heard = time.Now()
+	s.mu.Unlock()
 	select {
 	case s.lib.jobs <- s.run:
 		return nil
@@ -98,6 +102,7 @@ func (s *Session) Write(p []byte) (int, error) {
 	}
 	bytesMax, limit := s.lib.bytesMax(&s.rec.TicketLimits)
 	fits := p[:min(int64(len(p)), bytesMax-s.size)]
+	s.heard = time.Now()
 	n, err := s.live.Write(fits)
 	_, _ = s.prober.Write(fits[:n]) // never fails
 	s.size += int64(n)
@@ -155,6 +160,40 @@ func (s *Session) end(how Ending) {
 	if !s.ended {
 		s.ended, s.how, s.when = true, how, time.Now()
 		close(s.ending)
+	}
+}
+
+// flowing says whether the source has been heard a moment ago, so that nobody
+// else can have come in its place.
+func (s *Session) flowing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.ended && time.Since(s.heard) < s.lib.cfg.TakeoverQuiet
+}
+
+// answerYield gives way to a source on another node, or tells it that this one
+// is well.
+func (s *Session) answerYield(ctx context.Context) {
+	if !s.flowing() {
+		s.yield()
+		return
+	}
+	_, err := s.lib.commit(ctx, func() (blobstore.Txn, error) {
+		now, err := s.lib.recording(ctx, s.id)
+		if err != nil {
+			return blobstore.Txn{}, err
+		}
+		if !now.yields || now.State != StateLive || now.Blob != s.blob {
+			return blobstore.Txn{}, errDone
+		}
+		now.yields = false
+		c := s.lib.newChange()
+		c.putRecording(now)
+		return c.done()
+	})
+	if err != nil && !errors.Is(err, errDone) {
+		s.lib.log.WarnContext(ctx, "another source was not told that this one is well",
+			"recording_id", s.id, "error", err)
 	}
 }
 
@@ -260,7 +299,7 @@ func (s *Session) stillOurs(ctx context.Context) bool {
 		return true // older than our own beginning
 	}
 	if r.yields && r.State == StateLive && r.Blob == s.blob {
-		s.yield()
+		s.answerYield(ctx)
 	}
 	return r.State == StateLive && r.Blob == s.blob
 }

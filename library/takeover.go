@@ -35,6 +35,11 @@ type Segment struct {
 	Ended   *time.Time `json:"ended,omitempty"`
 }
 
+// TakeoverQuietDefault is how long the source of a live recording must have
+// been silent before another with the same ticket is let in: its connection may
+// be gone without a word. FreeSWITCH pauses for 1.3 s at most.
+const TakeoverQuietDefault = 2 * time.Second
+
 // continuable says whether a source with the ticket of s may go on with it: it
 // was cut off not long ago, or its source is still taken for live.
 func (l *Library) continuable(s *stored, now time.Time) bool {
@@ -124,6 +129,9 @@ func (s *stored) addSegment(offset int64, node string) {
 // that left it.
 func (l *Library) dethrone(ctx context.Context, s *stored) (*stored, error) {
 	if session := l.session(s.ID); session != nil {
+		if session.flowing() {
+			return nil, fmt.Errorf("recording %s has a source that is well: %w", s.ID, ErrTicketUsed)
+		}
 		session.yield()
 		select {
 		case <-session.settled:
@@ -148,7 +156,8 @@ func (l *Library) dethrone(ctx context.Context, s *stored) (*stored, error) {
 }
 
 // askToYield tells the node of a live recording that another source has come,
-// and waits for a while until it has sealed what its own sent.
+// and waits for a while until it has sealed what its own sent. ErrTicketUsed: it
+// says that its source is well.
 func (l *Library) askToYield(ctx context.Context, s *stored) (*stored, error) {
 	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
 		now, err := l.recording(ctx, s.ID)
@@ -174,6 +183,10 @@ func (l *Library) askToYield(ctx context.Context, s *stored) (*stored, error) {
 		if err != nil || now.State != StateLive {
 			cancel()
 			return now, err
+		}
+		if !now.yields {
+			cancel()
+			return nil, fmt.Errorf("recording %s has a source that is well: %w", s.ID, ErrTicketUsed)
 		}
 		select {
 		case <-changed:

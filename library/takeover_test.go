@@ -13,7 +13,34 @@ import (
 func takeoverConfig() Config {
 	cfg := testConfig()
 	cfg.TakeoverGrace = time.Minute
+	cfg.TakeoverQuiet = time.Nanosecond
 	return cfg
+}
+
+// TestNoTakeoverOfASourceThatIsWell: a ticket is for one source at a time, on
+// the node of the source and on another.
+func TestNoTakeoverOfASourceThatIsWell(t *testing.T) {
+	t.Parallel()
+	local := openLocal(t, t.TempDir())
+	cfg := takeoverConfig()
+	cfg.TakeoverQuiet = time.Minute
+	one := openLibrary(t, cfg, testDeps(local))
+	deps := testDeps(local)
+	deps.NodeID, deps.Metrics = "node-2", prometheus.NewRegistry()
+	two := openLibrary(t, cfg, deps)
+	r := ticket(t, one, RecordingRequest{})
+	old := must[*Session](t)(one.Claim(t.Context(), ticketRequest(one, r)))
+	sound := mp3Sound(30)
+	write(t, old, sound)
+	for _, l := range []*Library{one, two, two} {
+		_, err := l.Claim(t.Context(), ticketRequest(l, r))
+		wantErr(t, "claim beside a source that is well", err, ErrTicketUsed)
+	}
+	write(t, old, sound)
+	wantErr(t, "close", old.Close(bounded(t), EndedClean), nil)
+	now := recordingNow(t, one, r.ID)
+	equal(t, "state", now.State, StateSealed)
+	equal(t, "size", now.Size, int64(2*len(sound)))
 }
 
 // checkWhole checks that the recording ended in order with that sound, and

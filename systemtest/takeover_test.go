@@ -2,6 +2,7 @@ package systemtest
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,16 @@ import (
 // sound may be sent.
 func startSource(t *testing.T, n *Node, rec recording) wireConn {
 	t.Helper()
+	conn, err := trySource(t, n, rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// trySource is startSource that may be refused.
+func trySource(t *testing.T, n *Node, rec recording) (wireConn, error) {
+	t.Helper()
 	user, password, mount := rec.login(t)
 	conn := dialWire(t, n)
 	request := "SOURCE " + mount + " HTTP/1.0\r\nAuthorization: Basic " +
@@ -25,9 +36,9 @@ func startSource(t *testing.T, n *Node, rec recording) wireConn {
 	const sufficient = "HTTP/1.0 200 OK\r\n\r\n"
 	answer := make([]byte, len(sufficient))
 	if k, err := io.ReadFull(conn.in, answer); err != nil || string(answer) != sufficient {
-		t.Fatalf("node %d: answer %q, %v", n.index+1, answer[:k], err)
+		return conn, fmt.Errorf("node %d: answer %q: %w", n.index+1, answer[:k], errors.Join(err, conn.Close()))
 	}
-	return conn
+	return conn, nil
 }
 
 func send(t *testing.T, conn wireConn, sound []byte) {
@@ -58,7 +69,13 @@ func TestTakeover(t *testing.T) {
 	first := startSource(t, c.Node(0), rec)
 	send(t, first, one)
 	c.Node(1).durable(rec.ID, len(one))
-	second := startSource(t, c.Node(1), rec) // the first is open still
+	// The first is open still: as long as it was heard a moment ago nobody else
+	// is let in, then its connection is taken for dead.
+	var second wireConn
+	eventually(t, settleWait, "the first gives way", func() (err error) {
+		second, err = trySource(t, c.Node(1), rec)
+		return err
+	})
 	send(t, second, append(two, three[:50]...))
 	if _, err := first.in.ReadByte(); err == nil {
 		t.Error("the first source is not told to go")
