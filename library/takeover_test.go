@@ -2,6 +2,7 @@ package library
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -188,4 +189,26 @@ func TestNoTakeover(t *testing.T) {
 		wantErr(t, "again", claim(r), nil)
 	}
 	wantErr(t, "once too often", claim(r), ErrTicketUsed)
+}
+
+// Goal: more than a session keeps in memory is copied, too.
+func TestTakeoverOfALongRecording(t *testing.T) {
+	t.Parallel()
+	l := openLibrary(t, takeoverConfig(), testDeps(openLocal(t, t.TempDir())))
+	r := ticket(t, l, RecordingRequest{})
+	first := mp3Sound((blobstore.LiveBufferBytesMax + 1<<20) / mp3FrameBytes)
+	s := must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+	for piece := range slices.Chunk(first, 1<<20) {
+		must[int](t)(s.Write(piece))
+		if err := s.durable(bounded(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantErr(t, "close", s.Close(bounded(t), EndedCut), nil)
+	second, began := mp3Sound(10), time.Now()
+	s = must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+	t.Logf("%d bytes were copied in %v", len(first), time.Since(began))
+	write(t, s, second)
+	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	checkWhole(t, l, r.ID, append(bytes.Clone(first), second...), 0, int64(len(first)))
 }

@@ -1,0 +1,69 @@
+package client_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"carillon/admin/client"
+	"carillon/library"
+)
+
+// What is asked of a recording, of exports and of sound goes to its route, with
+// the body that the server reads.
+func TestRecordingCalls(t *testing.T) {
+	t.Parallel()
+	var seen, body string
+	answer := `{}`
+	c := open(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		seen, body = r.Method+" "+r.URL.RequestURI(), string(b)
+		if r.Method == http.MethodDelete {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		_, _ = io.WriteString(w, answer)
+	})
+	ctx := t.Context()
+	request := client.StoreRequest{ExportTarget: library.ExportTarget{URL: "http://x/y", DeleteAfter: true}}
+	for _, call := range []struct {
+		do   func() error
+		want string
+		body string
+	}{
+		{
+			func() error { _, err := c.Export(ctx, "r1", request); return err }, "POST /v1/recordings/r1/store",
+			`"url":"http://x/y"`,
+		},
+		{
+			func() error {
+				_, _, err := c.Exports(ctx, library.ExportQuery{Account: "a", State: library.ExportFailed, Limit: 5})
+				return err
+			},
+			"GET /v1/exports?account=a&limit=5&state=failed", "",
+		},
+		{func() error { _, err := c.RetryExport(ctx, "x1"); return err }, "POST /v1/exports/x1/retry", ""},
+		{func() error { return c.RemoveExport(ctx, "x1") }, "DELETE /v1/exports/x1", ""},
+		{func() error { _, err := c.Rerecord(ctx, "r1"); return err }, "POST /v1/recordings/r1/rerecord", ""},
+		{
+			func() error {
+				_, err := c.Join(ctx, library.JoinRequest{Parts: []library.Piece{{ToneHz: 440, MS: 5}}})
+				return err
+			},
+			"POST /v1/media/join", `"tone_hz":440`,
+		},
+		{
+			func() error { _, err := c.Trim(ctx, library.TrimRequest{Silence: true}); return err },
+			"POST /v1/media/trim", `"silence":true`,
+		},
+		{
+			func() error { _, err := c.Silence(ctx, "a", "b/c"); return err },
+			"GET /v1/media/silence?account=a&id=b%2Fc", "",
+		},
+	} {
+		if err := call.do(); err != nil || seen != call.want || !strings.Contains(body, call.body) {
+			t.Errorf("sent %s %s, %v; want %s %s", seen, body, err, call.want, call.body)
+		}
+	}
+}
