@@ -94,7 +94,7 @@ type Txn struct {
 	// Frees says that it makes room, as every change that deletes rows does: it
 	// is taken however full a disk is.
 	Frees bool
-	Sound  *Sound
+	Sound *Sound
 }
 
 // Sound is a whole blob of at most ChunkBytesMax that travels with the rows

@@ -343,9 +343,7 @@ func (c *CatalogStore) Get(ctx context.Context, key string) (Row, error) {
 	txn := gen.db.NewTransactionAt(newest, false)
 	defer txn.Discard()
 	row := Row{Key: key}
-	err = readRow(txn, rowKey(key), func(raw []byte) error {
-		return row.fill(raw)
-	})
+	err = readRow(txn, rowKey(key), row.fill)
 	if err != nil {
 		return Row{}, fmt.Errorf("catalog key %q: %w", key, err)
 	}
@@ -392,9 +390,7 @@ func (r *Row) fill(raw []byte) error {
 
 func itemRow(item *badger.Item) (Row, error) {
 	row := Row{Key: string(item.Key()[kindBytes:])}
-	err := item.Value(func(raw []byte) error {
-		return row.fill(raw)
-	})
+	err := item.Value(row.fill)
 	return row, err
 }
 

@@ -225,7 +225,8 @@ func (c *CatalogStore) putAside(name string, why error) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c.log.Error("catalog is damaged: put aside, and built again from snapshot and log", "error", why, "aside", aside)
+	c.log.Error("catalog is damaged: put aside, and built again from snapshot and log",
+		"error", why, "aside", aside)
 	next := fmt.Sprintf("%s%d", generationPrefix, n+1)
 	return next, c.setCurrent(next)
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -119,7 +120,7 @@ func TestDamagedCatalogIsPutAside(t *testing.T) {
 	c := open()
 	for i := range 300 {
 		if _, err := c.Apply([]blobstore.TxnEntry{{
-			Index: uint64(i + 1), Txn: blobstore.Txn{Put: []blobstore.Row{{Key: fmt.Sprint(i), Value: []byte("v")}}},
+			Index: uint64(i + 1), Txn: blobstore.Txn{Put: []blobstore.Row{{Key: strconv.Itoa(i), Value: []byte("v")}}},
 		}}); err != nil {
 			t.Fatal(err)
 		}

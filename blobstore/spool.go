@@ -208,9 +208,9 @@ func (s *Spool) forget(i *SpoolItem, bytes int64, kept bool) {
 
 // Close closes the files. What is in them stays. It may be called twice.
 func (s *Spool) Close() error {
-	var errs []error
+	var err error
 	for _, i := range s.Items() {
-		errs = append(errs, i.close())
+		err = errors.Join(err, i.close())
 	}
-	return errors.Join(errs...)
+	return err
 }

@@ -192,7 +192,8 @@ func (s *Spool) load(seq uint64) (*SpoolItem, error) {
 		return nil, errors.Join(f.Close(), os.Remove(s.path(seq)))
 	}
 	if string(head[:len(spoolMagic)]) != spoolMagic || head[len(spoolMagic)] != spoolVersion {
-		return nil, errors.Join(fmt.Errorf("spooled item %s begins with %q: %w", i.Name(), head[:5], ErrFormat), f.Close())
+		err := fmt.Errorf("spooled item %s begins with %q: %w", i.Name(), head[:5], ErrFormat)
+		return nil, errors.Join(err, f.Close())
 	}
 	i.created = fromMillis(int64(binary.LittleEndian.Uint64(head[len(spoolMagic)+1:])))
 	i.scan(info.Size())

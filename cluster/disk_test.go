@@ -25,8 +25,8 @@ func TestDiskLines(t *testing.T) {
 	} {
 		got := limits.lines(tt.total, 9)
 		if got.floor != tt.want.floor || got.warn/100*100 > tt.want.warn || got.stop > tt.want.stop ||
-			got.out > tt.want.out || !(got.floor < got.out && got.out < got.stop && got.stop < got.resume &&
-			got.resume <= got.warn) {
+			got.out > tt.want.out || got.floor >= got.out || got.out >= got.stop || got.stop >= got.resume ||
+			got.resume > got.warn {
 			t.Errorf("disk of %d: %+v, want about %+v", tt.total, got, tt.want)
 		}
 	}

@@ -68,13 +68,14 @@ type Node struct {
 	placed  atomic.Pointer[placed] // set with charter
 	promise promise
 
-	caughtUp  atomic.Bool
-	kick      chan struct{} // wakes placeLoop
-	opened    time.Time
-	asked     time.Time // when this node last asked for its standing; of placeLoop
-	failed    chan error
-	lost      chan string     // nodes whose connections ended, see takeover.go
-	ctx       context.Context //nolint:containedctx // ends what outlives any call: loops and their calls
+	caughtUp atomic.Bool
+	kick     chan struct{} // wakes placeLoop
+	opened   time.Time
+	asked    time.Time // when this node last asked for its standing; of placeLoop
+	failed   chan error
+	lost     chan string // nodes whose connections ended, see takeover.go
+	//nolint:containedctx // it ends what outlives any call: loops and their calls
+	ctx       context.Context
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
 	closeOnce sync.Once

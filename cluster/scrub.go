@@ -58,11 +58,10 @@ type scrubState struct {
 type scrub struct {
 	n *Node
 
-	mu     sync.Mutex
-	state  scrubState // guarded by mu
-	done   float64    // guarded by mu
-	bytes  int64      // guarded by mu
-	rested time.Time  // guarded by mu
+	mu    sync.Mutex
+	state scrubState // guarded by mu
+	done  float64    // guarded by mu
+	bytes int64      // guarded by mu
 }
 
 func (n *Node) scrubLoop() {

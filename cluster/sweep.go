@@ -50,6 +50,18 @@ func (n *Node) sweepLoop() {
 	}
 }
 
+// free removes blobs for good.
+func (s *sweeper) free(ctx context.Context, ids []blobstore.ID) error {
+	for _, id := range ids {
+		if err := s.n.Writer().Remove(ctx, id); err != nil {
+			return fmt.Errorf("free blob %s: %w", id, err)
+		}
+		delete(s.unreferenced, id)
+		s.n.metrics.swept.Inc()
+	}
+	return nil
+}
+
 // sweep looks at every blob of the shards this node is a member of.
 func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 	// What this node believes unreferenced must not be a reference it has not
@@ -101,12 +113,8 @@ func (s *sweeper) sweep(ctx context.Context, now time.Time) error {
 	s.unreferenced = seen
 	s.n.metrics.unreferenced.Set(float64(waiting.blobs))
 	s.n.metrics.unreferencedBytes.Set(float64(waiting.bytes))
-	for _, id := range remove {
-		if err := s.n.Writer().Remove(ctx, id); err != nil {
-			return fmt.Errorf("free blob %s: %w", id, err)
-		}
-		delete(s.unreferenced, id)
-		s.n.metrics.swept.Inc()
+	if err := s.free(ctx, remove); err != nil {
+		return err
 	}
 	return s.n.dropStrays(ctx, strays)
 }

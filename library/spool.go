@@ -120,7 +120,9 @@ func (l *Library) spoolWriter(account, id string, opts *PutOptions) *spoolWriter
 
 // storeUpload commits an upload, or leaves it in the spool if there is no
 // leader. One whose sound went there goes there whole.
-func (l *Library) storeUpload(ctx context.Context, w *spoolWriter, u upload) (d Document, created bool, err error) {
+func (l *Library) storeUpload(
+	ctx context.Context, w *spoolWriter, u upload,
+) (d Document, created bool, err error) {
 	if w == nil {
 		return l.commitUpload(ctx, &u, nil)
 	}

@@ -57,7 +57,7 @@ func (s *spooling) open() {
 
 func (s *spooling) close() {
 	s.t.Helper()
-	if err := errors.Join(s.Library.Close(), s.spool.Close()); err != nil {
+	if err := errors.Join(s.Close(), s.spool.Close()); err != nil {
 		s.t.Error(err)
 	}
 }
@@ -154,7 +154,7 @@ func TestLeaderLostDuringUpload(t *testing.T) {
 				t.Fatalf("%+v, %v", d, err)
 			}
 			// As if it had been swept meanwhile.
-			if err := s.f.Local.Remove(t.Context(), d.Blob); err != nil {
+			if err := s.f.Remove(t.Context(), d.Blob); err != nil {
 				t.Fatal(err)
 			}
 			s.find()

@@ -49,19 +49,29 @@ func (l *Library) replayRecording(ctx context.Context, item *blobstore.SpoolItem
 		return err
 	}
 	if now == nil || now.State == StateWaiting {
-		err = l.commitDeferred(ctx, &as)
+		if err = l.commitDeferred(ctx, &as); err == nil {
+			return l.replayLive(ctx, item, &as)
+		}
 	}
+	return l.replayOnto(ctx, item, now, &as, &m, err)
+}
+
+// replayOnto is for a recording that is there in some state, or (err) could not
+// be committed anew.
+func (l *Library) replayOnto(
+	ctx context.Context, item *blobstore.SpoolItem, now, as *stored, m *spoolMeta, err error,
+) error {
 	switch {
 	case err == nil && now != nil && now.State == StateDiscarded:
 		return nil
 	case errors.Is(err, errNotOurs), now != nil && now.State != StateWaiting && now.Blob != as.Blob:
-		return l.replayAsOther(ctx, item, &as, &m)
-	case err != nil && !errors.Is(err, ErrNotFound):
+		return l.replayAsOther(ctx, item, as, m)
+	case err != nil:
 		return err
-	case now != nil && now.State != StateLive && now.State != StateWaiting:
+	case now.State != StateLive:
 		return l.lengthen(ctx, item, now)
 	}
-	return l.replayLive(ctx, item, &as)
+	return l.replayLive(ctx, item, as)
 }
 
 // replayAsOther makes a recording of its own of one whose place is taken. The

@@ -3,6 +3,7 @@ package library
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -11,7 +12,7 @@ import (
 func (s *spooling) crash() {
 	s.t.Helper()
 	s.lose() // what Close would still write does not arrive
-	if err := errors.Join(s.Library.Close(), s.spool.Close()); err != nil {
+	if err := errors.Join(s.Close(), s.spool.Close()); err != nil {
 		s.t.Error(err)
 	}
 	s.open()
@@ -55,12 +56,7 @@ func (s *spooling) sounds(id string, want []byte, states ...State) Recording {
 			return false
 		}
 		rec = got.Recording
-		for _, state := range states {
-			if got.State == state {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(states, got.State)
 	})
 	r, err := s.shelf.Open(s.t.Context(), rec.Blob)
 	if err != nil {

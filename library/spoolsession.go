@@ -77,9 +77,9 @@ func (s *Session) keep(ctx context.Context) {
 }
 
 func (s *Session) keepLocked(ctx context.Context, now time.Time) error {
-	waiting, ended, since, deferred := s.live.Waiting(), false, time.Time{}, s.isDeferred()
+	waiting, deferred := s.live.Waiting(), s.isDeferred()
 	s.mu.Lock()
-	ended, since = s.ended, s.when
+	ended, since := s.ended, s.when
 	s.mu.Unlock()
 	switch {
 	case s.kept:

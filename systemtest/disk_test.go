@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,7 +36,7 @@ func smallDisks(t *testing.T, nodes int) (root string, changes settings) {
 	t.Helper()
 	root = t.TempDir()
 	for i := range nodes {
-		dir := filepath.Join(root, fmt.Sprint(i+1))
+		dir := filepath.Join(root, strconv.Itoa(i+1))
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}

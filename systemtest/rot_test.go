@@ -126,7 +126,7 @@ func spoil(t *testing.T, name, how string) {
 		}
 		return
 	}
-	if err := os.WriteFile(name, b, 0o600); err != nil { //nolint:gosec // in a directory of the test
+	if err := os.WriteFile(name, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -81,7 +81,8 @@ func spooledPut(t *testing.T, n *Node, id string, body []byte) {
 		State     string `json:"state"`
 		StatusURL string `json:"status_url"`
 	}
-	if err := json.Unmarshal(answer, &doc); err != nil || resp.StatusCode != http.StatusAccepted || doc.State != "spooled" {
+	err = json.Unmarshal(answer, &doc)
+	if err != nil || resp.StatusCode != http.StatusAccepted || doc.State != "spooled" {
 		t.Fatalf("status %d: %s", resp.StatusCode, answer)
 	}
 	var entry struct{ State, Item string }
