@@ -29,7 +29,9 @@ func TestWrongClock(t *testing.T) {
 	t.Parallel()
 	l, local := newKeeping(t)
 	ctx := t.Context()
-	setAccount(t, l, "acme", func(s *AccountSettings) { s.RetentionSeconds = map[Class]int64{ClassUpload: 30 * day} })
+	setAccount(t, l, "acme", func(s *AccountSettings) {
+		s.RetentionSeconds = map[Class]int64{ClassUpload: 30 * day}
+	})
 	put(t, l, "acme", "x", mp3Sound(3), PutOptions{})
 	now, ahead := time.Now(), time.Now().Add(10*365*day*time.Second)
 	wantErr(t, "pass", l.reapIfDue(ctx, now), nil)
