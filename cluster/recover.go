@@ -99,6 +99,14 @@ type Recovery struct {
 	peers   []RecoverPeer
 }
 
+// CheckDir is nil if a node lives in the directory. It touches nothing.
+func CheckDir(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, nodeFile)); err != nil {
+		return fmt.Errorf("no node lives in %s: %w: %w", dir, ErrSurvivors, err)
+	}
+	return nil
+}
+
 // OpenRecovery reads identity and charter of the node in cfg.Dir. It changes
 // nothing.
 func OpenRecovery(cfg Config, deps Deps) (*Recovery, error) {

@@ -276,3 +276,29 @@ func TestSweep(t *testing.T) {
 		t.Errorf("referenced blob: %v", err)
 	}
 }
+
+// TestSweepWaitsForHold frees nothing while somebody holds what the catalog
+// referred to, and goes on when the hold's time has come.
+func TestSweepWaitsForHold(t *testing.T) {
+	n := startCluster(t, 1, func(c *Config) { c.SweepGrace = time.Hour })[0]
+	orphan := mustUpload(t, n, "item", noise(1, 1000))
+	until := time.Now().Add(5 * time.Hour)
+	if _, err := n.Catalog().Commit(t.Context(), blobstore.Txn{
+		Put:    []blobstore.Row{{Key: blobstore.HoldPrefix + "backup", Value: blobstore.HoldValue(until)}},
+		Delete: []string{"item", blobstore.RefKey(orphan, "item")},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := sweeper{n: n.Node, unreferenced: map[blobstore.ID]time.Time{}}
+	for _, ahead := range []time.Duration{2 * time.Hour, 4 * time.Hour, 6 * time.Hour} {
+		if _, err := n.blobs.Stat(t.Context(), orphan); err != nil {
+			t.Fatalf("before the sweep in %v: %v", ahead, err)
+		}
+		if err := s.sweep(t.Context(), time.Now().Add(ahead)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := n.blobs.Stat(t.Context(), orphan); !errors.Is(err, blobstore.ErrNotFound) {
+		t.Errorf("after the hold: %v", err)
+	}
+}

@@ -128,6 +128,9 @@ func (c *clusterRecoverCmd) open(tty terminal) (_ *cluster.Recovery, done func()
 	cfg.Node.LogLevel = config.LogAt("error") // what others do not answer is shown in the table
 	log := newLogger(cfg.Node, tty.err)
 	w := wiring{cfg: cfg, httpPort: int(cfg.HTTP.Bind.Port())}
+	if err := cluster.CheckDir(cfg.Node.DataDir); err != nil {
+		return nil, nil, fmt.Errorf("recover: %w", err)
+	}
 	lock, err := lockDir(cfg.Node.DataDir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("stop the node first: %w", err)
