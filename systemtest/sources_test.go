@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // TestSources records with programs that are no FreeSWITCH and no ffmpeg, and
@@ -25,6 +26,7 @@ func TestSources(t *testing.T) { //nolint:tparallel // the parts share one clust
 	t.Run("ices2", func(t *testing.T) { sourceIces2(t, c.For(t), shout, s) })
 	t.Run("shoutcast", func(t *testing.T) { sourceSHOUTcast(t, c.For(t), shout, s) })
 	t.Run("put", func(t *testing.T) { sourcePut(t, c.For(t), shout, s) })
+	t.Run("ffmpeg with ogg", func(t *testing.T) { sourceOgg(t, c.For(t), shout, s) })
 	t.Run("ffmpeg that keeps back", func(t *testing.T) { sourceDeaf(t, c.For(t), shout, s) })
 }
 
@@ -156,6 +158,30 @@ func sourceDeaf(t *testing.T, c *Cluster, shout int, s samples) {
 		"-flush_packets", "0", "-content_type", "audio/mpeg", "-f", "mp3", "-legacy_icecast", "1", u.String())
 	if sealed := c.Node(0).waitState(rec.ID, "sealed"); sealed.EndedBy != "source" || sealed.DurationMS < 3900 {
 		t.Errorf("sealed as %+v", sealed)
+	}
+}
+
+// sourceOgg encodes Vorbis while it sends, by PUT and by SOURCE.
+func sourceOgg(t *testing.T, c *Cluster, shout int, s samples) {
+	t.Helper()
+	for _, legacy := range []string{"0", "1"} {
+		rec := c.Node(0).ticket("field", "ff.ogg")
+		u, err := url.Parse(rec.RecordURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.Scheme, u.Host = "icecast", loopback(shout)
+		run(t, "ffmpeg", "-v", "error", "-re", "-t", "3", "-i", s.phone, "-c:a", "libvorbis", "-f", "ogg",
+			"-content_type", "application/ogg", "-ice_name", "", "-legacy_icecast", legacy, u.String())
+		sealed := c.Node(0).waitState(rec.ID, "sealed")
+		near(t, "duration", time.Duration(sealed.DurationMS)*time.Millisecond, 3*time.Second, 100*time.Millisecond)
+		_, got, err := c.Node(0).do(t.Context(), http.MethodGet, "/media/field/ff.ogg", nil)
+		if err != nil || hashOf(got) != sealed.SHA256 {
+			t.Errorf("it plays %d bytes, %v", len(got), err)
+		}
+		file := filepath.Join(t.TempDir(), "got.ogg")
+		writeFile(t, file, got)
+		run(t, "sox", file, "-n", "stat") // it decodes
 	}
 }
 
