@@ -193,7 +193,8 @@ func (s *Server) beginRestore(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, http.StatusOK, library.RestoreBegun{BackupHold: library.BackupHold{Hold: id, Until: until}, Again: again})
+	hold := library.BackupHold{Hold: id, Until: until}
+	return sendJSON(c, http.StatusOK, library.RestoreBegun{BackupHold: hold, Again: again})
 }
 
 func (s *Server) endRestore(c echo.Context) error {
@@ -208,7 +209,8 @@ func (s *Server) endRestore(c echo.Context) error {
 func (s *Server) restoreBlob(c echo.Context) error {
 	r := c.Request()
 	var spec library.BlobSpec
-	if err := json.Unmarshal([]byte(r.Header.Get(library.BlobHeader)), &spec); err != nil || spec.ID != c.Param("id") {
+	err := json.Unmarshal([]byte(r.Header.Get(library.BlobHeader)), &spec)
+	if err != nil || spec.ID != c.Param("id") {
 		return fmt.Errorf("header %s does not describe blob %.40q: %w", library.BlobHeader, c.Param("id"),
 			library.ErrBadRequest)
 	}

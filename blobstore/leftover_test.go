@@ -19,7 +19,8 @@ func TestLeftover(t *testing.T) {
 		t.Fatal(err)
 	}
 	id, body := NewID(), bytes.Repeat([]byte{7}, 10_000)
-	op := Op{Kind: OpPut, ID: id, Spec: Spec{Created: time.Now()}, Data: body, Totals: TotalsOf(body), At: time.Now()}
+	now := time.Now()
+	op := Op{Kind: OpPut, ID: id, Spec: Spec{Created: now}, Data: body, Totals: TotalsOf(body), At: now}
 	if err := s.Apply([]Op{op})[0]; err != nil {
 		t.Fatal(err)
 	}

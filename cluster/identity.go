@@ -230,7 +230,7 @@ func removeFile(path string) error {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir)
+	d, err := os.Open(dir) //nolint:gosec // below the data directory
 	if err != nil {
 		return fmt.Errorf("sync directory: %w", err)
 	}

@@ -201,7 +201,7 @@ func recoveredName(cluster string, survivors []string) string {
 }
 
 func (r *Recovery) groupNames() []string {
-	names := []string{catalogGroup}
+	names := append(make([]string, 0, 1+r.charter.Shards), catalogGroup)
 	for s := range r.charter.Shards {
 		names = append(names, blobGroup(s))
 	}

@@ -42,6 +42,7 @@ func TestConflictBehindSnapshot(t *testing.T) {
 			{"ours", openLog(t, t.TempDir()), false},
 		} {
 			t.Run(fmt.Sprintf("%s, snapshot at %d", test.name, index), func(t *testing.T) {
+				t.Parallel()
 				f := newFollower(t, test.store)
 				for try := range 2 { // the leader's answer to a refusal is the same snapshot again
 					_, ours := test.store.(*logStore)
@@ -117,7 +118,8 @@ func newFollower(t *testing.T, store bothStores) *lone {
 // whether that was accepted.
 func (f *lone) installAndAppend(t *testing.T, index, term uint64) bool {
 	t.Helper()
-	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte("leader"), Addr: []byte("leader")}
+	id := []byte("leader")
+	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: id, Addr: id}
 	snapshot := []byte("a snapshot")
 	var installed raft.InstallSnapshotResponse
 	err := f.leader.InstallSnapshot("follower", "follower", &raft.InstallSnapshotRequest{
@@ -150,7 +152,7 @@ func TestNoHeartbeatFastPath(t *testing.T) {
 	tr.SetHeartbeatHandler(func(raft.RPC) { t.Error("a heartbeat took the fast path") })
 	heartbeat := &raft.AppendEntriesRequest{
 		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte("a"), Addr: []byte("a")},
-		Term:      7, Leader: []byte("a"),
+		Term:      7,
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), testWait)
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -72,7 +73,7 @@ func (n *Node) revisions(account string, ids []string) map[string]uint64 {
 // again after more has happened, and restores both into empty clusters. Blobs
 // that lose their last reference in the middle must not be swept: the sweep is
 // set to a second.
-func TestBackupRestore(t *testing.T) {
+func TestBackupRestore(t *testing.T) { //nolint:tparallel // the part needs what was done before
 	t.Parallel()
 	c := Start(t, 3, settings{"storage.sweep_interval": `"1s"`, "storage.sweep_grace": `"1s"`})
 	dir := filepath.Join(t.TempDir(), "backups")
@@ -182,7 +183,7 @@ func (c *Cluster) backup(t *testing.T, dir string) taken {
 func restoreLive(t *testing.T, dir string, first taken, live []*faultSource) {
 	t.Helper()
 	to := Start(t, 1, nil)
-	to.Node(0).cli(t, exitOK, "restore", dir, "--position", fmt.Sprint(first.Position))
+	to.Node(0).cli(t, exitOK, "restore", dir, "--position", strconv.FormatUint(first.Position, 10))
 	for _, s := range live[:2] {
 		rec := to.Node(0).waitStateWithin(2*recoverWait, s.rec.ID, "truncated")
 		if rec.Size == 0 {

@@ -160,4 +160,3 @@ func (n *Node) afterDamage(ctx context.Context) string {
 	}
 	return fmt.Sprintf("ended with %v: %.300s", n.err, last)
 }
-

@@ -294,7 +294,8 @@ func (f *lossyFS) OnAdd(ctx context.Context) {
 }
 
 func (f *lossyFS) inode(ctx context.Context, n *lossyNode) *fs.Inode {
-	return f.NewPersistentInode(ctx, &lossyFS{d: f.d, n: n}, fs.StableAttr{Mode: n.mode & syscall.S_IFMT, Ino: n.ino})
+	attr := fs.StableAttr{Mode: n.mode & syscall.S_IFMT, Ino: n.ino}
+	return f.NewPersistentInode(ctx, &lossyFS{d: f.d, n: n}, attr)
 }
 
 // locked runs f unless the power is cut.
@@ -363,7 +364,9 @@ func (f *lossyFS) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 	})
 }
 
-func (f *lossyFS) make(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+func (f *lossyFS) make(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (
+	*fs.Inode, syscall.Errno,
+) {
 	var n *lossyNode
 	err := f.locked(func() syscall.Errno {
 		n = f.d.node(mode)
@@ -384,7 +387,9 @@ func (f *lossyFS) Create(
 	return inode, nil, fuse.FOPEN_KEEP_CACHE, err
 }
 
-func (f *lossyFS) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+func (f *lossyFS) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (
+	*fs.Inode, syscall.Errno,
+) {
 	return f.make(ctx, name, syscall.S_IFDIR|mode&0o7777, out)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -263,7 +264,6 @@ func linkUp(name, ip string, mtu uint32) error {
 	return nil
 }
 
-
 // inside runs f on a thread that is in the node's namespace. F must not start
 // goroutines that use the network.
 func (l *netlab) inside(i int, f func() error) (err error) {
@@ -319,9 +319,7 @@ func StartInLab(tb testing.TB, lab *netlab, changes settings) *Cluster {
 			"cluster.bind": fmt.Sprintf("%q", ip+":7946"), "cluster.peer_bind": fmt.Sprintf("%q", ip+":7947"),
 			"cluster.secret": `"a secret of the tests, long enough"`,
 		}
-		for k, v := range changes {
-			values[k] = v
-		}
+		maps.Copy(values, changes)
 		node := &Node{
 			&process{dir: filepath.Join(dir, fmt.Sprintf("node%d", i+1))}, c, i,
 			"http://" + ip + ":8080", ip + ":8000",

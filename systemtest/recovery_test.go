@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -46,9 +47,7 @@ func (c *Cluster) add(t *testing.T, known *Node, changes settings) *Node {
 		t.Fatal(err)
 	}
 	values := settings{"cluster.expect": "3", "cluster.replicas": "3"}
-	for k, v := range changes {
-		values[k] = v
-	}
+	maps.Copy(values, changes)
 	n.configure(ports, []string{join[1]}, values)
 	logs := t.ArtifactDir()
 	t.Cleanup(func() { (&Cluster{tb: c.tb, http: c.http, nodes: []*Node{n}}).cleanup(logs) })
@@ -96,8 +95,8 @@ func TestRecoveryDrill(t *testing.T) {
 	caughtUp(t, c)
 	c.Node(0).Kill9()
 	c.Node(2).Kill9()
-	if resp, _, err := survivor.do(t.Context(), http.MethodPut, "/media/faults/late.wav", noise(4_000, 9)); err == nil &&
-		(resp.StatusCode == http.StatusCreated || resp.StatusCode == http.StatusOK) {
+	resp, _, err := survivor.do(t.Context(), http.MethodPut, "/media/faults/late.wav", noise(4_000, 9))
+	if err == nil && (resp.StatusCode == http.StatusCreated || resp.StatusCode == http.StatusOK) {
 		t.Errorf("a node without a majority acknowledged a write: %d", resp.StatusCode)
 	}
 	id := ""

@@ -53,7 +53,9 @@ func (f *fakeCluster) HoldBackup(context.Context, string) (library.BackupHold, e
 func (f *fakeCluster) ReleaseBackup(context.Context, string) error { return nil }
 func (f *fakeCluster) EndRestore(context.Context) error            { return nil }
 
-func (f *fakeCluster) BackupRows(_ context.Context, since uint64) (iter.Seq2[library.BackupRow, error], *uint64) {
+func (f *fakeCluster) BackupRows(_ context.Context, since uint64) (
+	iter.Seq2[library.BackupRow, error], *uint64,
+) {
 	position := new(uint64)
 	return func(yield func(library.BackupRow, error) bool) {
 		for _, key := range slices.Sorted(maps.Keys(f.rows)) {
@@ -93,7 +95,9 @@ type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errors.New("cut off") }
 
-func (f *fakeCluster) BeginRestore(_ context.Context, source string, merge bool) (library.RestoreBegun, error) {
+func (f *fakeCluster) BeginRestore(_ context.Context, source string, merge bool) (
+	library.RestoreBegun, error,
+) {
 	if len(f.rows) > 0 && f.source != source && !merge {
 		return library.RestoreBegun{}, library.ErrExists
 	}
@@ -115,7 +119,9 @@ func (f *fakeCluster) RestoreBlob(_ context.Context, spec library.BlobSpec, body
 	return true, nil
 }
 
-func (f *fakeCluster) RestoreRows(_ context.Context, rows []library.BackupRow, _ bool) (library.RestoreReport, error) {
+func (f *fakeCluster) RestoreRows(_ context.Context, rows []library.BackupRow, _ bool) (
+	library.RestoreReport, error,
+) {
 	for _, r := range rows {
 		f.order = append(f.order, r.Revision)
 		f.rows[r.Key] = r

@@ -34,10 +34,10 @@ func (d *Dir) prune(keep int) error {
 
 // dropBlobs removes the blobs of g that no generation has any more.
 func (d *Dir) dropBlobs(g Generation) error {
-	var others []func(id string) (bool, error)
+	others := make([]func(id string) (bool, error), 0, len(d.manifest.Generations))
 	for _, kept := range d.manifest.Generations {
 		next, stop := iter.Pull2(d.blobs(kept))
-		defer stop() //nolint:revive // a few generations
+		defer stop() //nolint:gocritic // a few generations, all needed to the end
 		spec, err, more := next()
 		others = append(others, func(id string) (bool, error) {
 			for more && err == nil && spec.ID < id {

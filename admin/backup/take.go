@@ -100,7 +100,9 @@ func cause(ctx context.Context, err error) error {
 
 // keepHold prolongs a hold until ctx ends, and ends it when that fails for
 // longer than it holds.
-func keepHold(ctx context.Context, stop context.CancelCauseFunc, renew func(context.Context) error) <-chan struct{} {
+func keepHold(
+	ctx context.Context, stop context.CancelCauseFunc, renew func(context.Context) error,
+) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -166,41 +168,74 @@ func (d *Dir) mergeRows(
 		defer stop()
 		old = next
 	}
-	before, err, more := old()
-	skip := func(below string) error { // rows that are gone
-		for more && err == nil && before.Key < below {
-			if err := gone.add(library.BackupRow{Key: before.Key, Revision: before.Revision}.Line()); err != nil {
-				return err
-			}
-			before, err, more = old()
+	m := merger{next: old, gone: gone}
+	m.advance()
+	for row, err := range rows {
+		if err != nil {
+			return fmt.Errorf("read the catalog: %w", err)
 		}
-		return err
-	}
-	for row, rerr := range rows {
-		if rerr != nil {
-			return fmt.Errorf("read the catalog: %w", rerr)
-		}
-		if err := skip(row.Key); err != nil {
-			return err
-		}
-		same := more && before.Key == row.Key
+		before, err := m.find(row.Key)
 		switch {
+		case err != nil:
+			return err
 		case row.Value != nil:
 			g.Changed++
-		case !same || before.Revision != row.Revision:
+		case before == nil || before.Revision != row.Revision:
 			return fmt.Errorf("row %q has not changed since %d, and is not in the backup of then: %w",
 				row.Key, base.Position, ErrDamaged)
 		default:
-			row = before
+			row = *before
 		}
 		if err := catalog.add(row.Line()); err != nil {
 			return err
 		}
-		if same {
-			before, err, more = old()
+	}
+	return m.rest()
+}
+
+// merger reads the catalog of the generation before beside the new one, and
+// notes what is not in the new one.
+type merger struct {
+	next func() (library.BackupRow, error, bool)
+	gone *lines
+	row  library.BackupRow
+	err  error
+	more bool
+}
+
+func (m *merger) advance() { m.row, m.err, m.more = m.next() }
+
+// drop notes the row in hand as gone.
+func (m *merger) drop() error {
+	err := m.gone.add(library.BackupRow{Key: m.row.Key, Revision: m.row.Revision}.Line())
+	m.advance()
+	return err
+}
+
+// find returns the row of that key, nil if there was none; those before it are
+// gone.
+func (m *merger) find(key string) (*library.BackupRow, error) {
+	for m.more && m.err == nil && m.row.Key < key {
+		if err := m.drop(); err != nil {
+			return nil, err
 		}
 	}
-	return skip(strings.Repeat("\xff", 1+len(before.Key)))
+	if !m.more || m.err != nil || m.row.Key != key {
+		return nil, m.err
+	}
+	found := m.row
+	m.advance()
+	return &found, nil
+}
+
+// rest notes all that is left.
+func (m *merger) rest() error {
+	for m.more && m.err == nil {
+		if err := m.drop(); err != nil {
+			return err
+		}
+	}
+	return m.err
 }
 
 // fetched is a blob that is in the directory, or why not.

@@ -49,6 +49,61 @@ func (d *Dir) Verify(ctx context.Context, generations []Generation, progress Pro
 }
 
 func (d *Dir) verifyOne(ctx context.Context, g Generation, report *Report, progress func()) error {
+	d.verifyRows(g, report)
+	next, stop := iter.Pull2(references(d.rows(g)))
+	defer stop()
+	refs := pending{d: d, next: next, g: g, report: report}
+	refs.advance()
+	for spec, err := range d.blobs(g) {
+		if ctx.Err() != nil {
+			return ctx.Err() //nolint:wrapcheck // the caller's own
+		}
+		if err != nil {
+			report.problem(g, err)
+			break
+		}
+		refs.upTo(spec.ID)
+		sum, err := hashFile(d.blobFile(spec.ID), spec.Size)
+		if err == nil && sum != spec.SHA256 {
+			err = fmt.Errorf("blob %s has SHA-256 %s, want %s: %w", spec.ID, sum, spec.SHA256, ErrDamaged)
+		}
+		if err != nil {
+			report.problem(g, err)
+		}
+		report.Blobs++
+		report.Bytes += spec.Size
+		progress()
+	}
+	refs.upTo("")
+	return nil
+}
+
+// pending are the references of a generation, beside its list of blobs.
+type pending struct {
+	d      *Dir
+	next   func() (reference, error, bool)
+	g      Generation
+	report *Report
+	ref    reference
+	err    error
+	more   bool
+}
+
+func (p *pending) advance() { p.ref, p.err, p.more = p.next() }
+
+// upTo passes references up to that of id; those before it have no blob. "": all.
+func (p *pending) upTo(id string) {
+	for p.more && p.err == nil && (id == "" || p.ref.id < id) {
+		p.d.unlisted(p.g, p.ref, p.report)
+		p.advance()
+	}
+	if p.more && p.err == nil && p.ref.id == id {
+		p.advance()
+	}
+}
+
+// verifyRows checks that the rows are those that were written, in their order.
+func (d *Dir) verifyRows(g Generation, report *Report) {
 	rows, last := int64(0), ""
 	for row, err := range d.rows(g) {
 		if err == nil && rows > 0 && row.Key <= last {
@@ -62,40 +117,6 @@ func (d *Dir) verifyOne(ctx context.Context, g Generation, report *Report, progr
 		last = row.Key
 	}
 	report.Rows += rows
-	next, stop := iter.Pull2(references(d.rows(g)))
-	defer stop()
-	ref, rerr, more := next()
-	for spec, err := range d.blobs(g) {
-		if ctx.Err() != nil {
-			return ctx.Err() //nolint:wrapcheck // the caller's own
-		}
-		if err != nil {
-			report.problem(g, err)
-			break
-		}
-		for more && rerr == nil && ref.id < spec.ID {
-			d.unlisted(g, ref, report)
-			ref, rerr, more = next()
-		}
-		if more && rerr == nil && ref.id == spec.ID {
-			ref, rerr, more = next()
-		}
-		sum, err := hashFile(d.blobFile(spec.ID), spec.Size)
-		if err == nil && sum != spec.SHA256 {
-			err = fmt.Errorf("blob %s has SHA-256 %s, want %s: %w", spec.ID, sum, spec.SHA256, ErrDamaged)
-		}
-		if err != nil {
-			report.problem(g, err)
-		}
-		report.Blobs++
-		report.Bytes += spec.Size
-		progress()
-	}
-	for more && rerr == nil {
-		d.unlisted(g, ref, report)
-		ref, rerr, more = next()
-	}
-	return nil
 }
 
 // unlisted is a reference to a blob that the generation does not have: a

@@ -26,7 +26,8 @@ func (c *Client) HoldBackup(ctx context.Context, hold string) (library.BackupHol
 	if hold != "" {
 		path += "/" + url.PathEscape(hold)
 	}
-	return h, c.call(ctx, http.MethodPost, path, nil, nil, &h)
+	err := c.call(ctx, http.MethodPost, path, nil, nil, &h)
+	return h, err
 }
 
 // ReleaseBackup ends a hold.
@@ -112,8 +113,9 @@ func (c *Client) BackupBlob(ctx context.Context, id string, offset int64) (
 // BeginRestore prepares an empty cluster, or with merge any, for a backup.
 func (c *Client) BeginRestore(ctx context.Context, source string, merge bool) (library.RestoreBegun, error) {
 	var b library.RestoreBegun
-	return b, c.call(ctx, http.MethodPost, "/v1/restore", nil,
+	err := c.call(ctx, http.MethodPost, "/v1/restore", nil,
 		library.RestoreBegin{Source: source, Merge: merge}, &b)
+	return b, err
 }
 
 // EndRestore says that everything has been restored.
@@ -123,7 +125,9 @@ func (c *Client) EndRestore(ctx context.Context) error {
 
 // RestoreBlob sends a blob, unless the cluster has it: then its body is not read,
 // if it is large.
-func (c *Client) RestoreBlob(ctx context.Context, spec library.BlobSpec, body io.Reader) (sent bool, err error) {
+func (c *Client) RestoreBlob(ctx context.Context, spec library.BlobSpec, body io.Reader) (
+	sent bool, err error,
+) {
 	text, err := json.Marshal(spec)
 	if err != nil {
 		return false, fmt.Errorf("describe blob %s: %w", spec.ID, err)
@@ -157,5 +161,6 @@ func (c *Client) RestoreRows(ctx context.Context, rows []library.BackupRow, merg
 		in.Rows[i] = r.Line()
 	}
 	var out library.RestoreReport
-	return out, c.call(ctx, http.MethodPost, "/v1/restore/rows", nil, in, &out)
+	err := c.call(ctx, http.MethodPost, "/v1/restore/rows", nil, in, &out)
+	return out, err
 }

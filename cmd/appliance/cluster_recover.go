@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -208,7 +209,7 @@ func appliedText(m cluster.RecoverPeer) string {
 	if !m.Answers {
 		return "?"
 	}
-	return fmt.Sprint(m.Applied)
+	return strconv.FormatUint(m.Applied, 10)
 }
 
 func catalogApplied(f cluster.RecoverFacts) uint64 {
