@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +10,9 @@ import (
 	"testing"
 )
 
-// spoilLog flips a bit in the middle of what a group's log holds on a node.
-func spoilLog(t *testing.T, n *testNode, group string) {
+// spoilLog flips a bit of what a group's log holds on a node: in the first of
+// some bytes, or, without any, in the middle.
+func spoilLog(t *testing.T, n *testNode, group, at string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(n.dir, "raft", group, "wal", "*.wal"))
 	if err != nil || len(files) == 0 {
@@ -24,7 +26,13 @@ func spoilLog(t *testing.T, n *testNode, group string) {
 	for used > 0 && b[used-1] == 0 {
 		used--
 	}
-	b[used/2] ^= 4
+	spot := used / 2
+	if at != "" {
+		if spot = bytes.Index(b, []byte(at)); spot < 0 {
+			t.Fatalf("%q is not in the log of %s", at, group)
+		}
+	}
+	b[spot] ^= 4
 	if err := os.WriteFile(files[0], b, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +51,7 @@ func TestDamagedLogIsFetchedAnew(t *testing.T) {
 	n := nodes[2]
 	n.close(t)
 	for _, group := range []string{catalogGroup, blobGroup(0), blobGroup(1)} {
-		spoilLog(t, n, group)
+		spoilLog(t, n, group, "")
 	}
 	n = openNode(t, n.dir, n.cfg, Deps{})
 	defer n.close(t)
@@ -74,10 +82,10 @@ func TestDamagedLogIsFetchedAnew(t *testing.T) {
 // Goal: the log of the only member stays where it is.
 func TestDamagedLogOfOnlyMember(t *testing.T) {
 	nodes := startCluster(t, 1, func(c *Config) { c.Replicas = 1 })
-	mustUpload(t, nodes[0], "item", noise(1, 300_000))
+	mustUpload(t, nodes[0], "a-key-to-look-for", noise(1, 300_000))
 	n := nodes[0]
 	n.close(t)
-	spoilLog(t, n, catalogGroup)
+	spoilLog(t, n, catalogGroup, "a-key-to-look-for")
 	_, err := openLogStore(filepath.Join(n.dir, "raft", catalogGroup, "wal"), testLog(t, "wal"))
 	if !errors.Is(err, errLogDamaged) {
 		t.Errorf("opened, or: %v", err)

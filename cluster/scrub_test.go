@@ -67,7 +67,7 @@ func TestReadRepairs(t *testing.T) {
 	body := noise(7, 5*blobstore.ChunkBytesMax+1000)
 	id := mustUpload(t, nodes[0], "item", body)
 	whole(t, id, nodes...)
-	ctx, cancel := context.WithTimeout(t.Context(), testWait)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*testWait) // of many reads, each through a repair
 	defer cancel()
 	flip(t, nodes[1], body, 100)
 	flip(t, nodes[1], body, 3*blobstore.ChunkBytesMax+70_000)

@@ -259,6 +259,17 @@ func (t *transport) call(id raft.ServerID, kind byte, body [][]byte, answer func
 	return d.end()
 }
 
+// refuses says why a message is not for this member now.
+func (t *transport) refuses(kind byte) error {
+	switch {
+	case t.muted.Load() && kind != raftAppend:
+		return errMute
+	case kind == raftTimeout && t.declines != nil && t.declines():
+		return errNotLeader
+	}
+	return nil
+}
+
 // receive hands a message to raft's main loop and waits for its answer.
 func (t *transport) receive(ctx context.Context, kind byte, d *decoder) ([]byte, error) {
 	var command any
@@ -274,9 +285,6 @@ func (t *transport) receive(ctx context.Context, kind byte, d *decoder) ([]byte,
 	case raftPreVote:
 		command = d.preVoteRequest()
 	case raftTimeout:
-		if t.muted.Load() || t.declines != nil && t.declines() {
-			return nil, errNotLeader
-		}
 		command = &raft.TimeoutNowRequest{RPCHeader: d.header()}
 	default:
 		return nil, fmt.Errorf("raft message %d: %w", kind, errBadCommand)
@@ -284,8 +292,8 @@ func (t *transport) receive(ctx context.Context, kind byte, d *decoder) ([]byte,
 	if err := d.end(); err != nil {
 		return nil, err
 	}
-	if t.muted.Load() && (kind == raftVote || kind == raftPreVote) {
-		return nil, errMute
+	if err := t.refuses(kind); err != nil {
+		return nil, err
 	}
 	answer, err := t.ask(ctx, raft.RPC{Command: command})
 	if err != nil {

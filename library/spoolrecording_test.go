@@ -76,7 +76,8 @@ func TestRecordingBeginsInSpool(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			s := newSpooling(t)
-			ticket := must[Recording](t)(s.CreateRecording(t.Context(), RecordingRequest{Account: "acme", Name: "a.mp3"}))
+			asked := RecordingRequest{Account: "acme", Name: "a.mp3"}
+			ticket := must[Recording](t)(s.CreateRecording(t.Context(), asked))
 			s.lose()
 			session := s.claim(ticketRequest(s.Library, ticket))
 			first, second := mp3Sound(100), mp3Sound(50)
@@ -162,7 +163,8 @@ func TestRecordingGoesOnInSpool(t *testing.T) {
 func TestSpooledTicketIsTaken(t *testing.T) {
 	t.Parallel()
 	s := newSpooling(t)
-	ticket := must[Recording](t)(s.CreateRecording(t.Context(), RecordingRequest{Account: "acme", Name: "a.mp3"}))
+	asked := RecordingRequest{Account: "acme", Name: "a.mp3"}
+	ticket := must[Recording](t)(s.CreateRecording(t.Context(), asked))
 	request := ticketRequest(s.Library, ticket)
 	s.lose()
 	sound, others := mp3Sound(30), mp3Sound(20)

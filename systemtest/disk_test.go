@@ -40,7 +40,8 @@ func smallDisks(t *testing.T, nodes int) (root string, changes settings) {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := syscall.Mount("carillon-test", dir, "tmpfs", 0, fmt.Sprintf("size=%d", smallDiskBytes)); err != nil {
+		size := fmt.Sprintf("size=%d", smallDiskBytes)
+		if err := syscall.Mount("carillon-test", dir, "tmpfs", 0, size); err != nil {
 			if errors.Is(err, syscall.EPERM) && os.Geteuid() != 0 {
 				t.Skip("mounting needs root, which CI is")
 			}

@@ -54,7 +54,8 @@ func TestSpooledUploads(t *testing.T) {
 			eventually(t, spooledWait, id+" arrives", func() error {
 				resp, got, err := n.do(t.Context(), http.MethodGet, "/media/acme/"+id, nil)
 				if err == nil && !bytes.Equal(got, body) {
-					err = fmt.Errorf("node %d: status %d with %d bytes, want %d", n.index+1, resp.StatusCode, len(got), len(body))
+					err = fmt.Errorf("node %d: status %d with %d bytes, want %d", n.index+1, resp.StatusCode,
+						len(got), len(body))
 				}
 				return err
 			})
