@@ -26,6 +26,8 @@ const (
 	BytesMaxDefault = 1 << 30
 	// freeBytesMin of the disk are left alone: recordings need them more.
 	freeBytesMin = 512 << 20
+	// lookEvery is how often the disk is looked at: it fills in minutes.
+	lookEvery = 10 * time.Second
 	// makersPerCPU conversions run at once for each processor: two keep it busy
 	// while one waits for the shelf.
 	makersPerCPU = 2
@@ -135,7 +137,37 @@ func Open(cfg Config, deps Deps) (*Cache, error) {
 		c.cancel()
 		return nil, err
 	}
+	c.running.Go(func() { c.tend(c.stop) })
 	return c, nil
+}
+
+// tend gives all back that nobody reads when the disk is full: what was
+// converted can be made again, what others want to write cannot.
+func (c *Cache) tend(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !c.full(0) {
+			continue
+		}
+		if freed := c.Trim(c.cfg.BytesMax); freed > 0 {
+			c.log.Warn("disk is full, converted forms were dropped", "bytes", freed)
+		}
+	}
+}
+
+// full says whether the disk has no room for n bytes more.
+func (c *Cache) full(n int64) bool {
+	if c.room != nil && c.room() != nil {
+		return true
+	}
+	free, err := c.free()
+	return err != nil || free-n < freeBytesMin
 }
 
 func (c *Cache) statfs() (int64, error) {
@@ -206,13 +238,10 @@ func (c *Cache) acquire(r Recipe) (*file, error) {
 // not used for longest, and says whether there is room.
 func (c *Cache) roomLocked(size int64) bool {
 	// One form may not push out all others.
-	if c.cfg.Dir == "" || size > c.cfg.BytesMax/2 || c.room != nil && c.room() != nil {
+	if c.cfg.Dir == "" || size > c.cfg.BytesMax/2 {
 		return false
 	}
-	enough := func() bool {
-		free, err := c.free()
-		return err == nil && c.bytes+size <= c.cfg.BytesMax && free-size >= freeBytesMin
-	}
+	enough := func() bool { return c.bytes+size <= c.cfg.BytesMax && !c.full(size) }
 	for at := c.used.Back(); !enough(); {
 		if at == nil {
 			return false

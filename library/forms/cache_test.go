@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -221,9 +223,62 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
+// waitMade waits for the makers.
 func waitMade(tb testing.TB, c *Cache) {
 	tb.Helper()
-	c.running.Wait()
+	giveUp := time.After(20 * time.Second)
+	for len(c.makers) > 0 || !c.settled() {
+		select {
+		case <-giveUp:
+			tb.Fatal("makers go on")
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func (c *Cache) settled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.files {
+		if !f.finished() {
+			return false
+		}
+	}
+	return true
+}
+
+// Goal: what nobody reads is given back while the disk is full.
+func TestGivesWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var full atomic.Bool
+		c, err := Open(Config{Dir: t.TempDir()}, Deps{
+			Log:  slog.New(slog.DiscardHandler),
+			Free: func() (int64, error) { return 1 << 40, nil },
+			Room: func() error {
+				if full.Load() {
+					return blobstore.ErrNoSpace
+				}
+				return nil
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &maker{data: randomBytes(1000)}
+		_ = c.get(t, m.recipe(1))
+		time.Sleep(2 * lookEvery)
+		if c.Bytes() == 0 {
+			t.Error("given back with room on the disk")
+		}
+		full.Store(true)
+		time.Sleep(2 * lookEvery)
+		if c.Bytes() != 0 {
+			t.Errorf("%d bytes are kept on a full disk", c.Bytes())
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Goal: files of no use are removed at the start, and the others counted.
@@ -307,11 +362,19 @@ func TestFarAhead(t *testing.T) {
 	if _, err := rd.Seek(aheadBytesMax+1, io.SeekStart); err != nil {
 		t.Fatal(err)
 	}
-	go func() { // one for each maker, should both come so far
-		for range 2 {
+	go func() { // for both makers, in small pieces: the first never comes so far
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
 			select {
-			case m.steps <- 1000:
 			case <-t.Context().Done():
+				return
+			case <-tick.C:
+			}
+			select {
+			case m.steps <- 10:
+			case <-t.Context().Done():
+				return
 			}
 		}
 	}()
@@ -359,6 +422,14 @@ func TestAbandoned(t *testing.T) {
 	}
 	m.steps <- 1000 // for the short one; the long one was told to end
 	waitMade(t, c)
+	giveUp := time.After(20 * time.Second)
+	for testutil.ToFloat64(c.metrics.counters[metricMade].WithLabelValues("abandoned")) == 0 {
+		select {
+		case <-giveUp:
+			t.Fatal("the long conversion goes on")
+		case <-time.After(time.Millisecond):
+		}
+	}
 	if c.files[Key{1}] != nil || c.files[Key{2}] == nil {
 		t.Errorf("%d files", len(c.files))
 	}
