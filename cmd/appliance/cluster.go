@@ -283,6 +283,12 @@ func printDisks(w io.Writer, s cluster.Status) error {
 				return err
 			}
 		}
+		if r := n.Scrub; r.Waiting > 0 || r.Fault != "" {
+			err := printf(w, "\n%s: %d damaged blobs wait for repair: %s\n", n.ID, r.Waiting, orDash(r.Fault))
+			if err != nil {
+				return err
+			}
+		}
 		if n.Disk.Level == "" || n.Disk.Level == "ok" {
 			continue
 		}

@@ -176,7 +176,7 @@ func (n *node) openBlobs() (*blobstore.Store, error) {
 		return store, err //nolint:wrapcheck // the caller says what it opened
 	}
 	if merr := cluster.MarkResync(n.cfg.Node.DataDir, err.Error()); merr != nil {
-		return nil, errors.Join(merr, err)
+		return nil, merr //nolint:wrapcheck // it holds the other
 	}
 	aside, aerr := blobstore.SetAside(cfg.Dir, time.Now())
 	if aerr != nil {
