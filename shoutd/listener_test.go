@@ -417,7 +417,8 @@ func TestPlayStation(t *testing.T) {
 	for _, target := range []string{"/acme/hold", "/acme/hold.mp3", "/acme/hold.mp3?stream=extant&rate=8000"} {
 		c := d.dial(t)
 		resp := c.get(target)
-		if resp.ContentLength != -1 || resp.Header.Get("Icy-Name") != "Hold" || resp.Header.Get("Icy-Metaint") != "" {
+		if resp.ContentLength != -1 || resp.Header.Get("Icy-Name") != "Hold" ||
+			resp.Header.Get("Icy-Metaint") != "" {
 			t.Fatalf("%s: %+v", target, resp)
 		}
 		until(t, "a listener", func() bool { return d.lib.tuned.Load() == 1 && d.listenersLive() == 1 })

@@ -193,7 +193,9 @@ func (f *fakeLibrary) Get(_ context.Context, account, id string, c library.Consi
 }
 
 // Render knows items as they are stored, and nothing that is made of them.
-func (f *fakeLibrary) Render(_ context.Context, d *library.Document, form library.Form) (library.Rendition, error) {
+func (f *fakeLibrary) Render(
+	_ context.Context, d *library.Document, form library.Form,
+) (library.Rendition, error) {
 	if !form.AsStored(&d.Audio) {
 		return library.Rendition{}, library.ErrNoForm
 	}

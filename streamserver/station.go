@@ -24,7 +24,8 @@ const (
 
 // errFull is returned when there are as many listeners as there may be.
 var errFull error = &web.Error{
-	Status: http.StatusServiceUnavailable, Code: library.FaultOf(library.ErrLimit).Code, Message: "too many listeners",
+	Status: http.StatusServiceUnavailable, Code: library.FaultOf(library.ErrLimit).Code,
+	Message: "too many listeners",
 }
 
 // station plays the continuous stream of an item or a playlist: MP3 without an

@@ -158,15 +158,10 @@ func (r *listenResult) listen(ctx context.Context, url string, load listenLoad) 
 		dry = dry || n > 0 && float64(got) < heard.Seconds()*float64(music().bytesPerSecond())
 		got += int64(n)
 		if err != nil {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.bytes += got
-			if dry {
-				r.dry++
+			if ctx.Err() != nil {
+				err = nil
 			}
-			if ctx.Err() == nil {
-				r.dropped = append(r.dropped, fmt.Errorf("after %d bytes: %w", got, err))
-			}
+			r.left(got, dry, err)
 			return
 		}
 		if load.stored {
@@ -175,6 +170,20 @@ func (r *listenResult) listen(ctx context.Context, url string, load listenLoad) 
 				pause(ctx, paceEvery)
 			}
 		}
+	}
+}
+
+// left counts a listener that has ended; an error means that it was not his
+// time.
+func (r *listenResult) left(got int64, dry bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.bytes += got
+	if dry {
+		r.dry++
+	}
+	if err != nil {
+		r.dropped = append(r.dropped, fmt.Errorf("after %d bytes: %w", got, err))
 	}
 }
 
@@ -257,7 +266,9 @@ func benchLive(b *testing.B, load listenLoad, icy bool) {
 	stop := c.profile(b, "live")
 	defer stop()
 	for b.Loop() {
-		runListeners(b, load, func(int) string { return "http://" + c.Node(0).Shout + "/load/live.mp3?from=now" }, c.Usage)
+		runListeners(b, load, func(int) string {
+			return "http://" + c.Node(0).Shout + "/load/live.mp3?from=now"
+		}, c.Usage)
 	}
 }
 

@@ -157,7 +157,8 @@ func testMP3OfWAV(t *testing.T, c *Cluster, s samples) {
 			Name string `json:"format_name"`
 		} `json:"format"`
 	}
-	probe := run(t, "ffprobe", "-v", "error", "-show_format", "-of", "json", "http://"+c.Node(1).Shout+"/acme/phone.mp3")
+	probe := run(t, "ffprobe", "-v", "error", "-show_format", "-of", "json",
+		"http://"+c.Node(1).Shout+"/acme/phone.mp3")
 	if err := json.Unmarshal(probe, &out); err != nil || out.Format.Name != "mp3" {
 		t.Errorf("%v: %s", err, probe)
 	}
@@ -224,7 +225,8 @@ func testMonitor(t *testing.T, c *Cluster) {
 func testListenerAuth(t *testing.T, c *Cluster, s samples) {
 	t.Helper()
 	c.Node(0).put("shy", "x.wav", readFile(t, s.phone))
-	c.Node(0).call(http.MethodPatch, "/v1/accounts/shy", []byte(`{"listener_auth":{"mode":"token"}}`), http.StatusOK, nil)
+	c.Node(0).call(http.MethodPatch, "/v1/accounts/shy", []byte(`{"listener_auth":{"mode":"token"}}`),
+		http.StatusOK, nil)
 	var found struct {
 		URL string `json:"stream_url"`
 	}

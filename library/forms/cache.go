@@ -182,7 +182,7 @@ func (c *Cache) statfs() (int64, error) {
 // reading waits for them. It returns ErrBusy, or what Make returned.
 func (c *Cache) Open(ctx context.Context, r Recipe) (*blobstore.Reader, error) {
 	v := &view{cache: c, recipe: r}
-	f, err := c.acquire(r)
+	f, err := c.acquire(r) //nolint:contextcheck // a form outlives who asked for it first
 	if err != nil {
 		return nil, err
 	}

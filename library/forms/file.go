@@ -64,8 +64,9 @@ func (c *Cache) path(k Key) string { return filepath.Join(c.cfg.Dir, k.String())
 // create begins a file.
 func (c *Cache) create(r Recipe) (*file, error) {
 	name := c.path(r.Key) + partSuffix
-	_ = os.Remove(name)                                                  // of a maker that is being dropped, which keeps it open
-	fd, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // as in open
+	// One of a maker that is being dropped, which keeps it open.
+	_ = os.Remove(name)
+	fd, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the name is a hash in our own directory
 	if err != nil {
 		return nil, fmt.Errorf("create: %w", err)
 	}
@@ -122,7 +123,7 @@ func (f *file) open(c *Cache) error {
 	if f.fd != nil {
 		return nil
 	}
-	fd, err := os.Open(c.path(f.key)) //nolint:gosec // the name is a hash in our own directory
+	fd, err := os.Open(c.path(f.key))
 	if err != nil {
 		return fmt.Errorf("open form: %w", err)
 	}
