@@ -64,7 +64,8 @@ type group struct {
 	applied     atomic.Int64  // bytes of commands applied since the last snapshot
 	trailing    trailing
 	turns       turns
-	moving      atomic.Bool // a change of members is under way
+	handAgain   atomic.Int64 // when leadership may be handed over again, Unix nanoseconds
+	moving      atomic.Bool  // a change of members is under way
 	stall       *stall
 	whole       atomic.Bool // this node has had everything since it opened the group
 

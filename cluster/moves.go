@@ -133,7 +133,7 @@ func (n *Node) safeWithout(g *group, voters []string, without string) bool {
 
 // handOver gives leadership to a wanted member, which then removes this node.
 func (n *Node) handOver(g *group, wanted []string) error {
-	if time.Since(time.Unix(0, g.since.Load())) < 0 {
+	if time.Now().UnixNano() < g.handAgain.Load() {
 		return nil // a transfer failed a moment ago
 	}
 	for _, id := range wanted {
@@ -143,7 +143,7 @@ func (n *Node) handOver(g *group, wanted []string) error {
 		g.log.Info("handing over leadership before leaving", "peer", id)
 		err := g.raft.LeadershipTransferToServer(raft.ServerID(id), raft.ServerAddress(id)).Error()
 		if err != nil {
-			g.since.Store(time.Now().Add(handOverAgain).UnixNano())
+			g.handAgain.Store(time.Now().Add(handOverAgain).UnixNano())
 		}
 		return err //nolint:wrapcheck // the caller says of which group
 	}
