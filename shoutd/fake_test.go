@@ -124,7 +124,9 @@ func (f *fakeLibrary) Playing(_ context.Context, account, id string) (library.Mo
 }
 
 // Render knows MP3, and nothing that is made of other sound.
-func (f *fakeLibrary) Render(_ context.Context, d *library.Document, form library.Form) (library.Rendition, error) {
+func (f *fakeLibrary) Render(
+	_ context.Context, d *library.Document, form library.Form,
+) (library.Rendition, error) {
 	if !form.AsStored(&d.Audio) {
 		return library.Rendition{}, library.ErrNoForm
 	}

@@ -85,7 +85,7 @@ func TestContinuousStreams(t *testing.T) {
 		"/media/acc/moh.raw": 409, "/media/acc/song.wav?stream=other": 400, "/media/acc/moh.wav": 409,
 		"/media/acc/moh?rate=44100": 400, "/media/acc/none?stream=extant": 404, "/media/acc/moh?rate=1": 400,
 	} {
-		resp, _ := n.listen(t, "GET "+path+" HTTP/1.1")
+		resp, _ := n.listen(t, "GET "+path+" HTTP/1.1") //nolint:bodyclose // listen does
 		if resp.StatusCode != status || resp.ContentLength != 0 {
 			t.Errorf("%s: status %d with %d bytes, want %d", path, resp.StatusCode, resp.ContentLength, status)
 		}
@@ -102,7 +102,7 @@ func TestListenersMax(t *testing.T) {
 	n := newNode(t, lib, web.Config{})
 	store(t, lib, "song.wav", wav(t, 40_000))
 	for i := range 21 {
-		resp, _ := n.listen(t, "GET /media/acc/song.wav?stream=extant HTTP/1.1")
+		resp, _ := n.listen(t, "GET /media/acc/song.wav?stream=extant HTTP/1.1") //nolint:bodyclose // listen does
 		want := http.StatusOK
 		if i == 20 {
 			want = http.StatusServiceUnavailable
@@ -141,7 +141,7 @@ func TestListenerAuth(t *testing.T) {
 	const wrong = "\r\nAuthorization: Basic a2ltOndyb25n"
 	check := func(what, request string, status int) {
 		t.Helper()
-		resp, _ := n.listen(t, "GET "+request)
+		resp, _ := n.listen(t, "GET "+request) //nolint:bodyclose // listen does
 		if resp.StatusCode != status {
 			t.Errorf("%s: status %d, want %d", what, resp.StatusCode, status)
 		}

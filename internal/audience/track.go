@@ -28,7 +28,7 @@ type Track struct {
 // Follow returns the running Feed of a key, and how to give it back. The first
 // who asks makes it with begin, whose ctx is that of the Feed; the others wait.
 // When it has ended, the next who asks makes another.
-func (a *Audience) Follow(
+func (a *Audience) Follow( //nolint:contextcheck // a feed outlives who asked for it first
 	ctx context.Context, key string, begin func(ctx context.Context) (Feed, error),
 ) (*Track, func(), error) {
 	a.mu.Lock()
@@ -44,7 +44,7 @@ func (a *Audience) Follow(
 	a.mu.Unlock()
 	leave := sync.OnceFunc(func() { a.leaveTrack(key, t) })
 	if first {
-		t.Feed, t.err = begin(run) //nolint:contextcheck // a feed outlives who asked for it first
+		t.Feed, t.err = begin(run)
 		if t.err == nil {
 			a.running.Go(func() {
 				defer a.forget(key, t)

@@ -66,7 +66,8 @@ func (c *Cache) create(r Recipe) (*file, error) {
 	name := c.path(r.Key) + partSuffix
 	// One of a maker that is being dropped, which keeps it open.
 	_ = os.Remove(name)
-	fd, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the name is a hash in our own directory
+	const flags = os.O_RDWR | os.O_CREATE | os.O_EXCL
+	fd, err := os.OpenFile(name, flags, 0o600) //nolint:gosec // the name is a hash in our own directory
 	if err != nil {
 		return nil, fmt.Errorf("create: %w", err)
 	}
