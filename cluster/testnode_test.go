@@ -52,6 +52,9 @@ func openNodeAt(tb testing.TB, boot, dir string, cfg Config, deps Deps) *testNod
 		tb.Fatal(err)
 	}
 	cfg.Dir = dir
+	if cfg.Disk.ReserveBytes == 0 {
+		cfg.Disk.ReserveBytes = -1 // tests may be on a disk in memory
+	}
 	deps.Blobs, deps.Catalog, deps.Log, deps.Metrics = blobs, rows, log, prometheus.NewRegistry()
 	n, err := Open(cfg, deps)
 	if err != nil {

@@ -112,18 +112,20 @@ func prepare(tb testing.TB, n int, changes settings) *Cluster {
 // configure writes the node's configuration file.
 func (n *Node) configure(ports []int, join []string, changes settings) {
 	values := settings{
-		"node.data_dir":     fmt.Sprintf("%q", filepath.Join(n.dir, "data")),
-		"node.log_level":    `"info"`,
-		"http.bind":         fmt.Sprintf("%q", loopback(ports[0])),
-		"shout.bind":        fmt.Sprintf("%q", loopback(ports[1])),
-		"shout.sources":     `[{ user = "foo", password = "bar", account = "pbx" }]`,
-		"shout.icy_port":    "-1", // the port after may be another node's
-		"cluster.bind":      fmt.Sprintf("%q", loopback(ports[2])),
-		"cluster.peer_bind": fmt.Sprintf("%q", loopback(ports[3])),
-		"cluster.join":      `["` + strings.Join(join, `", "`) + `"]`,
-		"cluster.expect":    strconv.Itoa(len(join)),
-		"cluster.replicas":  strconv.Itoa(min(3, len(join))),
-		"api.tokens":        fmt.Sprintf("[%q]", testToken),
+		"node.data_dir":  fmt.Sprintf("%q", filepath.Join(n.dir, "data")),
+		"node.log_level": `"info"`,
+		// The directory may be on a disk in memory.
+		"storage.reserve_bytes": `"0B"`,
+		"http.bind":             fmt.Sprintf("%q", loopback(ports[0])),
+		"shout.bind":            fmt.Sprintf("%q", loopback(ports[1])),
+		"shout.sources":         `[{ user = "foo", password = "bar", account = "pbx" }]`,
+		"shout.icy_port":        "-1", // the port after may be another node's
+		"cluster.bind":          fmt.Sprintf("%q", loopback(ports[2])),
+		"cluster.peer_bind":     fmt.Sprintf("%q", loopback(ports[3])),
+		"cluster.join":          `["` + strings.Join(join, `", "`) + `"]`,
+		"cluster.expect":        strconv.Itoa(len(join)),
+		"cluster.replicas":      strconv.Itoa(min(3, len(join))),
+		"api.tokens":            fmt.Sprintf("[%q]", testToken),
 	}
 	if shards := os.Getenv("CARILLON_BENCH_SHARDS"); shards != "" {
 		values["cluster.shards"] = shards // to see that rates do not depend on it
