@@ -195,5 +195,24 @@ func (s *logStore) check(log *slog.Logger) error {
 		}
 	}
 	log.Debug("log checked", "first", first, "last", last)
+	return s.checkTerm(l.Term)
+}
+
+// checkTerm reads what raft keeps beside the log. A damaged meta store may have
+// lost it without a word, or panic (openWatchedLog); a node that has forgotten
+// its term could vote twice in one.
+func (s *logStore) checkTerm(lastTerm uint64) error {
+	for _, key := range []string{"LastVoteTerm", "CurrentTerm"} {
+		term, err := s.GetUint64([]byte(key))
+		if err != nil {
+			return fmt.Errorf("%s: %w: %w", key, errLogDamaged, err)
+		}
+		if key == "CurrentTerm" && term < lastTerm {
+			return fmt.Errorf("its last entry is of term %d, and its term %d: %w", lastTerm, term, errLogDamaged)
+		}
+	}
+	if _, err := s.Get([]byte("LastVoteCand")); err != nil {
+		return fmt.Errorf("last vote: %w: %w", errLogDamaged, err)
+	}
 	return nil
 }

@@ -19,6 +19,9 @@ func openLog(t *testing.T, dir string) *logStore {
 
 func storeRange(t *testing.T, s *logStore, low, high uint64, data byte) {
 	t.Helper()
+	if err := s.SetUint64([]byte("CurrentTerm"), uint64(data)); err != nil { // as raft does before
+		t.Fatal(err)
+	}
 	for i := low; i <= high; i++ {
 		l := &raft.Log{Index: i, Term: uint64(data), Data: bytes.Repeat([]byte{data}, 100)}
 		if err := s.StoreLog(l); err != nil {

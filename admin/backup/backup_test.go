@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"carillon/blobstore"
@@ -24,8 +25,8 @@ type fakeCluster struct {
 	blobs    map[string][]byte
 	open     map[string]bool // not sealed
 	position uint64
-	fetches  int
-	breakAt  int // every so many fetches break off in the middle; 0: none
+	fetches  atomic.Int64
+	breakAt  int64 // every so many fetches break off in the middle; 0: none
 	source   string
 	order    []uint64
 }
@@ -78,14 +79,14 @@ func (f *fakeCluster) BackupBlob(_ context.Context, id string, offset int64) (
 	if !ok {
 		return library.BlobSpec{}, nil, library.ErrNotFound
 	}
-	f.fetches++
+	fetch := f.fetches.Add(1)
 	spec := library.BlobSpec{ID: id, Size: int64(len(body)), Sealed: !f.open[id], Live: f.open[id]}
 	if spec.Sealed {
 		sum := sha256.Sum256(body)
 		spec.SHA256 = hex.EncodeToString(sum[:])
 	}
 	var r io.Reader = bytes.NewReader(body[offset:])
-	if f.breakAt > 0 && f.fetches%f.breakAt == 0 {
+	if f.breakAt > 0 && fetch%f.breakAt == 0 {
 		r = io.MultiReader(io.LimitReader(r, (spec.Size-offset)/2), errReader{})
 	}
 	return spec, io.NopCloser(r), nil
