@@ -76,7 +76,7 @@ func (d *demoCluster) configure(ctx context.Context, base config.Config, dir str
 		cfg.API.Tokens = []config.Secret{token}
 		cfg.Cluster.Secret = secret
 		cfg.Storage.ReserveBytes = config.Bytes(0) // its directory may be on a disk in memory
-		cfg.Outbound.Deny = nil // the receivers of a demo are on this machine
+		cfg.Outbound.Deny = nil                    // the receivers of a demo are on this machine
 		for _, bind := range []*config.Addr{
 			&cfg.HTTP.Bind, &cfg.Shout.Bind, &cfg.Cluster.Bind, &cfg.Cluster.PeerBind,
 		} {
