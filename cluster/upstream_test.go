@@ -123,7 +123,8 @@ func (f *lone) installAndAppend(t *testing.T, index, term uint64) bool {
 	snapshot := []byte("a snapshot")
 	var installed raft.InstallSnapshotResponse
 	err := f.leader.InstallSnapshot("follower", "follower", &raft.InstallSnapshotRequest{
-		RPCHeader: header, SnapshotVersion: raft.SnapshotVersionMax, Term: term, LastLogIndex: index, LastLogTerm: term,
+		RPCHeader: header, SnapshotVersion: raft.SnapshotVersionMax, Term: term,
+		LastLogIndex: index, LastLogTerm: term,
 		Configuration: raft.EncodeConfiguration(f.members), ConfigurationIndex: 1, Size: int64(len(snapshot)),
 	}, &installed, bytes.NewReader(snapshot))
 	if err != nil || !installed.Success || f.machine.restored == 0 {

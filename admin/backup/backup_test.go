@@ -174,7 +174,9 @@ func TestGenerations(t *testing.T) {
 		if _, err := dir.Restore(t.Context(), to, want.g, false, nil); err != nil {
 			t.Fatal(err)
 		}
-		same := func(a, b library.BackupRow) bool { return a.Revision == b.Revision && bytes.Equal(a.Value, b.Value) }
+		same := func(a, b library.BackupRow) bool {
+			return a.Revision == b.Revision && bytes.Equal(a.Value, b.Value)
+		}
 		if !maps.EqualFunc(to.rows, want.rows, same) || !slices.IsSorted(to.order) {
 			t.Errorf("generation %d restored as %v in order %v", want.g.Position, to.rows, to.order)
 		}

@@ -128,7 +128,7 @@ func (d *Dir) save() error {
 		return fmt.Errorf("encode %s: %w", manifestFile, err)
 	}
 	part := d.file(manifestFile + partSuffix)
-	f, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // the operator's directory
+	f, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // the operator's
 	if err != nil {
 		return fmt.Errorf("write %s: %w", manifestFile, err)
 	}

@@ -48,7 +48,8 @@ func (c *backupTakeCmd) Run(ctx context.Context, g *globals, tty terminal) error
 	if g.JSON {
 		return printJSON(tty.out, taken)
 	}
-	return printf(tty.out, "position %d: %d rows (%d new or changed, %d deleted), %d blobs of %s (%d fetched) in %v\n",
+	return printf(tty.out,
+		"position %d: %d rows (%d new or changed, %d deleted), %d blobs of %s (%d fetched) in %v\n",
 		taken.Position, taken.Rows, taken.Changed, taken.Deleted, taken.Blobs, sizeText(taken.Bytes), taken.Fetched,
 		time.Since(began).Round(time.Millisecond))
 }
