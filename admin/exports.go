@@ -13,8 +13,9 @@ import (
 
 // exportLibrary is the part of the library that sends recordings elsewhere.
 type exportLibrary interface {
-	ExportRecording(ctx context.Context, recordingID string, t library.ExportTarget, store *library.StoreRequest) (
-		library.Export, error)
+	ExportRecording(
+		ctx context.Context, recordingID string, t library.ExportTarget, store *library.StoreRequest,
+	) (library.Export, error)
 	Exports(ctx context.Context, q library.ExportQuery) ([]library.Export, string, error)
 	Export(ctx context.Context, id string) (library.Export, error)
 	RetryExport(ctx context.Context, id string) (library.Export, error)

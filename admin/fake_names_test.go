@@ -29,7 +29,9 @@ func (f *fakeLibrary) PutPlaylist(
 
 func (f *fakeLibrary) DeletePlaylist(context.Context, string, string, string) error { return f.fail }
 
-func (f *fakeLibrary) ListPlaylists(context.Context, string, string, int) ([]library.Playlist, string, error) {
+func (f *fakeLibrary) ListPlaylists(
+	context.Context, string, string, int,
+) ([]library.Playlist, string, error) {
 	return []library.Playlist{}, "", f.fail
 }
 

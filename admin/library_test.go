@@ -254,7 +254,8 @@ func TestEdits(t *testing.T) {
 			body: `{"from":{"account":"acc","id":"j"}}`,
 		},
 		{
-			name: "silence", method: "GET", path: "/v1/media/silence?account=acc&id=a.wav&threshold_db=-30&minimum_ms=10",
+			name: "silence", method: "GET",
+			path:   "/v1/media/silence?account=acc&id=a.wav&threshold_db=-30&minimum_ms=10",
 			status: 200, contains: []string{`"duration_ms":2000`, `"leading_ms":0`},
 		},
 		{
@@ -262,8 +263,8 @@ func TestEdits(t *testing.T) {
 			code: "not_found",
 		},
 		{
-			name: "no number", method: "GET", path: "/v1/media/silence?account=acc&id=a.wav&threshold_db=x", status: 400,
-			code: "bad_request",
+			name: "no number", method: "GET", path: "/v1/media/silence?account=acc&id=a.wav&threshold_db=x",
+			status: 400, code: "bad_request",
 		},
 		{
 			name: "silence of no recording", method: "GET", path: "/v1/recordings/x/silence", status: 404,

@@ -31,8 +31,14 @@ func (f fakeNodes) Progress(_ context.Context, id string) (any, error) { return 
 // Nodes of the cluster are drained, removed and asked for.
 func TestClusterNodes(t *testing.T) {
 	newNode(t, newFake()).run(t, []scenario{
-		{name: "drain", method: "POST", path: "/v1/cluster/nodes/a/drain", status: 202, contains: []string{"draining"}},
-		{name: "undrain", method: "POST", path: "/v1/cluster/nodes/a/undrain", status: 202, contains: []string{"active"}},
+		{
+			name: "drain", method: "POST", path: "/v1/cluster/nodes/a/drain", status: 202,
+			contains: []string{"draining"},
+		},
+		{
+			name: "undrain", method: "POST", path: "/v1/cluster/nodes/a/undrain", status: 202,
+			contains: []string{"active"},
+		},
 		{name: "progress", method: "GET", path: "/v1/cluster/nodes/a", status: 200, contains: []string{"active"}},
 		{name: "not there", method: "POST", path: "/v1/cluster/nodes/b/drain", status: 404, code: "not_found"},
 		{name: "not safe", method: "DELETE", path: "/v1/cluster/nodes/a", status: 409, code: "wrong_state"},

@@ -73,7 +73,8 @@ func TestOpenAPIDocument(t *testing.T) {
 	if err != nil || a.status != http.StatusOK || doc.OpenAPI != "3.1.0" {
 		t.Fatalf("%d: %v", a.status, err)
 	}
-	for _, ref := range regexp.MustCompile(`#/components/schemas/([A-Za-z]+)`).FindAllStringSubmatch(a.body, -1) {
+	refs := regexp.MustCompile(`#/components/schemas/([A-Za-z]+)`)
+	for _, ref := range refs.FindAllStringSubmatch(a.body, -1) {
 		if _, ok := doc.Components.Schemas[ref[1]]; !ok {
 			t.Errorf("%s leads nowhere", ref[0])
 		}

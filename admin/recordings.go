@@ -22,7 +22,9 @@ type recordingLibrary interface {
 	DiscardRecording(ctx context.Context, recordingID string) error
 	RecordURL(r library.Recording) string
 	Rerecord(ctx context.Context, recordingID string) (library.Recording, error)
-	IngestRecording(ctx context.Context, r library.IngestRequest, body io.Reader) (library.Recording, bool, error)
+	IngestRecording(
+		ctx context.Context, r library.IngestRequest, body io.Reader,
+	) (library.Recording, bool, error)
 }
 
 func (s *Server) recordingRoutes(e *echo.Echo) {

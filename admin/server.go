@@ -155,7 +155,9 @@ func (s *Server) guarded(name string, next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // guardedBy is guarded with another check.
-func (s *Server) guardedBy(name string, may func(*http.Request) bool, next echo.HandlerFunc) echo.HandlerFunc {
+func (s *Server) guardedBy(
+	name string, may func(*http.Request) bool, next echo.HandlerFunc,
+) echo.HandlerFunc {
 	observe := s.metrics.route(name)
 	return func(c echo.Context) error {
 		start := time.Now()

@@ -125,7 +125,8 @@ func TestCommandVersion(t *testing.T) {
 // TestCommandCut expects that no prefix of a command is a command.
 func TestCommandCut(t *testing.T) {
 	for _, whole := range [][]byte{
-		encodeBlobs(FormatMax, sampleOps()), encodeTxn(FormatMax, txnID{}, sampleTxn()), encodeCarry(FormatMax, txnID{}, carryTxn(), sampleTime()),
+		encodeBlobs(FormatMax, sampleOps()), encodeTxn(FormatMax, txnID{}, sampleTxn()),
+		encodeCarry(FormatMax, txnID{}, carryTxn(), sampleTime()),
 	} {
 		for n := range whole {
 			if ops, err := decodeBlobs(whole[:n], FormatMax); err == nil && len(ops) == len(sampleOps()) {

@@ -57,7 +57,8 @@ func forgetHalfway(dir string, log *slog.Logger) error {
 		}
 		return fmt.Errorf("snapshot that was being restored: %w", err)
 	}
-	log.Warn("a snapshot was being restored when the node stopped; the leader will send it again", "snapshot", id)
+	log.Warn("a snapshot was being restored when the node stopped; the leader will send it again",
+		"snapshot", id)
 	if id != "" && filepath.Base(id) == id {
 		if err := os.RemoveAll(filepath.Join(dir, "snapshots", id)); err != nil {
 			return fmt.Errorf("forget snapshot %s: %w", id, err)

@@ -126,8 +126,11 @@ func (n *Node) setOf(ctx context.Context, s NodeStatus, position uint64) SetStat
 		if tally, ok := n.rows.SetAt(position); ok {
 			set = setOf(tally, position)
 		}
-	} else if b, err := n.link.Call(ctx, s.ID, kindSet, binary.BigEndian.AppendUint64(nil, position)); err == nil {
-		_ = json.Unmarshal(b, &set) // what cannot be read leaves the node out of the comparison
+	} else {
+		req := binary.BigEndian.AppendUint64(nil, position)
+		if b, err := n.link.Call(ctx, s.ID, kindSet, req); err == nil {
+			_ = json.Unmarshal(b, &set) // what cannot be read leaves the node out of the comparison
+		}
 	}
 	set.Checked, set.Fault = s.Set.Checked, s.Set.Fault
 	return set

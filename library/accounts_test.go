@@ -18,8 +18,9 @@ func sampleAccount() AccountSettings {
 	return AccountSettings{
 		Account: "acme", Revision: 9, Name: "ACME", Parent: "reseller", Language: "fr-ca",
 		Fallback: "prompt://system/unavailable", GainDB: -4.5,
-		RetentionSeconds: map[Class]int64{ClassVoicemail: 93 * 24 * 3600}, Quota: Quota{Bytes: 1 << 30, Items: 1000},
-		ListenerAuth: ListenerAuth{Mode: ListenBasic, User: "moh", Password: "0102:ab"},
+		RetentionSeconds: map[Class]int64{ClassVoicemail: 93 * 24 * 3600},
+		Quota:            Quota{Bytes: 1 << 30, Items: 1000},
+		ListenerAuth:     ListenerAuth{Mode: ListenBasic, User: "moh", Password: "0102:ab"},
 		Export: ExportSettings{
 			URL: "https://s3.example/bucket", Headers: map[string]Secret{"Authorization": "Bearer x"}, OnStore: true,
 		},

@@ -37,7 +37,9 @@ type BackupRow struct {
 // cluster only: events and positions in them, nodes and placement, who tends
 // what at the moment, holds, and the key of playback URLs, which name revisions.
 func outsideBackups() []string {
-	return []string{eventPrefix, "c1/", "z1/", webhookStates, eventTrimKey, signingKey, blobstore.HoldPrefix, restoreKey}
+	return []string{
+		eventPrefix, "c1/", "z1/", webhookStates, eventTrimKey, signingKey, blobstore.HoldPrefix, restoreKey,
+	}
 }
 
 // InBackups says whether a row belongs into a backup.
@@ -54,7 +56,9 @@ func InBackups(key string) bool {
 // were not changed after the log position since without their value. Position
 // is valid when the loop has ended: the view held everything up to there. Call
 // Hold first, or blobs of the view may be gone when they are fetched.
-func (l *Library) BackupRows(ctx context.Context, since uint64) (rows iter.Seq2[BackupRow, error], position *uint64) {
+func (l *Library) BackupRows(
+	ctx context.Context, since uint64,
+) (rows iter.Seq2[BackupRow, error], position *uint64) {
 	position = new(uint64)
 	return func(yield func(BackupRow, error) bool) {
 		if err := l.fresh(ctx); err != nil {

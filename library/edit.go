@@ -161,7 +161,9 @@ func (l *Library) Join(ctx context.Context, r JoinRequest) (Document, bool, erro
 
 // pieces opens all parts; the function closes what was opened, also after an
 // error.
-func (l *Library) pieces(ctx context.Context, pieces []Piece) (parts []audio.Part, closeAll func(), err error) {
+func (l *Library) pieces(
+	ctx context.Context, pieces []Piece,
+) (parts []audio.Part, closeAll func(), err error) {
 	var opened []io.Closer
 	closeAll = func() {
 		for _, c := range opened {

@@ -136,7 +136,8 @@ func TestEventBounds(t *testing.T) {
 	if _, err := local.Commit(context.Background(), txn); err != nil {
 		t.Fatal(err)
 	}
-	if e := eventRows(t, local)[0]; len(e.Detail) < eventDetailBytesMax-3 || len(e.Detail) > eventDetailBytesMax {
+	e := eventRows(t, local)[0]
+	if len(e.Detail) < eventDetailBytesMax-3 || len(e.Detail) > eventDetailBytesMax {
 		t.Errorf("detail of %d bytes", len(e.Detail))
 	}
 }
@@ -150,11 +151,14 @@ func TestEventPosition(t *testing.T) {
 			t.Fatalf("%v came back as %v, %v", p, back, err)
 		}
 	})
-	if p, err := ParseEventPosition("7"); err != nil || !p.After(EventPosition{7, 255}) || p.After(EventPosition{8, 0}) {
+	p, err := ParseEventPosition("7")
+	if err != nil || !p.After(EventPosition{7, 255}) || p.After(EventPosition{8, 0}) {
 		t.Errorf("7 is %v, %v", p, err)
 	}
-	for _, bad := range []string{"", ".", "1.", ".1", "-1", "1.-1", "1.257", "x", "1.1.1", "99999999999999999999"} {
-		if p, err := ParseEventPosition(bad); !errors.Is(err, ErrBadRequest) {
+	for _, bad := range []string{
+		"", ".", "1.", ".1", "-1", "1.-1", "1.257", "x", "1.1.1", "99999999999999999999",
+	} {
+		if p, err = ParseEventPosition(bad); !errors.Is(err, ErrBadRequest) {
 			t.Errorf("%q is %v, %v", bad, p, err)
 		}
 	}

@@ -197,7 +197,8 @@ func TestExportRefused(t *testing.T) {
 	_, err = l.CreateRecording(t.Context(), RecordingRequest{Account: "a", StoreURL: "http://forbidden"})
 	wantErr(t, "ticket", err, ErrTarget)
 
-	e := must[Export](t)(l.ExportRecording(t.Context(), r.ID, ExportTarget{URL: "http://x", Method: "POST"}, store))
+	target := ExportTarget{URL: "http://x", Method: "POST"}
+	e := must[Export](t)(l.ExportRecording(t.Context(), r.ID, target, store))
 	failed := exportIn(t, l, e.ID, ExportFailed)
 	if failed.Attempts != 1 || failed.Error == "" || failed.Ended == nil {
 		t.Errorf("export is %+v", failed)
@@ -279,7 +280,8 @@ func TestExportWaits(t *testing.T) {
 		for e.Attempts = 1; e.State != ExportFailed; e.Attempts++ {
 			e.failed(delivered{err: errors.New("refused")}, now)
 			pause := e.due.Sub(now)
-			if e.State == ExportQueued && (pause < last/2 || pause < exportPauseMin*3/4 || pause > exportPauseMax*5/4) {
+			if e.State == ExportQueued &&
+				(pause < last/2 || pause < exportPauseMin*3/4 || pause > exportPauseMax*5/4) {
 				t.Fatalf("pause %d is %v after %v", e.Attempts, pause, last)
 			}
 			now, last = e.due, pause

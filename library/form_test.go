@@ -200,7 +200,8 @@ func TestDefaultGain(t *testing.T) {
 	if r, err := l.Render(t.Context(), &ogg, Form{}); err != nil || r.Converted {
 		t.Errorf("%v, %+v", err, r.Form)
 	}
-	if _, err := l.Render(t.Context(), &ogg, Form{Form: audio.Form{Container: "wav"}}); !errors.Is(err, ErrNoForm) {
+	asWAV := Form{Form: audio.Form{Container: "wav"}}
+	if _, err := l.Render(t.Context(), &ogg, asWAV); !errors.Is(err, ErrNoForm) {
 		t.Errorf("error %v", err)
 	}
 }

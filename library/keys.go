@@ -13,14 +13,14 @@ import (
 // sort as their ids do, and no two names can make one key.
 const (
 	mediaPrefix      = "m1/"     // m1/{account}/{id}: a document
-	deletedPrefix    = "d1/"     // d1/{account}/{id} NUL {inverted deletion id}: a deleted document, newest first
+	deletedPrefix    = "d1/"     // d1/{account}/{id} NUL {inverted deletion id}: deleted documents, newest first
 	promptPrefix     = "p1/"     // p1/{account}/{prompt}/{language}: id of the newest document that is it
 	recordingPrefix  = "r1/"     // r1/{recording id}: a recording
 	ownerPrefix      = "o1/"     // o1/{account}/{recording id}: recordings of an account
 	namePrefix       = "n1/"     // n1/{account}/{name} NUL {inverted recording id}: newest first
 	activePrefix     = "a1/"     // a1/{recording id}: recordings that the periodic pass must look at
 	livePrefix       = "l1/"     // l1/{account}/{mount}: the live source of a configured account
-	accountPrefix    = "s1/"     // s1/{account}/: the settings of an account; the slash sorts them as its media are
+	accountPrefix    = "s1/"     // s1/{account}/: settings of an account; the slash sorts them as its media are
 	exportPrefix     = "x1/"     // x1/{export id}: an export
 	exportOpenPrefix = "xo1/"    // xo1/{export id}: exports that are not done
 	exportDonePrefix = "xd1/"    // xd1/{export id}: exports that are

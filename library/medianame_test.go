@@ -90,9 +90,9 @@ func TestMediaNames(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"prompt://", "prompt://acme", "prompt://acme/", "prompt://a b/c", "prompt://acme/a/b/c", "prompt://acme/a/b c",
-		"/", "//", "/acme", "/acme/", "/a b/c", "a//b", "../x", "/acme/../x", "x\x00", "tts://", "tts://..",
-		"file_string://a!file_string://b", strings.Repeat("x", lookupNameBytesMax+1),
+		"prompt://", "prompt://acme", "prompt://acme/", "prompt://a b/c", "prompt://acme/a/b/c",
+		"prompt://acme/a/b c", "/", "//", "/acme", "/acme/", "/a b/c", "a//b", "../x", "/acme/../x", "x\x00",
+		"tts://", "tts://..", "file_string://a!file_string://b", strings.Repeat("x", lookupNameBytesMax+1),
 		"file_string://" + strings.Repeat("a!", macroPartsMax),
 	} {
 		_, err := l.Lookup(t.Context(), LookupRequest{Name: name})
@@ -234,7 +234,8 @@ func TestPlayerStrings(t *testing.T) {
 			"/tone.wav.raw", PlayerShellStream,
 		},
 		{
-			"song!, @{1}", PlayerShellStream, "shell_stream:///usr/local/bin/carillon-stream http://127.0.0.1:8080/play/",
+			"song!, @{1}", PlayerShellStream,
+			"shell_stream:///usr/local/bin/carillon-stream http://127.0.0.1:8080/play/",
 			"/song%21%2C%20%40%7B1%7D.raw", PlayerShellStream,
 		},
 		{"tone.wav", PlayerShout, "shout://127.0.0.1:8080/play/", "/tone.wav.mp3", PlayerShout},
@@ -252,7 +253,8 @@ func TestPlayerStrings(t *testing.T) {
 	})
 	wantErr(t, "a macro that a name with '!' breaks", err, ErrNotFound)
 	got, err := l.Lookup(t.Context(), LookupRequest{
-		Name: "file_string://tone.wav!tone_stream://%(1,0,440)!!/acme/tone.wav", Account: "acme", Player: PlayerPlain,
+		Name:    "file_string://tone.wav!tone_stream://%(1,0,440)!!/acme/tone.wav",
+		Account: "acme", Player: PlayerPlain,
 	})
 	parts := strings.Split(strings.TrimPrefix(got.FreeSWITCH, macroScheme), "!")
 	if err != nil || len(parts) != 4 || len(got.Parts) != 4 || parts[1] != "tone_stream://%(1,0,440)" ||
@@ -295,7 +297,8 @@ func TestLookupAll(t *testing.T) {
 // or is refused as one.
 func FuzzPlaces(f *testing.F) {
 	for _, s := range []string{
-		"a", "/a/b", "/a/b/c", "prompt://a/b/c", "prompt://account%2Fab%2Fcd%2Fef/x", "tts://x", "/system_media/en/x",
+		"a", "/a/b", "/a/b/c", "prompt://a/b/c", "prompt://account%2Fab%2Fcd%2Fef/x", "tts://x",
+		"/system_media/en/x",
 		"/account/4c/1f/8ee7a60bd59d8bc3ef8d7a3dbb77-202403/x", "account/", "%2F", "/%2e%2e/%2e%2e", "%00", "a%25",
 		"/account/4c/1f/8ee7a60bd59d8bc3ef8d7a3dbb77-", "/account/4c/1f/8ee7a60bd59d8bc3ef8d7a3dbb77",
 	} {

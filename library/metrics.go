@@ -90,7 +90,8 @@ func MetricDefinitions() []MetricDefinition {
 		{metricReaped, "When the last pass over what is too old began, on any node; Unix time.", nil},
 		{metricSpooled, "Uploads and recordings that went to the spool for want of a leader.", []string{"kind"}},
 		{
-			metricReplayed, "Items of the spool that were dealt with: ok, or the code of the fault that put them aside.",
+			metricReplayed,
+			"Items of the spool that were dealt with: ok, or the code of the fault that put them aside.",
 			[]string{"result"},
 		},
 	}

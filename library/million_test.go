@@ -36,7 +36,8 @@ func TestManyDocuments(t *testing.T) {
 	}
 	dir := t.TempDir()
 	l := openLibrary(t, testConfig(), testDeps(openLocal(t, dir)))
-	sound := put(t, l, SystemAccount, "en-us/hello", mp3Sound(10), PutOptions{Prompt: "hello", Language: "en-us"})
+	sound := put(t, l, SystemAccount, "en-us/hello", mp3Sound(10),
+		PutOptions{Prompt: "hello", Language: "en-us"})
 	idle := heap()
 	began := time.Now()
 	account := func(i int) string { return fmt.Sprintf("%032x", i%1000) }

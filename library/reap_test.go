@@ -212,7 +212,9 @@ func TestRetentionOfRecordings(t *testing.T) {
 
 	wantErr(t, "pass without a retention", reapAt(t, l, later), nil)
 	equal(t, "recordings", len(keys(t, local, recordingPrefix)), 4)
-	setAccount(t, l, "acme", func(s *AccountSettings) { s.RetentionSeconds = map[Class]int64{ClassRecording: day} })
+	setAccount(t, l, "acme", func(s *AccountSettings) {
+		s.RetentionSeconds = map[Class]int64{ClassRecording: day}
+	})
 	preview := must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{At: later}))
 	equal(t, "items that would go", preview.Usage, Usage{1, int64(len(sound))})
 	equal(t, "name of it", preview.Sample[0].ID, "left.mp3")

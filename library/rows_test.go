@@ -122,9 +122,12 @@ func TestWebhookRowFormats(t *testing.T) {
 	t.Parallel()
 	h := hook{
 		id: "crm", revision: 1, stateRevision: 2,
-		row: webhookRow{URL: "http://x", Secret: "s", Kinds: []string{"media"}, Account: "a", Disabled: true, CreatedMS: 3},
+		row: webhookRow{
+			URL: "http://x", Secret: "s", Kinds: []string{"media"}, Account: "a", Disabled: true, CreatedMS: 3,
+		},
 		state: webhookStateRow{
-			Revision: 4, Number: 5, Node: "n", Missed: 6, Attempts: 7, Error: "e", FailingMS: 8, LastOKMS: 9, Off: true,
+			Revision: 4, Number: 5, Node: "n", Missed: 6, Attempts: 7, Error: "e", FailingMS: 8, LastOKMS: 9,
+			Off: true,
 		},
 	}
 	for name, row := range map[string]any{"webhook-1.row": h.row, "webhookstate-1.row": h.state} {
@@ -171,7 +174,8 @@ func TestDocumentRows(t *testing.T) {
 	} {
 		value := must[[]byte](t)(encodeDocument(&d))
 		golden(t, name, value)
-		back := must[Document](t)(decodeDocument(d.Account, d.ID, blobstore.Row{Value: value, Revision: d.Revision}))
+		stored := blobstore.Row{Value: value, Revision: d.Revision}
+		back := must[Document](t)(decodeDocument(d.Account, d.ID, stored))
 		if diff := cmp.Diff(d, back); diff != "" {
 			t.Errorf("%s came back changed:\n%s", name, diff)
 		}

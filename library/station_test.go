@@ -135,7 +135,9 @@ func (s *station) sound() []byte {
 // checkTone decodes MP3 and looks for 440 Hz in every tenth of a second.
 func checkTone(t *testing.T, mp3 []byte) {
 	t.Helper()
-	info := audio.Info{Format: audio.FormatMP3, Codec: "mp3_mpeg25_layer3", SampleRate: 8000, Channels: 1, Samples: -1}
+	info := audio.Info{
+		Format: audio.FormatMP3, Codec: "mp3_mpeg25_layer3", SampleRate: 8000, Channels: 1, Samples: -1,
+	}
 	d, err := audio.NewDecoder(bytes.NewReader(mp3), info)
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +269,8 @@ func TestPlaylists(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].ID != "b" || next != "b" {
 		t.Errorf("%v, %+v, %q", err, list, next)
 	}
-	if list, next, err = l.ListPlaylists(t.Context(), "acme", next, 1); err != nil || len(list) != 1 || next != "" {
+	list, next, err = l.ListPlaylists(t.Context(), "acme", next, 1)
+	if err != nil || len(list) != 1 || next != "" {
 		t.Errorf("%v, %+v, %q", err, list, next)
 	}
 	if err := l.DeletePlaylist(t.Context(), "acme", "b", `"1"`); !errors.Is(err, ErrPrecondition) {
@@ -288,7 +291,9 @@ func TestLookupExtant(t *testing.T) {
 	l, _ := newLibrary(t)
 	put(t, l, "acme", "a", wavSound(800), PutOptions{})
 	putPlaylist(t, l, Playlist{Account: "acme", ID: "moh", Items: []string{"a"}})
-	for _, r := range []LookupRequest{{Name: "a", Account: "acme", Stream: "extant"}, {Name: "moh", Account: "acme"}} {
+	for _, r := range []LookupRequest{
+		{Name: "a", Account: "acme", Stream: "extant"}, {Name: "moh", Account: "acme"},
+	} {
 		got, err := l.Lookup(t.Context(), r)
 		if err != nil || got.Type != "audio/mpeg" {
 			t.Fatalf("%v, %+v", err, got)

@@ -28,7 +28,9 @@ func TestTicketLimitsChecked(t *testing.T) {
 		_, err := l.CreateRecording(t.Context(), RecordingRequest{Account: "acme", TicketLimits: bad})
 		wantErr(t, "limits", err, ErrBadRequest)
 	}
-	r := ticket(t, l, RecordingRequest{TicketLimits: TicketLimits{Allow: []string{"10.1.2.3/8", "::ffff:1.2.3.4"}}})
+	r := ticket(t, l, RecordingRequest{
+		TicketLimits: TicketLimits{Allow: []string{"10.1.2.3/8", "::ffff:1.2.3.4"}},
+	})
 	now := recordingNow(t, l, r.ID)
 	if len(now.Allow) != 2 || now.Allow[0] != "10.0.0.0/8" || now.Allow[1] != "1.2.3.4/32" {
 		t.Errorf("allow is %q", now.Allow)

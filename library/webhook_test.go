@@ -52,7 +52,9 @@ func idsOf(events []Event) string {
 	return strings.Join(ids, " ")
 }
 
-func openHooked(t *testing.T, local *blobstore.Local, node string, r Sender, gone func(string) bool) *Library {
+func openHooked(
+	t *testing.T, local *blobstore.Local, node string, r Sender, gone func(string) bool,
+) *Library {
 	t.Helper()
 	deps := testDeps(local)
 	deps.NodeID, deps.Sender, deps.Gone = node, r, gone
@@ -313,7 +315,8 @@ func TestWebhookTried(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	s := r.sent()
-	if len(s) != 1 || s[0].d.Header["Carillon-Test"] != "true" || !strings.Contains(string(s[0].body), `"events":[]`) {
+	if len(s) != 1 || s[0].d.Header["Carillon-Test"] != "true" ||
+		!strings.Contains(string(s[0].body), `"events":[]`) {
 		t.Errorf("sent %+v", s)
 	}
 	if after := hookAt(t, l); after.Revision != before.Revision || after.Position != before.Position {

@@ -165,7 +165,9 @@ func (d *deliverer) deliver(ctx context.Context, events []Event) error {
 }
 
 // failed notes a delivery that did not arrive, and says how long to wait.
-func (d *deliverer) failed(ctx context.Context, now time.Time, r Receipt, cause error) (time.Duration, error) {
+func (d *deliverer) failed(
+	ctx context.Context, now time.Time, r Receipt, cause error,
+) (time.Duration, error) {
 	s := &d.h.state
 	first := s.FailingMS == 0
 	if first {

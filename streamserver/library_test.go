@@ -149,7 +149,8 @@ func TestRecording(t *testing.T) {
 		t.Errorf("live, second half: %d of %d bytes, %v", len(rest), len(mp3)-half, err)
 	}
 	n.checkPlays(t, "/media/acc/vm.mp3", mp3)
-	if _, err := lib.StoreRecording(ctx, rec.ID, library.StoreRequest{Account: "acc", ID: "voicemail/1"}); err != nil {
+	to := library.StoreRequest{Account: "acc", ID: "voicemail/1"}
+	if _, err := lib.StoreRecording(ctx, rec.ID, to); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"/media/acc/voicemail/1", "/media/acc/voicemail/1.mp3", "/media/acc/vm.mp3"} {

@@ -85,7 +85,7 @@ func TestContinuousStreams(t *testing.T) {
 		"/media/acc/moh.raw": 409, "/media/acc/song.wav?stream=other": 400, "/media/acc/moh.wav": 409,
 		"/media/acc/moh?rate=44100": 400, "/media/acc/none?stream=extant": 404, "/media/acc/moh?rate=1": 400,
 	} {
-		resp, _ := n.listen(t, "GET "+path+" HTTP/1.1") //nolint:bodyclose // listen does
+		resp, _ = n.listen(t, "GET "+path+" HTTP/1.1") //nolint:bodyclose // listen does
 		if resp.StatusCode != status || resp.ContentLength != 0 {
 			t.Errorf("%s: status %d with %d bytes, want %d", path, resp.StatusCode, resp.ContentLength, status)
 		}

@@ -105,8 +105,8 @@ func TestBackupRestore(t *testing.T) { //nolint:tparallel // the part needs what
 		c.Node(2).call(http.MethodDelete, documentPath("faults", id), nil, http.StatusNoContent, nil)
 	}
 	second := c.backup(t, dir)
-	if second.Fetched >= second.Blobs || second.Deleted == 0 || second.Changed >= second.Rows || second.Open != 0 ||
-		second.Position <= first.Position {
+	if second.Fetched >= second.Blobs || second.Deleted == 0 || second.Changed >= second.Rows ||
+		second.Open != 0 || second.Position <= first.Position {
 		t.Errorf("second backup: %+v after %+v", second, first)
 	}
 	t.Logf("first %+v, second %+v", first, second)
@@ -162,7 +162,8 @@ func TestBackupRestore(t *testing.T) { //nolint:tparallel // the part needs what
 	to.Node(1).cli(t, exitOK, "restore", "--merge", dir)
 	for id, want := range map[string][]byte{"0": noise(9_000, 77), "3": items["greetings/3 ü.wav"]} {
 		path := "/media/acme/" + url.PathEscape("greetings/"+id+" ü.wav")
-		if _, got, err := to.Node(2).do(t.Context(), http.MethodGet, path, nil); err != nil || !bytes.Equal(got, want) {
+		_, got, err := to.Node(2).do(t.Context(), http.MethodGet, path, nil)
+		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("after the merge %s has %d bytes, want %d: %v", path, len(got), len(want), err)
 		}
 	}

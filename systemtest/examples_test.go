@@ -183,7 +183,7 @@ func (e *examples) voicemailTooShort(t *testing.T) {
 	if err != nil || resp.StatusCode != http.StatusNotFound {
 		t.Errorf("it is there: %v, %v", resp, err)
 	}
-	rec := c.Node(0).recordingNamed("pbx", "vm/100/u-3.mp3")
+	rec := c.Node(0).recordingNamed("vm/100/u-3.mp3")
 	if rec.State != "discarded" || rec.EndedBy != "too_short" || rec.Warning != "write_buffering" {
 		t.Errorf("the recording is %+v", rec)
 	}
@@ -192,7 +192,7 @@ func (e *examples) voicemailTooShort(t *testing.T) {
 func (e *examples) record(t *testing.T) {
 	c := e.c.For(t)
 	e.lua(t, 0, []string{"FAKE_UUID=u-4", "FAKE_SOUNDS=" + e.two}, "carillon_record.lua", "pbx", "60")
-	rec := c.Node(1).recordingNamed("pbx", "calls/u-4.mp3")
+	rec := c.Node(1).recordingNamed("calls/u-4.mp3")
 	c.Node(1).waitState(rec.ID, "stored")
 	c.plays("/media/pbx/calls/u-4.mp3", e.second)
 }
@@ -266,7 +266,7 @@ func (e *examples) recordTo(t *testing.T, c *Cluster, raw string) {
 	}
 	e.switchDo(t, "record", raw, e.two)
 	_, mount, _ := strings.Cut(strings.TrimPrefix(raw, "shout://"), "/")
-	rec := c.Node(0).recordingNamed("pbx", mount)
+	rec := c.Node(0).recordingNamed(mount)
 	c.Node(0).waitState(rec.ID, "stored")
 	c.plays("/media/pbx/"+mount, e.second)
 }
@@ -293,7 +293,8 @@ func (e *examples) shellStream(t *testing.T) {
 	s := makeSamples(t)
 	c.Node(0).put("pbx", "shell.wav", readFile(t, s.phone))
 	program := filepath.Join(examplesDir, "bin", "carillon-stream")
-	want := run(t, "sox", s.phone, "-t", "raw", "-r", "8000", "-c", "1", "-e", "signed-integer", "-b", "16", "-L", "-")
+	want := run(t, "sox", s.phone,
+		"-t", "raw", "-r", "8000", "-c", "1", "-e", "signed-integer", "-b", "16", "-L", "-")
 	for _, name := range []string{"shell.wav", "shell.raw"} {
 		url := c.Node(1).HTTP + "/media/pbx/" + name
 		got := run(t, "sh", "-c", fmt.Sprintf("%s '%s' -r 8000 -c 1", program, url))

@@ -39,7 +39,7 @@ type fedEvent struct {
 // TestFeedThroughKills: while nodes are killed and come back, followers of all
 // three see the same events in the same order, none missing and none twice, and
 // a webhook gets them all, in order, however often the node that delivers dies.
-func TestFeedThroughKills(t *testing.T) { //nolint:tparallel // the parts share one cluster and follow one another
+func TestFeedThroughKills(t *testing.T) { //nolint:tparallel // the parts share a cluster, in order
 	t.Parallel()
 	c := Start(t, 3, settings{"outbound.deny": "[]"})
 	hook := startReceiver(t)
@@ -69,7 +69,8 @@ func TestFeedThroughKills(t *testing.T) { //nolint:tparallel // the parts share 
 	up.stop(t)
 	want := up.names()
 	for i, f := range followers {
-		eventually(t, feedWait, fmt.Sprintf("follower of node %d has all", i+1), func() error { return f.has(want) })
+		what := fmt.Sprintf("follower of node %d has all", i+1)
+		eventually(t, feedWait, what, func() error { return f.has(want) })
 	}
 	eventually(t, feedWait, "the webhook has all", func() error { return hook.has(want) })
 	first := followers[0].seen()
@@ -191,7 +192,8 @@ func (f *follower) lost() int {
 
 // read follows until the connection ends and returns where it was.
 func (f *follower) read(ctx context.Context, position string) string {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.node.HTTP+"/v1/events?kind=media&after=oldest", nil)
+	url := f.node.HTTP + "/v1/events?kind=media&after=oldest"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		f.t.Error(err)
 		return position

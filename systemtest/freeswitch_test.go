@@ -139,7 +139,7 @@ func replaySource(t *testing.T, c *Cluster, file, mount string) {
 	if rest, err := io.ReadAll(conn.in); err != nil || len(rest) > 0 {
 		t.Errorf("after the end: %q, %v", rest, err)
 	}
-	rec := c.Node(0).recordingNamed("pbx", mount)
+	rec := c.Node(0).recordingNamed(mount)
 	// What a configured account records is stored under its mount at once.
 	sealed := c.Node(0).waitState(rec.ID, "stored")
 	if sealed.SHA256 != hashOf(body) {
@@ -169,13 +169,13 @@ func replayPut(t *testing.T, c *Cluster) {
 	} else {
 		_ = resp.Body.Close()
 	}
-	rec := c.Node(0).recordingNamed("pbx", "401h11.200/fs.mp3")
+	rec := c.Node(0).recordingNamed("401h11.200/fs.mp3")
 	c.Node(0).waitState(rec.ID, "stored")
 	c.plays("/media/pbx/401h11.200/fs.mp3", body)
 }
 
-// recordingNamed finds the newest recording of that name.
-func (n *Node) recordingNamed(account, name string) recording {
+// recordingNamed finds the newest recording of that name of account pbx.
+func (n *Node) recordingNamed(name string) recording {
 	tb := n.cluster.tb
 	tb.Helper()
 	var found recording
@@ -183,7 +183,7 @@ func (n *Node) recordingNamed(account, name string) recording {
 		var page struct {
 			Items []recording `json:"items"`
 		}
-		n.call(http.MethodGet, "/v1/recordings?limit=1000&account="+account, nil, http.StatusOK, &page)
+		n.call(http.MethodGet, "/v1/recordings?limit=1000&account=pbx", nil, http.StatusOK, &page)
 		for _, rec := range page.Items {
 			if rec.Name == name {
 				found = rec

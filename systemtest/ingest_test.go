@@ -184,7 +184,9 @@ func ingestRefused(t *testing.T, c *Cluster, wave []byte) {
 		"bearer nonsense": {path, "Authorization: Bearer x\r\n", expect, wave, http.StatusUnauthorized},
 		"media, no token": {"/media/pbx/x.wav", "", expect, wave, http.StatusUnauthorized},
 		"unknown":         {"/v1/recordings/nothing/audio", good, expect, wave, http.StatusNotFound},
-		"a web page":      {path, good, "Content-Type: text/html\r\n" + expect, wave, http.StatusUnsupportedMediaType},
+		"a web page": {
+			path, good, "Content-Type: text/html\r\n" + expect, wave, http.StatusUnsupportedMediaType,
+		},
 		"a page as sound": {
 			path, good, "Content-Type: audio/mpeg\r\n", []byte("<html>"), http.StatusUnsupportedMediaType,
 		},

@@ -11,7 +11,9 @@ import (
 // the test is left out, and says so; any other error fails it.
 func needsKernel(tb testing.TB, err error) {
 	tb.Helper()
-	for _, missing := range []error{syscall.EPERM, syscall.EACCES, syscall.ENOENT, syscall.ENODEV, syscall.ENOSYS} {
+	for _, missing := range []error{
+		syscall.EPERM, syscall.EACCES, syscall.ENOENT, syscall.ENODEV, syscall.ENOSYS,
+	} {
 		if errors.Is(err, missing) {
 			tb.Skipf("left out: %v", err)
 		}

@@ -327,7 +327,9 @@ func (f *lossyFS) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut)
 	return f.locked(func() syscall.Errno { f.n.attr(&out.Attr); return 0 })
 }
 
-func (f *lossyFS) Setattr(_ context.Context, _ fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+func (f *lossyFS) Setattr(
+	_ context.Context, _ fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut,
+) syscall.Errno {
 	return f.locked(func() syscall.Errno {
 		if mode, ok := in.GetMode(); ok {
 			f.n.mode = f.n.mode&syscall.S_IFMT | mode&0o7777
@@ -344,7 +346,9 @@ func (f *lossyFS) Open(context.Context, uint32) (fs.FileHandle, uint32, syscall.
 	return nil, fuse.FOPEN_KEEP_CACHE, f.locked(func() syscall.Errno { return 0 })
 }
 
-func (f *lossyFS) Read(_ context.Context, _ fs.FileHandle, p []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+func (f *lossyFS) Read(
+	_ context.Context, _ fs.FileHandle, p []byte, off int64,
+) (fuse.ReadResult, syscall.Errno) {
 	n := 0
 	err := f.locked(func() syscall.Errno { n = f.n.read(p, off); return 0 })
 	return fuse.ReadResultData(p[:n]), err
@@ -420,7 +424,8 @@ func (f *lossyFS) Rename(
 
 // Statfs shows a disk with room.
 func (f *lossyFS) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
-	out.Bsize, out.Blocks, out.Bfree, out.Bavail = lossyPage, 64<<30/lossyPage, 48<<30/lossyPage, 48<<30/lossyPage
+	out.Bsize, out.Blocks = lossyPage, 64<<30/lossyPage
+	out.Bfree, out.Bavail = 48<<30/lossyPage, 48<<30/lossyPage
 	out.Files, out.Ffree, out.NameLen = 1<<20, 1<<19, 255
 	return 0
 }

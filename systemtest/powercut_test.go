@@ -125,7 +125,8 @@ func (p *power) on(rnd *rand.Rand, keep float64) {
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	if fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0); err != nil || os.Geteuid() != 0 {
-		needsKernel(t, fmt.Errorf("a disk of our own, as user %d: %w", os.Geteuid(), cmp.Or(err, error(unix.EPERM))))
+		needsKernel(t, fmt.Errorf("a disk of our own, as user %d: %w",
+			os.Geteuid(), cmp.Or(err, error(unix.EPERM))))
 	} else if err := fuse.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,9 @@ func TestPromptImport(t *testing.T) {
 		if got := promptCount(n); got != len(files) {
 			t.Errorf("node %d has %d prompts of %d", i+1, got, len(files))
 		}
-		for _, file := range []string{"vm-undelete.wav", "digits/1.wav", files[len(files)-1][len(asteriskSounds)+1:]} {
+		for _, file := range []string{
+			"vm-undelete.wav", "digits/1.wav", files[len(files)-1][len(asteriskSounds)+1:],
+		} {
 			want := readFile(t, filepath.Join(asteriskSounds, file))
 			path := "/media/tel/en-us/" + file[:len(file)-len(".wav")]
 			resp, got, err := n.do(t.Context(), http.MethodGet, path, nil)

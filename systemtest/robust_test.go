@@ -121,7 +121,8 @@ type sightings struct {
 
 func newHistory() *history {
 	return &history{
-		begun: time.Now(), written: map[string]bool{}, seen: map[int]map[string]sightings{}, counts: map[string]int{},
+		begun: time.Now(), written: map[string]bool{}, seen: map[int]map[string]sightings{},
+		counts: map[string]int{},
 	}
 }
 
@@ -149,7 +150,8 @@ func (h *history) value(node, life int, key, value string, revision uint64, what
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.written[value] {
-		h.faults = append(h.faults, fmt.Sprintf("node %d shows %s as %.12s, which nobody wrote", node+1, key, value))
+		h.faults = append(h.faults, fmt.Sprintf("node %d shows %s as %.12s, which nobody wrote",
+			node+1, key, value))
 	}
 	if revision == 0 {
 		return
@@ -159,8 +161,8 @@ func (h *history) value(node, life int, key, value string, revision uint64, what
 	}
 	last := h.seen[node][key]
 	if last.life == life && revision < last.revision {
-		h.faults = append(h.faults, fmt.Sprintf("node %d shows %s at revision %d after %d (%s)", node+1, key, revision,
-			last.revision, what))
+		h.faults = append(h.faults, fmt.Sprintf("node %d shows %s at revision %d after %d (%s)",
+			node+1, key, revision, last.revision, what))
 	}
 	h.seen[node][key] = sightings{life, max(revision, last.revision)}
 }

@@ -91,7 +91,8 @@ func sourceSHOUTcast(t *testing.T, c *Cluster, shout int, s samples) {
 		writeFile(t, config, fmt.Appendf(nil, `<ezstream>
 <servers><server><protocol>ICY</protocol><hostname>127.0.0.1</hostname><port>%d</port>
 <user>source</user><password>%s</password></server></servers>
-<streams><stream><mountpoint>/</mountpoint><format>MP3</format><stream_name>Radio</stream_name></stream></streams>
+<streams><stream><mountpoint>/</mountpoint><format>MP3</format>
+<stream_name>Radio</stream_name></stream></streams>
 <metadata><format_str>%s</format_str></metadata>
 <intakes><intake><type>file</type><filename>%s</filename><stream_once>Yes</stream_once></intake></intakes>
 </ezstream>`, shout, line, "Song @t@", s.speech))
@@ -105,7 +106,8 @@ func sourceSHOUTcast(t *testing.T, c *Cluster, shout int, s samples) {
 			t.Errorf("stored as %+v", stored)
 		}
 		// The second time the item of the first is played there.
-		if heard := listener.wait(); line == "bar" && !bytes.Contains(heard, []byte("StreamTitle='"+stored.Title+"';")) {
+		heard := listener.wait()
+		if line == "bar" && !bytes.Contains(heard, []byte("StreamTitle='"+stored.Title+"';")) {
 			t.Errorf("a listener is not told of %q", stored.Title)
 		}
 		c.plays("/media/pbx/stream", readFile(t, s.speech))
@@ -118,7 +120,9 @@ func sourcePut(t *testing.T, c *Cluster, shout int, s samples) {
 	t.Helper()
 	ogg := filepath.Join(t.TempDir(), "a.ogg")
 	run(t, "sox", s.phone, ogg)
-	for file, kind := range map[string]string{s.phone: "audio/x-wav", ogg: "application/ogg", s.music: "audio/mpeg"} {
+	for file, kind := range map[string]string{
+		s.phone: "audio/x-wav", ogg: "application/ogg", s.music: "audio/mpeg",
+	} {
 		for _, from := range []string{file, "-"} {
 			rec := c.Node(0).ticket("field", "put"+filepath.Ext(file))
 			user, password, mount := rec.login(t)

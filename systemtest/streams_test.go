@@ -26,7 +26,8 @@ func TestStreams(t *testing.T) { //nolint:tparallel // the parts share one clust
 		Items []string `json:"items"`
 	}
 	c.Node(2).call(http.MethodPut, "/v1/accounts/acme/playlists/moh",
-		[]byte(`{"name":"Music on hold","items":["phone.wav","gone","/acme/music.mp3"]}`), http.StatusCreated, &list)
+		[]byte(`{"name":"Music on hold","items":["phone.wav","gone","/acme/music.mp3"]}`),
+		http.StatusCreated, &list)
 	if len(list.Items) != 3 {
 		t.Fatalf("playlist %+v", list)
 	}
@@ -94,7 +95,8 @@ func testStreamPlayers(t *testing.T, c *Cluster) {
 		URL        string `json:"stream_url"`
 		FreeSWITCH string `json:"freeswitch"`
 	}
-	c.Node(1).call(http.MethodGet, "/v1/lookup?account=acme&name=phone.wav&stream=extant", nil, http.StatusOK, &found)
+	c.Node(1).call(http.MethodGet, "/v1/lookup?account=acme&name=phone.wav&stream=extant", nil,
+		http.StatusOK, &found)
 	if !strings.HasPrefix(found.FreeSWITCH, "shout://") || !strings.HasSuffix(found.FreeSWITCH, ".mp3") {
 		t.Fatalf("lookup %+v", found)
 	}

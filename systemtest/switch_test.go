@@ -59,8 +59,8 @@ func switchRecord(ctx context.Context, raw, file string) error {
 	for request, want := range map[string]string{
 		"OPTIONS * HTTP/1.1\r\nHost: " + u.Host + "\r\nUser-Agent: libshout/2.4.6\r\n" +
 			"Connection: Upgrade\r\nUpgrade: TLS/1.0, HTTP/1.1\r\n\r\n": " 200 ",
-		"SOURCE " + u.EscapedPath() + " HTTP/1.0\r\n" + headers + "Content-Length: 0\r\nConnection: Keep-Alive\r\n" +
-			about: " 401 ",
+		"SOURCE " + u.EscapedPath() + " HTTP/1.0\r\n" + headers +
+			"Content-Length: 0\r\nConnection: Keep-Alive\r\n" + about: " 401 ",
 	} {
 		answer, err := exchange(ctx, u.Host, request, nil)
 		if err != nil || !strings.Contains(answer, want) {
@@ -69,7 +69,8 @@ func switchRecord(ctx context.Context, raw, file string) error {
 	}
 	password, _ := u.User.Password()
 	login := base64.StdEncoding.EncodeToString([]byte(u.User.Username() + ":" + password))
-	request := "SOURCE " + u.EscapedPath() + " HTTP/1.0\r\nAuthorization: Basic " + login + "\r\n" + headers + about
+	request := "SOURCE " + u.EscapedPath() + " HTTP/1.0\r\nAuthorization: Basic " + login + "\r\n" +
+		headers + about
 	answer, err := exchange(ctx, u.Host, request, sound)
 	if err != nil || answer != "HTTP/1.0 200 OK\r\n\r\n" {
 		return fmt.Errorf("SOURCE: %q: %w: %w", answer, errSwitch, err)

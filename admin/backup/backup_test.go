@@ -32,7 +32,9 @@ type fakeCluster struct {
 }
 
 func newFakeCluster() *fakeCluster {
-	return &fakeCluster{rows: map[string]library.BackupRow{}, blobs: map[string][]byte{}, open: map[string]bool{}}
+	return &fakeCluster{
+		rows: map[string]library.BackupRow{}, blobs: map[string][]byte{}, open: map[string]bool{},
+	}
 }
 
 // item stores an item with its blob in one commit.

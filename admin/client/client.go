@@ -123,8 +123,8 @@ func codes() map[string]error {
 		library.ErrNotFound, library.ErrBadName, library.ErrBadRequest, library.ErrUnsupportedMedia,
 		library.ErrTooLarge, library.ErrIncomplete, library.ErrPrecondition, library.ErrUnauthorized,
 		library.ErrTicketUsed, library.ErrMountInUse, library.ErrState, library.ErrExpired, library.ErrBadToken,
-		library.ErrGone, library.ErrExists, library.ErrQuota, library.ErrTarget, library.ErrLimit, library.ErrUnavailable,
-		library.ErrTrimmed,
+		library.ErrGone, library.ErrExists, library.ErrQuota, library.ErrTarget, library.ErrLimit,
+		library.ErrUnavailable, library.ErrTrimmed,
 		blobstore.ErrConflict, blobstore.ErrNoSpace, blobstore.ErrCorrupt,
 	} {
 		if f := library.FaultOf(err); f.Code != "internal" {

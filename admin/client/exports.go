@@ -28,7 +28,9 @@ func (c *Client) Export(ctx context.Context, recordingID string, r StoreRequest)
 // next page, "" at the end.
 func (c *Client) Exports(ctx context.Context, q library.ExportQuery) ([]library.Export, string, error) {
 	v := url.Values{}
-	for name, value := range map[string]string{"account": q.Account, "state": string(q.State), "after": q.After} {
+	for name, value := range map[string]string{
+		"account": q.Account, "state": string(q.State), "after": q.After,
+	} {
 		if value != "" {
 			v.Set(name, value)
 		}

@@ -54,7 +54,9 @@ func (c *Client) Usage(ctx context.Context, account string) (library.AccountUsag
 }
 
 // Expiring is what a retention would delete.
-func (c *Client) Expiring(ctx context.Context, account string, q library.ExpiryQuery) (library.Expiry, error) {
+func (c *Client) Expiring(
+	ctx context.Context, account string, q library.ExpiryQuery,
+) (library.Expiry, error) {
 	body := map[string]any{}
 	if q.RetentionSeconds != nil {
 		body["retention_seconds"] = q.RetentionSeconds

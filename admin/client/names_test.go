@@ -54,8 +54,8 @@ func TestNameCalls(t *testing.T) {
 			_, _ = io.WriteString(w, `{"items":7}`)
 		case `PATCH /v1/accounts/a {"gain_db":99}`:
 			w.WriteHeader(http.StatusBadRequest)
-			_, _ = io.WriteString(w, `{"error":{"code":"bad_request","message":"gain_db must be less","request_id":"r",`+
-				`"fields":{"gain_db":{"code":"range","message":"must be less"}}}}`)
+			_, _ = io.WriteString(w, `{"error":{"code":"bad_request","message":"gain_db must be less",`+
+				`"request_id":"r","fields":{"gain_db":{"code":"range","message":"must be less"}}}}`)
 		default:
 			t.Errorf("unexpected %s %s %s", r.Method, r.URL.EscapedPath(), body)
 			w.WriteHeader(http.StatusTeapot)

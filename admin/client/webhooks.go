@@ -12,7 +12,9 @@ func webhookPath(id string) string { return "/v1/webhooks/" + url.PathEscape(id)
 
 // PutWebhook makes a webhook or changes it. The secret that the server made
 // for a new one is in NewSecret, once.
-func (c *Client) PutWebhook(ctx context.Context, id string, r library.WebhookRequest) (library.Webhook, error) {
+func (c *Client) PutWebhook(
+	ctx context.Context, id string, r library.WebhookRequest,
+) (library.Webhook, error) {
 	var w library.Webhook
 	// A Secret hides itself from encoders.
 	body := struct {

@@ -324,7 +324,9 @@ func TestSlowReader(t *testing.T) {
 		frame := make([]byte, headerBytes+1000)
 		sent := 0
 		for ; err == nil; sent++ {
-			header{kind: frameRequest, code: kindEcho, id: uint64(sent), length: 1000, version: ProtocolVersion}.put(frame)
+			header{
+				kind: frameRequest, code: kindEcho, id: uint64(sent), length: 1000, version: ProtocolVersion,
+			}.put(frame)
 			_, err = conn.Write(frame)
 		}
 		// Workers, the buffers of the pipe and of the reader: not more.

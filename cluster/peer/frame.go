@@ -59,7 +59,8 @@ func parseHeader(b []byte, version byte) (header, error) {
 	}
 	switch {
 	case h.version != version:
-		return header{}, fmt.Errorf("frame of version %d on a connection of %d: %w", h.version, version, ErrProtocol)
+		return header{}, fmt.Errorf("frame of version %d on a connection of %d: %w",
+			h.version, version, ErrProtocol)
 	case h.kind < frameRequest || h.kind > framePong:
 		return header{}, fmt.Errorf("frame type %d: %w", h.kind, ErrProtocol)
 	case b[7] != 0:

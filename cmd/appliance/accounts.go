@@ -172,7 +172,7 @@ type accountsSetCmd struct {
 	QuotaBytes    *config.ByteSize    `help:"What it may store, like 10GiB; 0B for no limit."`
 	QuotaItems    *int64              `help:"How many items it may have; 0 for no limit."`
 	ListenerAuth  *string             `help:"Who may listen: \"\" for the networks of streams.allow, token for signed URLs only, basic for a password."` //nolint:lll // a tag is one line
-	ListenerUser  *string             `help:"User for --listener-auth basic; its password comes by standard input."`
+	ListenerUser  *string             `help:"User for --listener-auth basic; its password comes by standard input."`                                     //nolint:lll // a tag is one line
 	ExportURL     *string             `name:"export-url" help:"URL below which recordings are sent, too."`
 }
 

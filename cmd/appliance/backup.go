@@ -14,7 +14,7 @@ import (
 // backupCmd groups the commands on backups. `appliance backup DIR` takes one.
 type backupCmd struct {
 	Take   backupTakeCmd   `cmd:"" default:"withargs" help:"Back up the cluster; the default."`
-	Verify backupVerifyCmd `cmd:"" help:"Read a backup and compare it with what was backed up; needs no cluster."`
+	Verify backupVerifyCmd `cmd:"" help:"Read a backup and compare it with what was backed up; needs no cluster."` //nolint:lll // a tag is one line
 	List   backupListCmd   `cmd:"" help:"List the backups in a directory."`
 }
 
@@ -171,7 +171,8 @@ func (c *restoreCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 	if g.JSON {
 		return printJSON(tty.out, done)
 	}
-	return printf(tty.out, "position %d: %d rows written, %d were there; %d blobs of %s, %d of them sent, in %v\n",
+	return printf(tty.out,
+		"position %d: %d rows written, %d were there; %d blobs of %s, %d of them sent, in %v\n",
 		done.Position, done.Rows, done.Skipped, done.Blobs, sizeText(done.Bytes), done.Sent,
 		time.Since(began).Round(time.Millisecond))
 }

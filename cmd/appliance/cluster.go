@@ -200,7 +200,8 @@ func sooner(a, b *cluster.GrowthStatus) bool {
 
 func printNodes(w io.Writer, s cluster.Status) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "\nNODE\tSTATE\tZONE\tLAG\tITEMS\tBLOBS\tBYTES\tFREE\tLEADS\tVERSION\tHTTP\tSHOUT")
+	_, _ = fmt.Fprintln(table,
+		"\nNODE\tSTATE\tZONE\tLAG\tITEMS\tBLOBS\tBYTES\tFREE\tLEADS\tVERSION\tHTTP\tSHOUT")
 	for _, n := range s.Nodes {
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", n.ID, nodeState(n),
 			orDash(n.Zone), n.Lag, n.Set.Items, n.Blobs, sizeText(n.Bytes), sizeText(n.Disk.Free), leads(n),

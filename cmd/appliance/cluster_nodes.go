@@ -41,7 +41,8 @@ func (c *clusterDrainCmd) Run(ctx context.Context, g *globals, tty terminal) err
 	for c.Wait && (p.Groups > 0 || p.Wanted > 0) {
 		if p.Groups != last && !g.JSON {
 			last = p.Groups
-			if err := printf(tty.err, "%s holds %d groups, %d groups are moving\n", p.ID, p.Groups, p.Moving); err != nil {
+			if err := printf(tty.err, "%s holds %d groups, %d groups are moving\n",
+				p.ID, p.Groups, p.Moving); err != nil {
 				return err
 			}
 		}

@@ -29,7 +29,9 @@ func (c *exportsLsCmd) Run(ctx context.Context, g *globals, tty terminal) error 
 	if err != nil {
 		return err
 	}
-	q := library.ExportQuery{Account: c.Account, State: library.ExportState(c.State), Limit: library.PageLimitMax}
+	q := library.ExportQuery{
+		Account: c.Account, State: library.ExportState(c.State), Limit: library.PageLimitMax,
+	}
 	found := []library.Export{}
 	for {
 		page, next, err := api.Exports(ctx, q)

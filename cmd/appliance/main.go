@@ -27,7 +27,7 @@ type program struct {
 	Cluster     clusterCmd     `cmd:"" help:"Look at the cluster."`
 	Events      eventsCmd      `cmd:"" help:"Read or follow what happens to media and recordings."`
 	Webhooks    webhooksCmd    `cmd:"" help:"Post events to URLs."`
-	Backup      backupCmd      `cmd:"" help:"Back up the whole cluster into a directory, and look after backups."`
+	Backup      backupCmd      `cmd:"" help:"Back up the whole cluster into a directory, and look after backups."` //nolint:lll // a tag is one line
 	Restore     restoreCmd     `cmd:"" help:"Restore a backup into an empty cluster."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with 0 if the node is ready, with 4 if not."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`

@@ -114,7 +114,7 @@ func (g *globals) show(tty terminal, verb string, doc library.Document) error {
 func (i item) name() library.ItemName { return library.ItemName{Account: i.account, ID: i.id} }
 
 type mediaLookupCmd struct {
-	Names    []string `arg:"" help:"Media names, as a dialplan has them: prompt://acme/vm-hello, /acme/moh/jazz."`
+	Names    []string `arg:"" help:"Media names, as a dialplan has them: prompt://acme/vm-hello, /acme/moh/jazz."` //nolint:lll // a tag is one line
 	Account  string   `help:"Account of the call."`
 	Language string   `help:"Language of the call."`
 	Player   string   `help:"Module of FreeSWITCH: shout, shell_stream, http_cache, httapi or plain."`

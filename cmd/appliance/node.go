@@ -182,7 +182,8 @@ func (n *node) openBlobs() (*blobstore.Store, error) {
 	if aerr != nil {
 		return nil, errors.Join(aerr, err)
 	}
-	n.log.Error("blobs database is damaged: put aside, and everything is fetched anew", "error", err, "aside", aside)
+	n.log.Error("blobs database is damaged: put aside, and everything is fetched anew",
+		"error", err, "aside", aside)
 	return blobstore.OpenStore(cfg, n.log) //nolint:wrapcheck // as above
 }
 

@@ -14,7 +14,7 @@ import (
 
 // promptsCmd groups the commands on prompts.
 type promptsCmd struct {
-	Import    promptsImportCmd    `cmd:"" help:"Store a directory of prompts; what is there already is left alone."`
+	Import    promptsImportCmd    `cmd:"" help:"Store a directory of prompts; what is there already is left alone."` //nolint:lll // a tag is one line
 	Ls        promptsLsCmd        `cmd:"" help:"List prompts with their languages."`
 	Missing   promptsMissingCmd   `cmd:"" help:"List the prompts that a language lacks."`
 	Languages promptsLanguagesCmd `cmd:"" help:"Count prompts by language."`

@@ -314,6 +314,6 @@ func (r *importReport) print(tty terminal, failed bool) error {
 	if r.DryRun {
 		would = "would be: "
 	}
-	return printf(tty.out, "%s%s (%d prompts in %s for %s, %s sent)\n", would, strings.Join(parts, ", "), len(r.Files),
-		r.Language, r.Account, sizeText(r.Bytes))
+	return printf(tty.out, "%s%s (%d prompts in %s for %s, %s sent)\n",
+		would, strings.Join(parts, ", "), len(r.Files), r.Language, r.Account, sizeText(r.Bytes))
 }

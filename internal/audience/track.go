@@ -44,7 +44,7 @@ func (a *Audience) Follow( //nolint:contextcheck // a feed outlives who asked fo
 	a.mu.Unlock()
 	leave := sync.OnceFunc(func() { a.leaveTrack(key, t) })
 	if first {
-		t.Feed, t.err = begin(run)
+		t.Feed, t.err = begin(run) //nolint:contextcheck // as above
 		if t.err == nil {
 			a.running.Go(func() {
 				defer a.forget(key, t)

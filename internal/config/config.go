@@ -201,8 +201,11 @@ func Default() Config {
 			ListenersMax: 15_000, MountListenersMax: 15_000,
 		},
 		Recordings: Recordings{TicketTTL: Minutes(10), TakeoverGrace: Seconds(60), BytesMax: MiB(512)},
-		Play:       Play{TTL: Duration{time.Hour}, Language: "en-us", ShellStream: "/usr/local/bin/carillon-stream", FormsBytesMax: GiB(1)},
-		Media:      Media{UndeleteWindow: Duration{7 * 24 * time.Hour}, ExpiryInterval: Duration{time.Hour}},
+		Play: Play{
+			TTL: Duration{time.Hour}, Language: "en-us", ShellStream: "/usr/local/bin/carillon-stream",
+			FormsBytesMax: GiB(1),
+		},
+		Media: Media{UndeleteWindow: Duration{7 * 24 * time.Hour}, ExpiryInterval: Duration{time.Hour}},
 		Storage: Storage{
 			MemtableBytes:   MiB(16),
 			BlockCacheBytes: MiB(16),

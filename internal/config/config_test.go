@@ -91,8 +91,8 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 	values := map[string]string{
 		"node.data_dir": "/x", "node.zone": "z", "node.log_level": "debug", "node.log_format": "json",
 		"node.stop_grace": "1s", "http.bind": "127.0.0.1:1", "http.advertise": "https://h",
-		"play.language": "de-de", "play.fallback_sound": "/a/b", "play.shell_stream": "/x", "media.undelete_window": "24h",
-		"media.expiry_interval": "5m",
+		"play.language": "de-de", "play.fallback_sound": "/a/b", "play.shell_stream": "/x",
+		"media.undelete_window": "24h", "media.expiry_interval": "5m",
 		"http.upload_bytes_max": "1MiB", "shout.bind": "127.0.0.1:2", "shout.advertise": "h:2",
 		"shout.source_silence_max": "2s", "shout.listener_stall_max": "20s", "shout.sources_max": "1",
 		"shout.connections_max": "5000", "http.connections_max": "7", "http.upload_stall_max": "2s",
@@ -104,8 +104,8 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"api.tokens": secret, "api.tokens_file": "", "streams.allow": "10.0.0.1",
 		"streams.burst": "1s", "streams.behind_max": "9s", "streams.idle": "2m",
 		"streams.listeners_max": "7", "streams.mount_listeners_max": "6", "ingest.allow": "10.0.0.0/8",
-		"recordings.ticket_ttl": "1m", "recordings.takeover_grace": "2m", "recordings.bytes_max": "1GiB", "play.ttl": "2h",
-		"play.forms_bytes_max":      "2GiB",
+		"recordings.ticket_ttl": "1m", "recordings.takeover_grace": "2m", "recordings.bytes_max": "1GiB",
+		"play.ttl": "2h", "play.forms_bytes_max": "2GiB",
 		"storage.block_cache_bytes": "9MiB", "storage.index_cache_bytes": "10MiB",
 		"storage.memtable_bytes": "32MiB", "outbound.allow": "10.0.0.0/8", "outbound.deny": "10.0.0.1",
 		"events.kept": "1h", "events.max": "2000",
@@ -117,7 +117,9 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"node.weight": "50", "cluster.replace_after": "1h", "cluster.drop_after": "2h",
 		"cluster.catch_up_rate": "50MiB", "cluster.accept_secrets": secret, "cluster.cert_file": "c",
 		"cluster.key_file": "k", "cluster.ca_file": "a", "storage.read_cache_bytes": "1GiB",
-		"storage.spool_bytes_max": "2GiB", "storage.spool_items_max": "5", "storage.spool_wait": "2s", "storage.scrub_bytes_per_second": "1MiB", "storage.scrub_interval": "2h", "cluster.disk_stall_max": "2s",
+		"storage.spool_bytes_max": "2GiB", "storage.spool_items_max": "5", "storage.spool_wait": "2s",
+		"storage.scrub_bytes_per_second": "1MiB", "storage.scrub_interval": "2h",
+		"cluster.disk_stall_max": "2s",
 	}
 	for _, key := range config.Keys() {
 		value, ok := values[key.Name]

@@ -193,7 +193,8 @@ func (v *validator) counts() {
 			c.Shout.SourcesMax, c.Shout.ConnectionsMax)
 	}
 	if s := c.Storage; s.StopFree.n > s.ResumeFree.n || s.StopFreePercent > s.ResumeFreePercent {
-		v.failf("storage.resume_free", "what stops writes at %s (%d %%) free must not resume below that, at %s (%d %%)",
+		v.failf("storage.resume_free",
+			"what stops writes at %s (%d %%) free must not resume below that, at %s (%d %%)",
 			s.StopFree, s.StopFreePercent, s.ResumeFree, s.ResumeFreePercent)
 	}
 	if c.Cluster.Expect == 2 {
