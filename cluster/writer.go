@@ -42,10 +42,7 @@ func (w writer) NewID() blobstore.ID {
 	case !w.n.isFormed():
 		return id
 	case !w.n.everywhere():
-		for try := 0; try < newIDTries && !w.n.writable(shardOf(id, w.n.charter.Shards)); try++ {
-			id = blobstore.NewID()
-		}
-		return id
+		return w.n.avoidLost(id)
 	}
 	led := make([]int, 0, len(w.n.shards))
 	for s, g := range w.n.hosted() {
@@ -60,9 +57,23 @@ func (w writer) NewID() blobstore.ID {
 	return inShard(id, led[turn], w.n.charter.Shards)
 }
 
-// newIDTries is how many names are thrown away whose shard cannot be written: with
-// half of all shards so, one of 256 new blobs still comes to one of them.
-const newIDTries = 8
+// avoidLost changes an id whose shard cannot be written into one of any other
+// shard that can.
+func (n *Node) avoidLost(id blobstore.ID) blobstore.ID {
+	if n.writable(shardOf(id, n.charter.Shards)) {
+		return id
+	}
+	var able []int
+	for s := range n.charter.Shards {
+		if n.writable(s) {
+			able = append(able, s)
+		}
+	}
+	if len(able) == 0 {
+		return id
+	}
+	return inShard(id, able[int(id[len(id)-1])%len(able)], n.charter.Shards)
+}
 
 // writable says whether a shard can be expected to take a write: most of its
 // members are here. It asks nobody.
