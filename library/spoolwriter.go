@@ -26,7 +26,7 @@ type spoolWriter struct {
 }
 
 var (
-	_ blobstore.Writer = (*spoolWriter)(nil)
+	_ blobstore.Joiner = (*spoolWriter)(nil)
 	_ blobstore.Namer  = (*spoolWriter)(nil)
 )
 
@@ -36,19 +36,19 @@ func (w *spoolWriter) NewID() blobstore.ID { return blobstore.NewIDFor(w.l.write
 // Begin implements blobstore.Writer.
 func (w *spoolWriter) Begin(ctx context.Context, id blobstore.ID, spec blobstore.Spec) error {
 	op := blobstore.Op{Kind: blobstore.OpBegin, ID: id, Spec: spec, At: time.Now()}
-	return w.do(ctx, op, func(ctx context.Context) error { return w.l.writer.Begin(ctx, id, spec) })
+	return w.do(ctx, func(ctx context.Context) error { return w.l.writer.Begin(ctx, id, spec) }, op)
 }
 
 // Append implements blobstore.Writer.
 func (w *spoolWriter) Append(ctx context.Context, id blobstore.ID, offset int64, p []byte) error {
 	op := blobstore.Op{Kind: blobstore.OpAppend, ID: id, Offset: offset, Data: p, At: time.Now()}
-	return w.do(ctx, op, func(ctx context.Context) error { return w.l.writer.Append(ctx, id, offset, p) })
+	return w.do(ctx, func(ctx context.Context) error { return w.l.writer.Append(ctx, id, offset, p) }, op)
 }
 
 // Seal implements blobstore.Writer.
 func (w *spoolWriter) Seal(ctx context.Context, id blobstore.ID, totals blobstore.Totals) error {
 	op := blobstore.Op{Kind: blobstore.OpSeal, ID: id, Totals: totals, At: time.Now()}
-	return w.do(ctx, op, func(ctx context.Context) error { return w.l.writer.Seal(ctx, id, totals) })
+	return w.do(ctx, func(ctx context.Context) error { return w.l.writer.Seal(ctx, id, totals) }, op)
 }
 
 // Put implements blobstore.Writer.
@@ -56,7 +56,33 @@ func (w *spoolWriter) Put(
 	ctx context.Context, id blobstore.ID, spec blobstore.Spec, p []byte, totals blobstore.Totals,
 ) error {
 	op := blobstore.Op{Kind: blobstore.OpPut, ID: id, Spec: spec, Data: p, Totals: totals, At: time.Now()}
-	return w.do(ctx, op, func(ctx context.Context) error { return w.l.writer.Put(ctx, id, spec, p, totals) })
+	return w.do(ctx, func(ctx context.Context) error { return w.l.writer.Put(ctx, id, spec, p, totals) }, op)
+}
+
+// Start implements blobstore.Joiner.
+func (w *spoolWriter) Start(ctx context.Context, id blobstore.ID, spec blobstore.Spec, p []byte) error {
+	joiner, ok := w.l.writer.(blobstore.Joiner)
+	if !ok {
+		return errors.Join(w.Begin(ctx, id, spec), w.Append(ctx, id, 0, p))
+	}
+	now := time.Now()
+	return w.do(ctx, func(ctx context.Context) error { return joiner.Start(ctx, id, spec, p) },
+		blobstore.Op{Kind: blobstore.OpBegin, ID: id, Spec: spec, At: now},
+		blobstore.Op{Kind: blobstore.OpAppend, ID: id, Data: p, At: now})
+}
+
+// Finish implements blobstore.Joiner.
+func (w *spoolWriter) Finish(
+	ctx context.Context, id blobstore.ID, offset int64, p []byte, totals blobstore.Totals,
+) error {
+	joiner, ok := w.l.writer.(blobstore.Joiner)
+	if !ok {
+		return errors.Join(w.Append(ctx, id, offset, p), w.Seal(ctx, id, totals))
+	}
+	now := time.Now()
+	return w.do(ctx, func(ctx context.Context) error { return joiner.Finish(ctx, id, offset, p, totals) },
+		blobstore.Op{Kind: blobstore.OpAppend, ID: id, Offset: offset, Data: p, At: now},
+		blobstore.Op{Kind: blobstore.OpSeal, ID: id, Totals: totals, At: now})
 }
 
 // Remove implements blobstore.Writer: nothing remains of a failed upload.
@@ -79,21 +105,28 @@ func (w *spoolWriter) spooled() *blobstore.SpoolItem {
 	return w.item
 }
 
-// do offers an operation to the cluster, then to the spool.
-func (w *spoolWriter) do(ctx context.Context, op blobstore.Op, call func(context.Context) error) error {
+// do offers operations, which belong together, to the cluster, then to the spool.
+func (w *spoolWriter) do(ctx context.Context, call func(context.Context) error, ops ...blobstore.Op) error {
 	if w.spooled() == nil {
 		bounded, cancel := w.l.whileLed(ctx)
 		err := call(bounded)
 		cancel()
 		if err == nil {
-			w.note(&op)
+			for i := range ops {
+				w.note(&ops[i])
+			}
 			return nil
 		}
 		if !w.l.spoolable(ctx, err) {
 			return err
 		}
 	}
-	return w.keep(ctx, &op)
+	for i := range ops {
+		if err := w.keep(ctx, &ops[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // note remembers what the cluster has taken: should it stop, that is needed.
