@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"time"
 
 	"carillon/library"
 )
@@ -27,8 +26,7 @@ type Target interface {
 	EndRestore(ctx context.Context) error
 	RestoreBlob(ctx context.Context, spec library.BlobSpec, body io.Reader) (sent bool, err error)
 	RestoreRows(ctx context.Context, rows []library.BackupRow, merge bool) (library.RestoreReport, error)
-	HoldBackup(ctx context.Context, hold string) (library.BackupHold, error)
-	ReleaseBackup(ctx context.Context, hold string) error
+	Holder
 }
 
 // Restored is what a restore has done.
@@ -55,18 +53,8 @@ func (d *Dir) Restore(ctx context.Context, to Target, g Generation, merge bool, 
 		return done, fmt.Errorf("restore: %w", err)
 	}
 	done.Again = begun.Again
-	ctx, stop := context.WithCancelCause(ctx)
-	renewed := keepHold(ctx, stop, func(ctx context.Context) error {
-		_, err := to.HoldBackup(ctx, begun.Hold)
-		return err
-	})
-	defer func() {
-		stop(nil)
-		<-renewed
-		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTriesMax*time.Second)
-		defer cancel()
-		_ = to.ReleaseBackup(release, begun.Hold) // it ends by itself
-	}()
+	ctx, release := keepHold(ctx, to, begun.Hold)
+	defer func() { _ = release() }() // it ends by itself
 	for spec, err := range d.blobs(g) {
 		if err != nil {
 			return done, err

@@ -22,15 +22,11 @@ const (
 	// fetchTriesMax is how often a blob is tried: a node may restart meanwhile.
 	fetchTriesMax = 5
 	fetchAgain    = time.Second
-	// renewEvery is how often the hold is prolonged, well inside
-	// library.HoldTTL.
-	renewEvery = library.HoldTTL / 5
 )
 
 // Source is a cluster to back up: the API's client.
 type Source interface {
-	HoldBackup(ctx context.Context, hold string) (library.BackupHold, error)
-	ReleaseBackup(ctx context.Context, hold string) error
+	Holder
 	BackupRows(ctx context.Context, since uint64) (iter.Seq2[library.BackupRow, error], *uint64)
 	BackupBlob(ctx context.Context, id string, offset int64) (library.BlobSpec, io.ReadCloser, error)
 }
@@ -59,17 +55,9 @@ func (d *Dir) Take(ctx context.Context, from Source, cluster string, keep int, p
 	if err != nil {
 		return g, fmt.Errorf("backup: %w", err)
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	renewed := keepHold(ctx, stop, func(ctx context.Context) error {
-		_, err := from.HoldBackup(ctx, hold.Hold)
-		return err
-	})
+	ctx, release := keepHold(ctx, from, hold.Hold)
 	defer func() {
-		stop(nil)
-		<-renewed
-		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTriesMax*time.Second)
-		defer cancel()
-		if rerr := from.ReleaseBackup(release, hold.Hold); rerr != nil && err == nil {
+		if rerr := release(); rerr != nil && err == nil {
 			err = fmt.Errorf("backup is complete, but its hold was not ended: %w", rerr)
 		}
 	}()
@@ -96,35 +84,6 @@ func cause(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", c, err)
 	}
 	return err
-}
-
-// keepHold prolongs a hold until ctx ends, and ends it when that fails for
-// longer than it holds.
-func keepHold(
-	ctx context.Context, stop context.CancelCauseFunc, renew func(context.Context) error,
-) <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(renewEvery)
-		defer tick.Stop()
-		last := time.Now()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			switch err := renew(ctx); {
-			case err == nil:
-				last = time.Now()
-			case time.Since(last) > library.HoldTTL-renewEvery:
-				stop(fmt.Errorf("the cluster does not hold blobs for this backup any more: %w", err))
-				return
-			}
-		}
-	}()
-	return done
 }
 
 // takeRows merges what has changed into the catalog of the generation before.
