@@ -44,10 +44,7 @@ func (s *Server) listAccounts(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, http.StatusOK, struct {
-		Items []library.AccountSettings `json:"items"`
-		Next  string                    `json:"next,omitempty"`
-	}{items, next})
+	return sendJSON(c, http.StatusOK, listOf[library.AccountSettings]{items, next})
 }
 
 func (s *Server) getAccount(c echo.Context) error {

@@ -20,6 +20,13 @@ import (
 	"carillon/library"
 )
 
+// listOf is how one page of a list is answered; Next is the after of the
+// following one.
+type listOf[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty"`
+}
+
 // bodyBytesMax of a JSON request: the largest is a patch with full metadata,
 // of which escaping may make six bytes of one.
 const bodyBytesMax = 64 << 10

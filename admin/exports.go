@@ -57,10 +57,7 @@ func (s *Server) listExports(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, http.StatusOK, struct {
-		Items []library.Export `json:"items"`
-		Next  string           `json:"next,omitempty"`
-	}{items, next})
+	return sendJSON(c, http.StatusOK, listOf[library.Export]{items, next})
 }
 
 func (s *Server) getExport(c echo.Context) error { return s.exportAnswer(c, s.deps.Library.Export) }

@@ -7,12 +7,6 @@ import (
 	"carillon/library"
 )
 
-// listOf is how a list is answered.
-type listOf[T any] struct {
-	Items []T    `json:"items"`
-	Next  string `json:"next,omitempty"`
-}
-
 // operations are all routes, grouped as the files that serve them.
 func operations() []operation {
 	return slices.Concat(mediaOperations(), nameOperations(), recordingOperations(), feedOperations(),

@@ -43,10 +43,7 @@ func (s *Server) listPlaylists(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, http.StatusOK, struct {
-		Items []library.Playlist `json:"items"`
-		Next  string             `json:"next,omitempty"`
-	}{items, next})
+	return sendJSON(c, http.StatusOK, listOf[library.Playlist]{items, next})
 }
 
 func (s *Server) getPlaylist(c echo.Context) error {

@@ -174,10 +174,7 @@ func (s *Server) listRecordings(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	page := struct {
-		Items []recordingView `json:"items"`
-		Next  string          `json:"next,omitempty"`
-	}{make([]recordingView, 0, len(recs)), next}
+	page := listOf[recordingView]{make([]recordingView, 0, len(recs)), next}
 	for _, rec := range recs {
 		page.Items = append(page.Items, s.view(rec))
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"carillon/library"
 )
@@ -39,17 +38,6 @@ func (c *Client) DeleteAccount(ctx context.Context, account string) error {
 func (c *Client) Accounts(
 	ctx context.Context, after string, limit int,
 ) (page []library.AccountSettings, next string, err error) {
-	v := url.Values{}
-	if after != "" {
-		v.Set("after", after)
-	}
-	if limit > 0 {
-		v.Set("limit", strconv.Itoa(limit))
-	}
-	var answer struct {
-		Items []library.AccountSettings `json:"items"`
-		Next  string                    `json:"next"`
-	}
-	err = c.call(ctx, http.MethodGet, "/v1/accounts", v, nil, &answer)
-	return answer.Items, answer.Next, err
+	v := query(limit, map[string]string{"after": after})
+	return listPage[library.AccountSettings](ctx, c, "/v1/accounts", v)
 }

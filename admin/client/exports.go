@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"carillon/library"
 )
@@ -27,23 +26,10 @@ func (c *Client) Export(ctx context.Context, recordingID string, r StoreRequest)
 // Exports returns a page of the exports that q selects and the after of the
 // next page, "" at the end.
 func (c *Client) Exports(ctx context.Context, q library.ExportQuery) ([]library.Export, string, error) {
-	v := url.Values{}
-	for name, value := range map[string]string{
+	v := query(q.Limit, map[string]string{
 		"account": q.Account, "state": string(q.State), "after": q.After,
-	} {
-		if value != "" {
-			v.Set(name, value)
-		}
-	}
-	if q.Limit > 0 {
-		v.Set("limit", strconv.Itoa(q.Limit))
-	}
-	var answer struct {
-		Items []library.Export `json:"items"`
-		Next  string           `json:"next"`
-	}
-	err := c.call(ctx, http.MethodGet, "/v1/exports", v, nil, &answer)
-	return answer.Items, answer.Next, err
+	})
+	return listPage[library.Export](ctx, c, "/v1/exports", v)
 }
 
 // RetryExport tries an export again at once.

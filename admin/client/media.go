@@ -149,20 +149,12 @@ func (c *Client) ListMedia(
 
 // Page returns one page of a listing.
 func (c *Client) Page(ctx context.Context, account string, q library.ListQuery) (library.Page, error) {
-	v := url.Values{}
-	for name, s := range map[string]string{
+	v := query(q.Limit, map[string]string{
 		"prefix": q.Prefix, "after": q.After, "language": q.Language, "prompt": q.Prompt, "name": q.Name,
 		"class": string(q.Class),
-	} {
-		if s != "" {
-			v.Set(name, s)
-		}
-	}
+	})
 	if q.Deleted {
 		v.Set("deleted", "true")
-	}
-	if q.Limit > 0 {
-		v.Set("limit", strconv.Itoa(q.Limit))
 	}
 	var page library.Page
 	err := c.call(ctx, http.MethodGet, "/v1/accounts/"+url.PathEscape(account)+"/media", v, nil, &page)

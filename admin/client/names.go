@@ -6,7 +6,6 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"carillon/library"
 )
@@ -86,17 +85,9 @@ func (c *Client) Prompts(
 ) iter.Seq2[library.Prompt, error] {
 	return func(yield func(library.Prompt, error) bool) {
 		for {
-			v := url.Values{}
-			for name, s := range map[string]string{
+			v := query(q.Limit, map[string]string{
 				"prefix": q.Prefix, "after": q.After, "language": q.Language, "missing": q.Missing,
-			} {
-				if s != "" {
-					v.Set(name, s)
-				}
-			}
-			if q.Limit > 0 {
-				v.Set("limit", strconv.Itoa(q.Limit))
-			}
+			})
 			var page library.PromptPage
 			if err := c.call(ctx, http.MethodGet, accountPath(account)+"/prompts", v, nil, &page); err != nil {
 				yield(library.Prompt{}, fmt.Errorf("list prompts: %w", err))

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"carillon/library"
 )
@@ -48,22 +47,8 @@ func (c *Client) Recording(ctx context.Context, id string) (Recording, error) {
 func (c *Client) Recordings(
 	ctx context.Context, account, after string, limit int,
 ) (page []Recording, next string, err error) {
-	v := url.Values{}
-	if account != "" {
-		v.Set("account", account)
-	}
-	if after != "" {
-		v.Set("after", after)
-	}
-	if limit > 0 {
-		v.Set("limit", strconv.Itoa(limit))
-	}
-	var answer struct {
-		Items []Recording `json:"items"`
-		Next  string      `json:"next"`
-	}
-	err = c.call(ctx, http.MethodGet, "/v1/recordings", v, nil, &answer)
-	return answer.Items, answer.Next, err
+	v := query(limit, map[string]string{"account": account, "after": after})
+	return listPage[Recording](ctx, c, "/v1/recordings", v)
 }
 
 // Store makes a recording the item {account}/{id}.

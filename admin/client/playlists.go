@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"carillon/library"
 )
@@ -39,17 +38,6 @@ func (c *Client) DeletePlaylist(ctx context.Context, account, id string) error {
 func (c *Client) Playlists(
 	ctx context.Context, account, after string, limit int,
 ) (page []library.Playlist, next string, err error) {
-	v := url.Values{}
-	if after != "" {
-		v.Set("after", after)
-	}
-	if limit > 0 {
-		v.Set("limit", strconv.Itoa(limit))
-	}
-	var answer struct {
-		Items []library.Playlist `json:"items"`
-		Next  string             `json:"next"`
-	}
-	err = c.call(ctx, http.MethodGet, accountPath(account)+"/playlists", v, nil, &answer)
-	return answer.Items, answer.Next, err
+	v := query(limit, map[string]string{"after": after})
+	return listPage[library.Playlist](ctx, c, accountPath(account)+"/playlists", v)
 }
