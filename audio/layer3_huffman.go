@@ -146,3 +146,15 @@ func digit(c byte) int {
 	}
 	return int(c - '0')
 }
+
+// huffmanCodesOf is the table whose codes table n uses: some tables differ from
+// another only in how many bits follow a code (ISO 11172-3 Annex B, table B.7).
+func huffmanCodesOf(n int) int {
+	switch {
+	case n > 16 && n < 24:
+		return 16
+	case n > 24 && n < 32:
+		return 24
+	}
+	return n
+}

@@ -123,14 +123,11 @@ type layer3Decoding struct {
 func newLayer3Decoding() *layer3Decoding {
 	t := &layer3Decoding{}
 	for n := range huffmanTables {
-		switch {
-		case n > 16 && n < 24:
-			t.huffman[n] = t.huffman[16]
-		case n > 24 && n < 32:
-			t.huffman[n] = t.huffman[24]
-		default:
-			t.huffman[n] = newHuffmanLookup(n)
+		if from := huffmanCodesOf(n); from != n {
+			t.huffman[n] = t.huffman[from]
+			continue
 		}
+		t.huffman[n] = newHuffmanLookup(n)
 	}
 	for v := range t.power {
 		t.power[v] = float32(math.Pow(float64(v), 4.0/3))

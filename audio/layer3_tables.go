@@ -45,14 +45,11 @@ func newLayer3Tables() *layer3Tables {
 		t.aliasA[i] = c / math.Sqrt(1+c*c)
 	}
 	for n := range huffmanTables {
-		switch {
-		case n > 16 && n < 24:
-			t.huffman[n] = t.huffman[16]
-		case n > 24 && n < 32:
-			t.huffman[n] = t.huffman[24]
-		default:
-			t.huffman[n] = newHuffmanCode(n)
+		if from := huffmanCodesOf(n); from != n {
+			t.huffman[n] = t.huffman[from]
+			continue
 		}
+		t.huffman[n] = newHuffmanCode(n)
 	}
 	return t
 }
