@@ -23,6 +23,10 @@ const (
 	// been given away again.
 	promiseWait = 10 * time.Second
 	formWait    = 4 * time.Second
+	// settleWait is how long a node that no charter names looks on after it has
+	// heard of the first cluster. Gossip tells of members one by one: the old
+	// cluster, left behind by a recovery, may come before the recovered one.
+	settleWait = time.Second
 	// aloneWait is how long a node that is enough for a cluster of its own, and
 	// was told of others, looks for theirs first.
 	aloneWait = 5 * time.Second
@@ -146,6 +150,9 @@ func (n *Node) tryForm() {
 // gossip and add it. Where there are several clusters, only what the others
 // have become by a recovery may be joined.
 func (n *Node) join(clusters map[string]gossip.Member) error {
+	if n.heardOf.IsZero() {
+		n.heardOf = time.Now()
+	}
 	for id, m := range clusters {
 		c, err := n.askCharter(m.ID)
 		if err != nil {
@@ -155,7 +162,11 @@ func (n *Node) join(clusters map[string]gossip.Member) error {
 		for other := range clusters {
 			current = current && (other == id || slices.Contains(c.Former, other))
 		}
-		if current {
+		switch {
+		case !current:
+		case !slices.Contains(c.Members, n.id) && time.Since(n.heardOf) < settleWait:
+			return nil // the next look joins
+		default:
 			return n.form(c)
 		}
 	}

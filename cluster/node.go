@@ -56,6 +56,10 @@ type Node struct {
 	announced string
 	// heard are the foreign clusters that membershipLoop has looked at, by node.
 	heard map[string]string
+	// heardOf is when membershipLoop first heard of a cluster to join.
+	heardOf time.Time
+	// leftBehind is set when a recovery has gone on without this node.
+	leftBehind atomic.Bool
 
 	// formed is closed when charter, catalog and shards are set. The first two
 	// never change after that.
@@ -107,6 +111,7 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 	if err = n.openGossip(deps); err != nil {
 		return nil, err
 	}
+	n.link.Serve()
 	n.disk.look()
 	if err = n.resync.load(cfg.Dir); err != nil {
 		return nil, err

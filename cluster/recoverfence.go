@@ -61,10 +61,8 @@ func (n *Node) heed() {
 		if slices.Contains(c.Removed, n.id) {
 			n.markRemoved() // at its next start it asks nobody
 		}
-		select {
-		case n.failed <- err:
-		default: // one reason to stop is enough
-		}
+		n.leftBehind.Store(true)
+		n.fail(err)
 		return
 	}
 }

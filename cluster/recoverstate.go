@@ -158,6 +158,7 @@ func (r *Recovery) Ask(ctx context.Context) error {
 	if err := n.openGossip(deps); err != nil {
 		return err
 	}
+	n.link.Serve()
 	wait, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
 	peers := map[string]RecoverPeer{}

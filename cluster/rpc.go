@@ -74,6 +74,9 @@ func (n *Node) serveCharter(context.Context, string, []byte) ([]byte, error) {
 	if !n.isFormed() {
 		return nil, fmt.Errorf("no charter yet: %w", blobstore.ErrNotFound)
 	}
+	if n.leftBehind.Load() { // nobody joins what a recovery has replaced
+		return nil, fmt.Errorf("cluster %s: %w", n.charter.Cluster, ErrRecovered)
+	}
 	told := *n.charter
 	told.LogFormat = n.writes()
 	return json.Marshal(told) //nolint:wrapcheck // cannot fail

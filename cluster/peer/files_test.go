@@ -63,6 +63,7 @@ func openWith(t *testing.T, w *world, id string, cfg Config) *Link {
 			t.Error(err)
 		}
 	})
+	l.Serve()
 	w.put(id, l.Addr())
 	l.Handle(kindEcho, func(_ context.Context, _ string, req []byte) ([]byte, error) { return req, nil })
 	return l

@@ -303,6 +303,7 @@ func TestSlowReader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		l.Serve()
 		defer func() { _ = l.Close() }()
 		var running, peak atomic.Int64
 		big := make([]byte, 1<<20)

@@ -94,8 +94,8 @@ type Link struct {
 	complained time.Time // when a refusal was last logged
 }
 
-// Open listens on cfg.Bind and answers. Register handlers and listeners at
-// once: until then callers get ErrNoHandler and ErrRefused.
+// Open listens on cfg.Bind; [Link.Serve] answers. A kind without a handler is
+// answered with ErrNoHandler, a stream without a listener with ErrRefused.
 func Open(cfg Config) (*Link, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -135,9 +135,14 @@ func Open(cfg Config) (*Link, error) {
 		streams:    make(map[string]*streamListener),
 	}
 	l.codes.Store(builtin())
+	return l, nil
+}
+
+// Serve answers from now on. It is called once, before the first call, stream
+// or Close, when all that handlers and Config.Resolve need is there.
+func (l *Link) Serve() {
 	l.wg.Go(l.accept)
 	l.wg.Go(l.keep)
-	return l, nil
 }
 
 func (cfg Config) check() error {

@@ -82,6 +82,7 @@ func (w *world) openVersion(id string, version byte) *Link {
 			w.tb.Error(err)
 		}
 	})
+	l.Serve()
 	w.put(id, l.Addr())
 	l.Errors(map[byte]error{7: errTest})
 	l.Handle(kindEcho, func(_ context.Context, from string, req []byte) ([]byte, error) {

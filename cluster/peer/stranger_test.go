@@ -197,6 +197,7 @@ func simLink(t *testing.T, n *simnet.Net, id string) *Link {
 			t.Error(err)
 		}
 	})
+	l.Serve()
 	l.Handle(kindEcho, func(_ context.Context, from string, req []byte) ([]byte, error) {
 		return append([]byte(from+":"), req...), nil
 	})
