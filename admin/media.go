@@ -11,6 +11,7 @@ import (
 
 	"carillon/internal/web"
 	"carillon/library"
+	"carillon/library/naming"
 )
 
 // metaPrefix of headers that carry free metadata. Header names know no case,
@@ -25,7 +26,7 @@ func itemOf(c echo.Context) (account, id string, err error) {
 	if id, err = web.Param(c, "*"); err != nil {
 		return "", "", err
 	}
-	return account, id, library.CheckID(id)
+	return account, id, naming.CheckID(id)
 }
 
 func accountOf(c echo.Context) (string, error) {
@@ -33,7 +34,7 @@ func accountOf(c echo.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return account, library.CheckAccount(account)
+	return account, naming.CheckAccount(account)
 }
 
 // putMedia stores the body. Everything that can be refused is refused before

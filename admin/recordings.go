@@ -11,6 +11,7 @@ import (
 
 	"carillon/internal/web"
 	"carillon/library"
+	"carillon/library/naming"
 )
 
 // recordingLibrary is the part of the library that records.
@@ -79,7 +80,7 @@ func (s *Server) createRecording(c echo.Context) error {
 	if err := readJSON(c, &req); err != nil {
 		return err
 	}
-	if err := library.CheckAccount(req.Account); err != nil {
+	if err := naming.CheckAccount(req.Account); err != nil {
 		return err
 	}
 	rec, err := s.deps.Library.CreateRecording(c.Request().Context(), req)
@@ -165,7 +166,7 @@ func (s *Server) listRecordings(c echo.Context) error {
 		limit = library.PageLimitDefault
 	}
 	if account := q.get("account"); account != "" {
-		if err := library.CheckAccount(account); err != nil {
+		if err := naming.CheckAccount(account); err != nil {
 			return err
 		}
 	}
@@ -216,10 +217,10 @@ func (s *Server) storeRecording(c echo.Context) error {
 	case req.URL != "":
 		return s.exportRecording(c, recID, req.ExportTarget, nil)
 	}
-	if err := library.CheckAccount(req.Account); err != nil {
+	if err := naming.CheckAccount(req.Account); err != nil {
 		return err
 	}
-	if err := library.CheckID(req.ID); err != nil {
+	if err := naming.CheckID(req.ID); err != nil {
 		return err
 	}
 	doc, err := s.deps.Library.StoreRecording(c.Request().Context(), recID, req.StoreRequest)

@@ -8,6 +8,7 @@ import (
 	"carillon/blobstore"
 	"carillon/internal/web"
 	"carillon/library"
+	"carillon/library/naming"
 )
 
 // verified is an item with what each of its copies is.
@@ -32,7 +33,7 @@ func (s *Server) verifyMedia(c echo.Context) error {
 	}
 	id, err := web.Param(c, "id")
 	if err == nil {
-		err = library.CheckID(id)
+		err = naming.CheckID(id)
 	}
 	if err != nil {
 		return err

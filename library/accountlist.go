@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"carillon/library/naming"
 )
 
 // Accounts lists the accounts that have media or settings, in the order of
@@ -16,12 +18,12 @@ func (l *Library) Accounts(
 		return nil, "", err
 	}
 	if after != "" {
-		if err := CheckAccount(after); err != nil {
+		if err := naming.CheckAccount(after); err != nil {
 			return nil, "", err
 		}
 	}
 	if after == "" {
-		if err := l.catchUp(ctx); err != nil {
+		if err := l.rows.CatchUp(ctx); err != nil {
 			return nil, "", err
 		}
 	}
@@ -52,7 +54,7 @@ func (l *Library) accountAfter(ctx context.Context, after string) (string, error
 		if after != "" {
 			from = prefix + after + "/\xff" // no id begins so: they are UTF-8
 		}
-		for row, err := range l.catalog.Scan(ctx, prefix, from) {
+		for row, err := range l.rows.Scan(ctx, prefix, from) {
 			if err != nil {
 				return "", fmt.Errorf("list accounts: %w", err)
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // accountRow is an AccountSettings as it lies in the catalog: the account is
@@ -39,12 +40,12 @@ func encodeAccount(s *AccountSettings) ([]byte, error) {
 		}
 		r.Headers[name] = value.Reveal()
 	}
-	return encodeRow(r)
+	return rows.Encode(r)
 }
 
 func decodeAccount(account string, row blobstore.Row) (AccountSettings, error) {
 	var r accountRow
-	if err := decodeRow(row.Value, &r); err != nil {
+	if err := rows.Decode(row.Value, &r); err != nil {
 		return AccountSettings{}, fmt.Errorf("settings of %s: %w", account, err)
 	}
 	s := AccountSettings{
@@ -53,7 +54,7 @@ func decodeAccount(account string, row blobstore.Row) (AccountSettings, error) {
 		Quota:        Quota{r.QuotaBytes, r.QuotaItems},
 		ListenerAuth: ListenerAuth{r.AuthMode, r.AuthUser, Secret(r.AuthHash)},
 		Export:       ExportSettings{URL: r.ExportURL, OnStore: r.OnStore},
-		Modified:     fromMS(r.ModifiedMS),
+		Modified:     rows.FromMS(r.ModifiedMS),
 	}
 	for name, value := range r.Headers {
 		if s.Export.Headers == nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
 )
 
 // Limits of account settings.
@@ -113,15 +114,15 @@ func (s *AccountSettings) clone() AccountSettings {
 // Account returns the settings of an account, those of Revision 0 when nobody
 // has made any. They may be changed.
 func (l *Library) Account(ctx context.Context, account string, c Consistency) (AccountSettings, error) {
-	if err := CheckAccount(account); err != nil {
+	if err := naming.CheckAccount(account); err != nil {
 		return AccountSettings{}, err
 	}
 	var err error
 	switch c {
 	case Fresh, "":
-		err = l.catchUp(ctx)
+		err = l.rows.CatchUp(ctx)
 	case Linearizable:
-		err = l.fresh(ctx)
+		err = l.rows.Fresh(ctx)
 	case Local:
 	}
 	if err != nil {
@@ -137,11 +138,11 @@ func (l *Library) Account(ctx context.Context, account string, c Consistency) (A
 // settings are the account's as this node knows them, never nil without an
 // error. They are shared and must not be changed.
 func (l *Library) settings(ctx context.Context, account string) (*AccountSettings, error) {
-	applied := l.catalog.Applied() // before the read: it may only be too small
+	applied := l.rows.Applied() // before the read: it may only be too small
 	if s, ok := l.accounts.current(account, applied); ok {
 		return s, nil
 	}
-	row, err := l.catalog.Get(ctx, accountKey(account))
+	row, err := l.rows.Get(ctx, accountKey(account))
 	s := AccountSettings{Account: account}
 	switch {
 	case err == nil:
@@ -178,16 +179,16 @@ func (l *Library) ancestry(ctx context.Context, account string) ([]*AccountSetti
 func (l *Library) UpdateAccount(
 	ctx context.Context, account, ifMatch string, edit func(*AccountSettings) error,
 ) (AccountSettings, error) {
-	if err := CheckAccount(account); err != nil {
+	if err := naming.CheckAccount(account); err != nil {
 		return AccountSettings{}, err
 	}
 	if ifMatch != "" { // judged by what the whole cluster knows
-		if err := l.fresh(ctx); err != nil {
+		if err := l.rows.Fresh(ctx); err != nil {
 			return AccountSettings{}, err
 		}
 	}
 	var after AccountSettings
-	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	revision, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		before, err := l.settings(ctx, account)
 		if err != nil {
 			return blobstore.Txn{}, err
@@ -206,10 +207,10 @@ func (l *Library) UpdateAccount(
 		}
 		c := l.newChange()
 		value, err := encodeAccount(&after)
-		c.err = errors.Join(c.err, err)
-		c.expect(accountKey(account), before.Revision)
-		c.put(accountKey(account), value)
-		return c.done()
+		c.Fail(err)
+		c.Expect(accountKey(account), before.Revision)
+		c.Put(accountKey(account), value)
+		return c.Done()
 	})
 	if err != nil {
 		return AccountSettings{}, fmt.Errorf("settings of %s: %w", account, err)
@@ -221,10 +222,10 @@ func (l *Library) UpdateAccount(
 // DeleteAccount forgets an account's settings, and nothing else: its media
 // stay. ErrNotFound when there are none.
 func (l *Library) DeleteAccount(ctx context.Context, account, ifMatch string) error {
-	if err := CheckAccount(account); err != nil {
+	if err := naming.CheckAccount(account); err != nil {
 		return err
 	}
-	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	_, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		before, err := l.Account(ctx, account, Fresh)
 		if err != nil {
 			return blobstore.Txn{}, err
@@ -236,9 +237,9 @@ func (l *Library) DeleteAccount(ctx context.Context, account, ifMatch string) er
 			return blobstore.Txn{}, ErrNotFound
 		}
 		c := l.newChange()
-		c.expect(accountKey(account), before.Revision)
-		c.remove(accountKey(account))
-		return c.done()
+		c.Expect(accountKey(account), before.Revision)
+		c.Remove(accountKey(account))
+		return c.Done()
 	})
 	if err != nil {
 		return fmt.Errorf("settings of %s: %w", account, err)
@@ -274,7 +275,7 @@ func (l *Library) checkSettings(ctx context.Context, before, s *AccountSettings)
 func (c *checks) retention(seconds map[Class]int64) {
 	for class, n := range seconds {
 		if !slices.Contains(classes(), class) {
-			c.fail("retention_seconds", fieldUnknown, "%s is no class of media", shown(string(class)))
+			c.fail("retention_seconds", fieldUnknown, "%s is no class of media", naming.Shown(string(class)))
 		} else if n < 0 || n > retentionMax {
 			c.fail("retention_seconds."+string(class), fieldRange, "must be 0 to %d", int64(retentionMax))
 		}
@@ -285,7 +286,7 @@ func (l *Library) checkParent(ctx context.Context, c *checks, s *AccountSettings
 	if s.Parent == "" {
 		return nil
 	}
-	if err := CheckAccount(s.Parent); err != nil {
+	if err := naming.CheckAccount(s.Parent); err != nil {
 		c.fail("parent", fieldInvalid, "is no account name")
 		return nil //nolint:nilerr // it is in c
 	}
@@ -305,7 +306,7 @@ func (l *Library) checkParent(ctx context.Context, c *checks, s *AccountSettings
 
 func checkListenerAuth(c *checks, before, a *ListenerAuth) {
 	c.oneOf("listener_auth.mode", a.Mode, ListenToken, ListenBasic)
-	c.text("listener_auth.user", a.User, AccountBytesMax)
+	c.text("listener_auth.user", a.User, naming.AccountBytesMax)
 	if strings.Contains(a.User, ":") { // it ends the user in Basic credentials
 		c.fail("listener_auth.user", fieldInvalid, "must not hold a colon")
 	}
@@ -343,8 +344,8 @@ func checkExport(c *checks, before, e *ExportSettings) {
 			continue
 		}
 		size += len(name) + len(value)
-		if !isToken(name) || !plainText(value.Reveal()) {
-			c.fail("export.headers", fieldInvalid, "%s is no header", shown(name))
+		if !isToken(name) || !naming.IsPlain(value.Reveal()) {
+			c.fail("export.headers", fieldInvalid, "%s is no header", naming.Shown(name))
 		}
 	}
 	if size > exportHeadersBytesMax {
@@ -355,7 +356,7 @@ func checkExport(c *checks, before, e *ExportSettings) {
 // isToken says whether the text can be a header's name (RFC 9110 section 5.6.2).
 func isToken(s string) bool {
 	for i := range len(s) {
-		if !isAlnum(s[i]) && strings.IndexByte("!#$%&'*+-.^_`|~", s[i]) < 0 {
+		if !naming.IsAlnum(s[i]) && strings.IndexByte("!#$%&'*+-.^_`|~", s[i]) < 0 {
 			return false
 		}
 	}

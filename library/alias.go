@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
 )
 
 // aliasHopsMax bounds how many second names are followed one after the other.
@@ -24,7 +25,7 @@ type ItemName struct {
 func (n ItemName) String() string { return n.Account + "/" + n.ID }
 
 func (n ItemName) check(c *checks, field string) {
-	if err := checkItem(n.Account, n.ID); err != nil {
+	if err := naming.CheckItem(n.Account, n.ID); err != nil {
 		c.fail(field, fieldInvalid, "is no item: %v", err)
 	}
 }
@@ -76,7 +77,7 @@ func (l *Library) Alias(ctx context.Context, r AliasRequest) (Document, error) {
 		return Document{}, err
 	}
 	var d Document
-	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	revision, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		target, err := l.Get(ctx, r.Of.Account, r.Of.ID, Fresh)
 		if err != nil {
 			return blobstore.Txn{}, err
@@ -99,9 +100,9 @@ func (l *Library) Alias(ctx context.Context, r AliasRequest) (Document, error) {
 		}
 		d.Class = classOf(&d)
 		change := l.newChange()
-		change.expect(mediaKey(of.Account, of.ID), target.Revision)
+		change.Expect(mediaKey(of.Account, of.ID), target.Revision)
 		change.replaceDocument(ctx, before, &d)
-		return change.done()
+		return change.Done()
 	})
 	if err != nil {
 		return Document{}, fmt.Errorf("alias %s: %w", r.Alias, err)

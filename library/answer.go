@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"carillon/audio"
+	"carillon/library/naming"
 )
 
 // urlBytesMax is below the 1,024 bytes that mod_http_cache and the dialplan
@@ -137,7 +138,7 @@ func escapePath(path string) string {
 	var b strings.Builder
 	for i := range len(path) {
 		c := path[i]
-		if isAlnum(c) || strings.IndexByte("-._~/", c) >= 0 {
+		if naming.IsAlnum(c) || strings.IndexByte("-._~/", c) >= 0 {
 			b.WriteByte(c)
 			continue
 		}

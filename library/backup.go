@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // A backup is the rows of the catalog from one view, and every blob that one of
@@ -61,11 +63,11 @@ func (l *Library) BackupRows(
 ) (rows iter.Seq2[BackupRow, error], position *uint64) {
 	position = new(uint64)
 	return func(yield func(BackupRow, error) bool) {
-		if err := l.fresh(ctx); err != nil {
+		if err := l.rows.Fresh(ctx); err != nil {
 			yield(BackupRow{}, err)
 			return
 		}
-		for row, err := range l.catalog.Scan(ctx, "", "") {
+		for row, err := range l.rows.Scan(ctx, "", "") {
 			if err != nil {
 				yield(BackupRow{}, fmt.Errorf("read the catalog: %w", err))
 				return
@@ -93,14 +95,14 @@ func (l *Library) BackupRows(
 func (l *Library) Hold(ctx context.Context, id string) (string, time.Time, error) {
 	now := time.Now()
 	held := 0
-	for row, err := range l.catalog.Scan(ctx, blobstore.HoldPrefix, "") {
+	for row, err := range l.rows.Scan(ctx, blobstore.HoldPrefix, "") {
 		if err != nil {
 			return "", now, fmt.Errorf("look for holds: %w", err)
 		}
 		until, err := blobstore.HoldUntil(row.Value)
 		switch {
 		case err == nil && until.Before(now):
-			if _, err := l.catalog.Commit(ctx, blobstore.Txn{Delete: []string{row.Key}}); err != nil {
+			if _, err := l.rows.Commit(ctx, blobstore.Txn{Delete: []string{row.Key}}); err != nil {
 				return "", now, fmt.Errorf("forget a hold: %w", err)
 			}
 		case row.Key != blobstore.HoldPrefix+id:
@@ -111,12 +113,12 @@ func (l *Library) Hold(ctx context.Context, id string) (string, time.Time, error
 		return "", now, fmt.Errorf("%d backups at a time: %w", holdsMax, ErrLimit)
 	}
 	if id == "" {
-		id = newRecordingID(now)
-	} else if !isRecordingID(id) {
-		return "", now, fmt.Errorf("hold %s: %w", shown(id), ErrNotFound)
+		id = rows.NewID(now)
+	} else if !rows.IsID(id) {
+		return "", now, fmt.Errorf("hold %s: %w", naming.Shown(id), ErrNotFound)
 	}
 	until := now.Add(HoldTTL).UTC().Truncate(time.Millisecond)
-	_, err := l.catalog.Commit(ctx, blobstore.Txn{
+	_, err := l.rows.Commit(ctx, blobstore.Txn{
 		Put: []blobstore.Row{{Key: blobstore.HoldPrefix + id, Value: blobstore.HoldValue(until)}},
 	})
 	if err != nil {
@@ -127,10 +129,10 @@ func (l *Library) Hold(ctx context.Context, id string) (string, time.Time, error
 
 // Release ends a hold. One that is not there: success.
 func (l *Library) Release(ctx context.Context, id string) error {
-	if !isRecordingID(id) {
-		return fmt.Errorf("hold %s: %w", shown(id), ErrNotFound)
+	if !rows.IsID(id) {
+		return fmt.Errorf("hold %s: %w", naming.Shown(id), ErrNotFound)
 	}
-	if _, err := l.catalog.Commit(ctx, blobstore.Txn{Delete: []string{blobstore.HoldPrefix + id}}); err != nil {
+	if _, err := l.rows.Commit(ctx, blobstore.Txn{Delete: []string{blobstore.HoldPrefix + id}}); err != nil {
 		return fmt.Errorf("end a hold: %w", err)
 	}
 	return nil
@@ -141,7 +143,7 @@ func (l *Library) Release(ctx context.Context, id string) error {
 func (l *Library) BackupBlob(ctx context.Context, id string) (*blobstore.Reader, error) {
 	blob, err := blobstore.ParseID(id)
 	if err != nil {
-		return nil, fmt.Errorf("blob %s: %w", shown(id), ErrNotFound)
+		return nil, fmt.Errorf("blob %s: %w", naming.Shown(id), ErrNotFound)
 	}
 	r, err := l.shelf.Open(ctx, blob)
 	if errors.Is(err, blobstore.ErrNotFound) {

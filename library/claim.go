@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // claimWait bounds how long a source waits for a majority: until it is
@@ -26,7 +28,7 @@ func (l *Library) Claim(ctx context.Context, r SourceRequest) (*Session, error) 
 	defer cancel()
 	s, err := l.claim(bounded, &r)
 	if errors.Is(err, blobstore.ErrUnavailable) || err != nil && bounded.Err() != nil && ctx.Err() == nil {
-		err = fmt.Errorf("claim %s: %w: %w", shown(r.Mount), ErrUnavailable, err)
+		err = fmt.Errorf("claim %s: %w: %w", naming.Shown(r.Mount), ErrUnavailable, err)
 	}
 	l.metrics.claim(err)
 	return s, err
@@ -56,7 +58,7 @@ func (l *Library) claim(ctx context.Context, r *SourceRequest) (*Session, error)
 	err = l.beginSoon(ctx, s, session, r)
 	if errors.Is(err, ErrMountInUse) {
 		// By what this node knows: the last source may have left elsewhere.
-		if err = l.fresh(ctx); err == nil {
+		if err = l.rows.Fresh(ctx); err == nil {
 			err = l.begin(ctx, s, session.blob, r)
 		}
 	}
@@ -66,7 +68,7 @@ func (l *Library) claim(ctx context.Context, r *SourceRequest) (*Session, error)
 	if err != nil {
 		// If it went live all the same, the next pass ends it.
 		l.leave(session)
-		return nil, fmt.Errorf("claim %s: %w", shown(r.Mount), err)
+		return nil, fmt.Errorf("claim %s: %w", naming.Shown(r.Mount), err)
 	}
 	return session, nil
 }
@@ -113,7 +115,7 @@ func (l *Library) authenticate(ctx context.Context, r *SourceRequest) (*stored, 
 		}
 		return ticket, "", l.checkTicket(ticket, r.Mount, r.RemoteAddr)
 	}
-	return nil, "", fmt.Errorf("source on %s: %w", shown(r.Mount), ErrUnauthorized)
+	return nil, "", fmt.Errorf("source on %s: %w", naming.Shown(r.Mount), ErrUnauthorized)
 }
 
 // login is one reading of a source's credentials. Anybody: the user does not
@@ -141,7 +143,7 @@ func lineLogins(r *SourceRequest) []login {
 // neither kind: nil and "".
 func (l *Library) authenticateAs(ctx context.Context, in login) (*stored, string, error) {
 	var ticket *stored
-	if isRecordingID(in.user) {
+	if rows.IsID(in.user) {
 		var err error
 		ticket, err = l.freshRecording(ctx, in.user)
 		if err != nil && !errors.Is(err, ErrNotFound) {
@@ -181,7 +183,7 @@ func (l *Library) checkTicket(t *stored, mount, remote string) error {
 	case !t.admits(remote):
 		return fmt.Errorf("ticket of recording %s does not allow %s: %w", t.ID, remote, ErrUnauthorized)
 	case mount != t.Name:
-		return fmt.Errorf("mount %s, ticket is for %q: %w", shown(mount), t.Name, ErrNotFound)
+		return fmt.Errorf("mount %s, ticket is for %q: %w", naming.Shown(mount), t.Name, ErrNotFound)
 	case t.State != StateWaiting && !l.continuable(t, time.Now()):
 		return fmt.Errorf("recording %s is %s: %w", t.ID, t.State, ErrTicketUsed)
 	}
@@ -191,13 +193,13 @@ func (l *Library) checkTicket(t *stored, mount, remote string) error {
 // newSourceRecording is the recording of a source without a ticket: it is
 // named, and stored, as its mount.
 func (l *Library) newSourceRecording(s *stored, account, mount string) error {
-	if err := CheckID(mount); err != nil {
+	if err := naming.CheckID(mount); err != nil {
 		return err
 	}
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	*s = stored{
 		Recording: Recording{
-			ID: newRecordingID(now), Account: account, Name: mount, StoreAs: mount,
+			ID: rows.NewID(now), Account: account, Name: mount, StoreAs: mount,
 			State: StateWaiting, Created: now,
 		},
 		configured: true,
@@ -260,31 +262,31 @@ func (l *Library) begin(ctx context.Context, s *stored, blob blobstore.ID, r *So
 func (l *Library) commitLive(ctx context.Context, s *stored, copied blobstore.ID) error {
 	blob := s.Blob
 	c := l.newChange()
-	c.urgent()
+	c.Urgent()
 	if !copied.IsZero() && copied != blob {
-		c.remove(blobstore.RefKey(copied, recordingKey(s.ID)))
+		c.Remove(blobstore.RefKey(copied, recordingKey(s.ID)))
 	}
 	if s.dropped != nil {
 		c.removeExport(s.dropped)
 	}
 	c.putRecording(s)
 	c.event(EventRecordingStarted, recordingEvent(&s.Recording))
-	c.put(activeKey(s.ID), encodeText(""))
-	c.put(nameKey(s.Account, s.Name, s.ID), encodeText(""))
-	c.put(blobstore.RefKey(blob, recordingKey(s.ID)), encodeText(""))
+	c.Put(activeKey(s.ID), rows.EncodeText(""))
+	c.Put(nameKey(s.Account, s.Name, s.ID), rows.EncodeText(""))
+	c.Put(blobstore.RefKey(blob, recordingKey(s.ID)), rows.EncodeText(""))
 	if s.Revision == 0 { // of no ticket
-		c.put(ownerKey(s.Account, s.ID), encodeText(""))
+		c.Put(ownerKey(s.Account, s.ID), rows.EncodeText(""))
 	}
 	if s.configured {
 		if err := l.takeMount(ctx, c, s); err != nil {
 			return err
 		}
 	}
-	txn, err := c.done()
+	txn, err := c.Done()
 	if err != nil {
 		return err
 	}
-	s.Revision, err = l.catalog.Commit(ctx, txn)
+	s.Revision, err = l.rows.Commit(ctx, txn)
 	if errors.Is(err, blobstore.ErrConflict) {
 		if s.configured {
 			return ErrMountInUse
@@ -298,12 +300,12 @@ func (l *Library) commitLive(ctx context.Context, s *stored, copied blobstore.ID
 // there any more, though its recording may not be sealed yet, gives way.
 func (l *Library) takeMount(ctx context.Context, c *change, s *stored) error {
 	key := liveKey(s.Account, s.Name)
-	row, err := l.catalog.Get(ctx, key)
+	row, err := l.rows.Get(ctx, key)
 	if err != nil && !errors.Is(err, blobstore.ErrNotFound) {
 		return fmt.Errorf("mount %s: %w", s.Name, err)
 	}
 	if err == nil {
-		id, err := decodeText(row.Value)
+		id, err := rows.DecodeText(row.Value)
 		if err != nil {
 			return err
 		}
@@ -315,8 +317,8 @@ func (l *Library) takeMount(ctx context.Context, c *change, s *stored) error {
 			return ErrMountInUse
 		}
 	}
-	c.expect(key, row.Revision) // 0 when there was none
-	c.put(key, encodeText(s.ID))
+	c.Expect(key, row.Revision) // 0 when there was none
+	c.Put(key, rows.EncodeText(s.ID))
 	return nil
 }
 

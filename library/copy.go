@@ -48,7 +48,7 @@ func (l *Library) copyItem(ctx context.Context, r *CopyRequest, move bool) (Docu
 		return Document{}, err
 	}
 	var d Document
-	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	revision, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		source, before, err := l.copied(ctx, r, move)
 		if err != nil {
 			return blobstore.Txn{}, err
@@ -67,11 +67,11 @@ func (l *Library) copyItem(ctx context.Context, r *CopyRequest, move bool) (Docu
 			c.removeDocument(ctx, source)
 			c.tellDeleted(source, "renamed to "+r.To.String())
 		} else {
-			c.expect(mediaKey(source.Account, source.ID), source.Revision)
+			c.Expect(mediaKey(source.Account, source.ID), source.Revision)
 		}
 		c.replaceDocument(ctx, before, &d)
 		c.settleMoves()
-		return c.done()
+		return c.Done()
 	})
 	if err != nil {
 		verb := "copy"
@@ -112,7 +112,7 @@ func (l *Library) copied(
 	err = find()
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrPrecondition) || errors.Is(err, ErrExists) {
 		// By what this node knows, which may be old.
-		if err := l.fresh(ctx); err != nil {
+		if err := l.rows.Fresh(ctx); err != nil {
 			return nil, nil, err
 		}
 		err = find()
@@ -148,15 +148,15 @@ func (l *Library) copyOf(source *Document, r *CopyRequest, move bool) (Document,
 // takes the index row of a prompt away from the old name and gives it to the
 // new one.
 func (c *change) settleMoves() {
-	put := make(map[string]bool, len(c.txn.Put))
-	for i := range c.txn.Put {
-		put[c.txn.Put[i].Key] = true
+	put := make(map[string]bool, len(c.Txn.Put))
+	for i := range c.Txn.Put {
+		put[c.Txn.Put[i].Key] = true
 	}
-	kept := c.txn.Delete[:0]
-	for _, key := range c.txn.Delete {
+	kept := c.Txn.Delete[:0]
+	for _, key := range c.Txn.Delete {
 		if !put[key] {
 			kept = append(kept, key)
 		}
 	}
-	c.txn.Delete = kept
+	c.Txn.Delete = kept
 }

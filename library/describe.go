@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"carillon/library/naming"
 )
 
 // Limits of the descriptive fields.
@@ -58,7 +60,7 @@ func (c *checks) metadata(m map[string]string) {
 	size := 0
 	for k, v := range m {
 		size += len(k) + len(v)
-		if k == "" || !plainText(k) || !utf8.ValidString(v) {
+		if k == "" || !naming.IsPlain(k) || !utf8.ValidString(v) {
 			c.fail("metadata", fieldInvalid, "keys must be text and values UTF-8")
 		}
 	}
@@ -75,11 +77,11 @@ func (c *checks) identity(before, d *Document) {
 		return
 	}
 	if before.Prompt != d.Prompt {
-		c.fail("prompt_id", fieldFixed, "is %s and stays it; copy or rename the item", shown(before.Prompt))
+		c.fail("prompt_id", fieldFixed, "is %s and stays it; copy or rename the item", naming.Shown(before.Prompt))
 	}
 	if before.Language != d.Language {
 		c.fail("language", fieldFixed, "of a prompt is %s and stays it; copy or rename the item",
-			shown(before.Language))
+			naming.Shown(before.Language))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // replaceDocument writes d over before (nil: nothing there), on the condition
@@ -28,11 +29,11 @@ func (c *change) replaceDocument(ctx context.Context, before, d *Document) {
 func (c *change) writeDocument(ctx context.Context, before, d *Document) {
 	key := mediaKey(d.Account, d.ID)
 	if before == nil {
-		c.expect(key, 0)
+		c.Expect(key, 0)
 	} else {
-		c.expect(key, before.Revision)
+		c.Expect(key, before.Revision)
 		if before.AliasOf == "" && before.Blob != d.Blob {
-			c.remove(blobstore.RefKey(before.Blob, key))
+			c.Remove(blobstore.RefKey(before.Blob, key))
 		}
 		if promptKey(before) != promptKey(d) {
 			c.removePrompt(ctx, before)
@@ -40,7 +41,7 @@ func (c *change) writeDocument(ctx context.Context, before, d *Document) {
 	}
 	c.putDocument(key, d)
 	if d.AliasOf == "" {
-		c.put(blobstore.RefKey(d.Blob, key), encodeText(""))
+		c.Put(blobstore.RefKey(d.Blob, key), rows.EncodeText(""))
 	}
 	if d.Prompt != "" {
 		c.takePrompt(ctx, d)
@@ -49,8 +50,8 @@ func (c *change) writeDocument(ctx context.Context, before, d *Document) {
 
 func (c *change) putDocument(key string, d *Document) {
 	value, err := encodeDocument(d)
-	c.err = errors.Join(c.err, err)
-	c.txn.Put = append(c.txn.Put, blobstore.Row{Key: key, Value: value, Weight: uint64(max(d.Size, 0))})
+	c.Fail(err)
+	c.Txn.Put = append(c.Txn.Put, blobstore.Row{Key: key, Value: value, Weight: uint64(max(d.Size, 0))})
 }
 
 // deletion is how something is deleted.
@@ -67,10 +68,10 @@ func (c *change) deleteDocument(ctx context.Context, before *Document, how delet
 	if how.window > 0 && before.AliasOf == "" {
 		at := how.at.UTC().Truncate(time.Millisecond)
 		deleted := *before
-		deleted.Deletion = &Deletion{ID: newRecordingID(at), Time: at, Reason: how.reason}
+		deleted.Deletion = &Deletion{ID: rows.NewID(at), Time: at, Reason: how.reason}
 		key := deletedKey(before.Account, before.ID, deleted.Deletion.ID)
 		c.putDocument(key, &deleted)
-		c.put(blobstore.RefKey(before.Blob, key), encodeText(""))
+		c.Put(blobstore.RefKey(before.Blob, key), rows.EncodeText(""))
 	}
 	c.tellDeleted(before, how.reason)
 }
@@ -84,10 +85,10 @@ func (c *change) tellDeleted(before *Document, detail string) {
 // removeDocument takes before out of the catalog without a word.
 func (c *change) removeDocument(ctx context.Context, before *Document) {
 	key := mediaKey(before.Account, before.ID)
-	c.expect(key, before.Revision)
-	c.remove(key)
+	c.Expect(key, before.Revision)
+	c.Remove(key)
 	if before.AliasOf == "" {
-		c.remove(blobstore.RefKey(before.Blob, key))
+		c.Remove(blobstore.RefKey(before.Blob, key))
 	}
 	c.removePrompt(ctx, before)
 }
@@ -100,8 +101,8 @@ func (c *change) removePrompt(ctx context.Context, d *Document) {
 	}
 	row, id := c.promptRow(ctx, d)
 	if row.Revision != 0 && id == d.ID {
-		c.expect(row.Key, row.Revision)
-		c.remove(row.Key)
+		c.Expect(row.Key, row.Revision)
+		c.Remove(row.Key)
 	}
 }
 
@@ -109,8 +110,8 @@ func (c *change) removePrompt(ctx context.Context, d *Document) {
 // it is none any more: an account has one sound for a prompt and a language.
 func (c *change) takePrompt(ctx context.Context, d *Document) {
 	row, id := c.promptRow(ctx, d)
-	c.expect(promptKey(d), row.Revision)
-	c.put(promptKey(d), encodeText(d.ID))
+	c.Expect(promptKey(d), row.Revision)
+	c.Put(promptKey(d), rows.EncodeText(d.ID))
 	if row.Revision == 0 || id == d.ID || c.removes(mediaKey(d.Account, id)) {
 		return
 	}
@@ -123,7 +124,7 @@ func (c *change) takePrompt(ctx context.Context, d *Document) {
 		before, err = decodeDocument(d.Account, id, other)
 	}
 	if err != nil {
-		c.err = errors.Join(c.err, err)
+		c.Fail(err)
 		return
 	}
 	if promptKey(&before) != promptKey(d) {
@@ -131,7 +132,7 @@ func (c *change) takePrompt(ctx context.Context, d *Document) {
 	}
 	after := before
 	after.Prompt = ""
-	c.expect(other.Key, other.Revision)
+	c.Expect(other.Key, other.Revision)
 	c.putDocument(other.Key, &after)
 	e := mediaEvent(&after)
 	e.Detail = "it is no longer a prompt: " + d.ID + " is"
@@ -139,7 +140,7 @@ func (c *change) takePrompt(ctx context.Context, d *Document) {
 }
 
 func (c *change) removes(key string) bool {
-	return slices.Contains(c.txn.Delete, key)
+	return slices.Contains(c.Txn.Delete, key)
 }
 
 // promptRow is the index row of the prompt that d says it is, with revision 0
@@ -150,10 +151,10 @@ func (c *change) promptRow(ctx context.Context, d *Document) (row blobstore.Row,
 		return blobstore.Row{}, ""
 	}
 	if err == nil {
-		id, err = decodeText(row.Value)
+		id, err = rows.DecodeText(row.Value)
 	}
 	if err != nil {
-		c.err = errors.Join(c.err, fmt.Errorf("prompt %s: %w", d.Prompt, err))
+		c.Fail(fmt.Errorf("prompt %s: %w", d.Prompt, err))
 	}
 	return row, id
 }

@@ -9,10 +9,6 @@ import (
 
 // Limits of names and documents.
 const (
-	// AccountBytesMax bounds an account name; Kazoo's are 32 hex digits.
-	AccountBytesMax = 64
-	// IDBytesMax bounds an item id (design section 5).
-	IDBytesMax = 255
 	// MetadataEntriesMax and MetadataBytesMax bound the free metadata.
 	MetadataEntriesMax = 64
 	MetadataBytesMax   = 8 << 10

@@ -11,6 +11,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/naming"
 )
 
 const (
@@ -128,7 +129,7 @@ func (l *Library) Join(ctx context.Context, r JoinRequest) (Document, bool, erro
 		return Document{}, false, fmt.Errorf("parts has %d entries, want 1 to %d: %w",
 			len(r.Parts), piecesMax, ErrBadRequest)
 	}
-	if err := checkItem(r.To.Account, r.To.ID); err != nil {
+	if err := naming.CheckItem(r.To.Account, r.To.ID); err != nil {
 		return Document{}, false, err
 	}
 	form, err := r.of(r.To.ID)
@@ -228,7 +229,7 @@ func (f EditForm) of(id string) (audio.Form, error) {
 	case string(audio.FormatMP3):
 		form.Container = audio.ContainerMP3
 	default:
-		return form, fmt.Errorf("format %s, want wav or mp3: %w", shown(f.Format), ErrBadRequest)
+		return form, fmt.Errorf("format %s, want wav or mp3: %w", naming.Shown(f.Format), ErrBadRequest)
 	}
 	return form, nil
 }

@@ -1,7 +1,6 @@
 package library
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // eventPrefix starts the keys of the change feed:
@@ -100,7 +101,7 @@ func ParseEventPosition(s string) (EventPosition, error) {
 	}
 	if err != nil || p.Number < 0 || p.Number > blobstore.TxnOpsMax {
 		return EventPosition{}, fmt.Errorf("event position %s, want a number like 4711 or 4711.0: %w",
-			shown(s), ErrBadRequest)
+			naming.Shown(s), ErrBadRequest)
 	}
 	if p.Revision == 0 {
 		p.Number = 0
@@ -149,7 +150,7 @@ type eventRow struct {
 }
 
 func encodeEvent(e *Event) ([]byte, error) {
-	value, err := encodeRow(eventRow{
+	value, err := rows.Encode(eventRow{
 		Kind: e.Kind, TimeMS: e.Time.UnixMilli(), Account: e.Account, ID: e.ID, Recording: e.RecordingID,
 		Revision: e.Revision, SHA256: e.SHA256, Size: e.Size, DurationMS: e.DurationMS, Node: e.Node,
 		Detail: e.Detail, Warning: e.Warning,
@@ -166,14 +167,14 @@ func decodeEvent(row blobstore.Row) (Event, error) {
 		return Event{}, fmt.Errorf("event: %w", err)
 	}
 	var r eventRow
-	if err := decodeRow(row.Value, &r); err != nil {
+	if err := rows.Decode(row.Value, &r); err != nil {
 		return Event{}, fmt.Errorf("event %d.%d: %w", revision, number, err)
 	}
 	if r.Revision == 0 {
 		r.Revision = revision
 	}
 	return Event{
-		Position: EventPosition{revision, number}, Kind: r.Kind, Time: fromMS(r.TimeMS),
+		Position: EventPosition{revision, number}, Kind: r.Kind, Time: rows.FromMS(r.TimeMS),
 		Account: r.Account, ID: r.ID, RecordingID: r.Recording, Revision: r.Revision, SHA256: r.SHA256,
 		Size: r.Size, DurationMS: r.DurationMS, Node: r.Node, Detail: r.Detail,
 		Warning: r.Warning,
@@ -195,8 +196,8 @@ func (c *change) event(kind EventKind, e Event) {
 		e.Detail = e.Detail[:len(e.Detail)-last]
 	}
 	value, err := encodeEvent(&e)
-	c.err = errors.Join(c.err, err)
-	c.txn.Append = append(c.txn.Append, blobstore.Row{Key: eventPrefix, Value: value})
+	c.Fail(err)
+	c.Txn.Append = append(c.Txn.Append, blobstore.Row{Key: eventPrefix, Value: value})
 }
 
 // mediaEvent is what is said of a document; the revision is that of the commit.

@@ -11,6 +11,8 @@ import (
 	"pgregory.net/rapid"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // eventRows are all events in the catalog, in order.
@@ -125,11 +127,11 @@ func TestEventBounds(t *testing.T) {
 	l, local := newLibrary(t)
 	c := l.newChange()
 	c.event(EventExportFailed, Event{
-		Account: strings.Repeat("a", AccountBytesMax), ID: strings.Repeat("\x01", IDBytesMax),
-		RecordingID: strings.Repeat("z", recordingIDBytes), Revision: 1 << 63, Size: 1 << 40, DurationMS: 1 << 50,
+		Account: strings.Repeat("a", naming.AccountBytesMax), ID: strings.Repeat("\x01", naming.IDBytesMax),
+		RecordingID: strings.Repeat("z", rows.IDBytes), Revision: 1 << 63, Size: 1 << 40, DurationMS: 1 << 50,
 		SHA256: strings.Repeat("f", 64), Node: strings.Repeat("f", 16), Detail: strings.Repeat("<ü\xff", 1000),
 	})
-	txn, err := c.done()
+	txn, err := c.Done()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // A recording that has ended and that nobody stored or discarded would be kept
@@ -51,13 +52,13 @@ func (l *Library) endedBefore(
 ) iter.Seq2[*stored, error] {
 	return func(yield func(*stored, error) bool) {
 		prefix := ownerKey(account, "")
-		for row, err := range l.catalog.Scan(ctx, prefix, after) {
+		for row, err := range l.rows.Scan(ctx, prefix, after) {
 			if err != nil {
 				yield(nil, fmt.Errorf("scan recordings: %w", err))
 				return
 			}
 			id := row.Key[len(prefix):]
-			if !madeAt(id).Before(before) {
+			if !rows.MadeAt(id).Before(before) {
 				return // they sort by their age, and ended after they were made
 			}
 			s, err := l.recording(ctx, id)
@@ -110,48 +111,48 @@ func (l *Library) expireRecording(
 	ctx context.Context, now time.Time, keep time.Duration, id string, r *reapRow,
 ) error {
 	var size int64
-	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	_, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		s, err := l.recording(ctx, id)
 		if errors.Is(err, ErrNotFound) {
-			return blobstore.Txn{}, errDone
+			return blobstore.Txn{}, rows.ErrDone
 		}
 		if err != nil {
 			return blobstore.Txn{}, err
 		}
 		over, err := l.isOver(ctx, s, now.Add(-keep))
 		if err != nil || !over {
-			return blobstore.Txn{}, errors.Join(err, errDone)
+			return blobstore.Txn{}, errors.Join(err, rows.ErrDone)
 		}
 		c := l.newChange()
-		c.expect(recordingKey(id), s.Revision)
+		c.Expect(recordingKey(id), s.Revision)
 		for _, key := range []string{
 			recordingKey(id), ownerKey(s.Account, id), activeKey(id), nameKey(s.Account, s.Name, id),
 		} {
-			c.remove(key)
+			c.Remove(key)
 		}
 		if size = 0; s.State == StateStored {
-			return c.done() // its sound was the item's
+			return c.Done() // its sound was the item's
 		}
 		if !s.Blob.IsZero() {
-			c.remove(blobstore.RefKey(s.Blob, recordingKey(id)))
+			c.Remove(blobstore.RefKey(s.Blob, recordingKey(id)))
 		}
 		if s.checkKept() == nil && l.cfg.UndeleteWindow > 0 {
 			d := s.document(s.Account, s.Name)
 			l.inherit(&d, nil)
 			at := now.UTC().Truncate(time.Millisecond)
 			d.Created, d.Stored = s.Created, *s.Ended
-			d.Deletion = &Deletion{ID: newRecordingID(at), Time: at, Reason: DeletedByRetention}
+			d.Deletion = &Deletion{ID: rows.NewID(at), Time: at, Reason: DeletedByRetention}
 			key := deletedKey(d.Account, d.ID, d.Deletion.ID)
 			c.putDocument(key, &d)
-			c.put(blobstore.RefKey(d.Blob, key), encodeText(""))
+			c.Put(blobstore.RefKey(d.Blob, key), rows.EncodeText(""))
 		}
 		size = s.Size
 		e := recordingEvent(&s.Recording)
 		e.Detail = DeletedByRetention
 		c.event(EventRecordingDiscarded, e)
-		return c.done()
+		return c.Done()
 	})
-	if errors.Is(err, errDone) {
+	if errors.Is(err, rows.ErrDone) {
 		return nil
 	}
 	if err == nil && size > 0 {

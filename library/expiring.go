@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"iter"
 	"time"
+
+	"carillon/library/naming"
 )
 
 // ExpiryQuery asks what an account's retention would delete.
@@ -32,7 +34,7 @@ type Expiry struct {
 // Expiring is what would be deleted; it deletes nothing. It reads all documents
 // of the account.
 func (l *Library) Expiring(ctx context.Context, account string, q ExpiryQuery) (Expiry, error) {
-	if err := CheckAccount(account); err != nil {
+	if err := naming.CheckAccount(account); err != nil {
 		return Expiry{}, err
 	}
 	limit, err := pageLimit(q.Limit)
@@ -44,7 +46,7 @@ func (l *Library) Expiring(ctx context.Context, account string, q ExpiryQuery) (
 	if err := c.err(); err != nil {
 		return Expiry{}, err
 	}
-	if err := l.catchUp(ctx); err != nil {
+	if err := l.rows.CatchUp(ctx); err != nil {
 		return Expiry{}, err
 	}
 	if q.RetentionSeconds == nil {
@@ -101,7 +103,7 @@ func (l *Library) expiring(
 			return
 		}
 		base := mediaKey(account, "")
-		for row, err := range l.catalog.Scan(ctx, base, after) {
+		for row, err := range l.rows.Scan(ctx, base, after) {
 			if err != nil {
 				yield(Document{}, fmt.Errorf("scan documents: %w", err))
 				return

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 const (
@@ -100,7 +102,7 @@ func (l *Library) checkTarget(t *ExportTarget) error {
 		return fmt.Errorf("this node sends nothing: %w", ErrTarget)
 	}
 	if t.Method = cmp.Or(t.Method, http.MethodPut); t.Method != http.MethodPut && t.Method != http.MethodPost {
-		return fmt.Errorf("method %s, want PUT or POST: %w", shown(t.Method), ErrBadRequest)
+		return fmt.Errorf("method %s, want PUT or POST: %w", naming.Shown(t.Method), ErrBadRequest)
 	}
 	if len(t.URL) > targetURLBytesMax {
 		return fmt.Errorf("url of %d bytes, at most %d: %w", len(t.URL), targetURLBytesMax, ErrBadRequest)
@@ -123,7 +125,7 @@ func newExport(s *stored, t *ExportTarget, from time.Time) *export {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	e := &export{
 		Export: Export{
-			ID: newRecordingID(now), Account: s.Account, RecordingID: s.ID,
+			ID: rows.NewID(now), Account: s.Account, RecordingID: s.ID,
 			Target: shownURL(t.URL), Method: t.Method, Headers: headerNames(t.Headers), DeleteAfter: t.DeleteAfter,
 			ContentType: s.ContentType, Size: s.Size, SHA256: s.SHA256, Created: now,
 		},
@@ -204,28 +206,26 @@ func headerNames(headers map[string]string) []string {
 // putExport writes e over the revision that it was read at; 0: a new one.
 func (c *change) putExport(e *export) {
 	value, err := encodeExport(e)
-	if c.err == nil {
-		c.err = err
-	}
-	c.expect(exportKey(e.ID), e.Revision)
-	c.put(exportKey(e.ID), value)
+	c.Fail(err)
+	c.Expect(exportKey(e.ID), e.Revision)
+	c.Put(exportKey(e.ID), value)
 	if e.State == ExportDone {
-		c.remove(exportOpenKey(e.ID))
-		c.put(exportDoneKey(e.ID), encodeText(""))
-		c.remove(blobstore.RefKey(e.blob, exportKey(e.ID)))
+		c.Remove(exportOpenKey(e.ID))
+		c.Put(exportDoneKey(e.ID), rows.EncodeText(""))
+		c.Remove(blobstore.RefKey(e.blob, exportKey(e.ID)))
 		return
 	}
-	c.put(exportOpenKey(e.ID), encodeOpen(e.State, e.due))
-	c.put(blobstore.RefKey(e.blob, exportKey(e.ID)), encodeText(""))
+	c.Put(exportOpenKey(e.ID), encodeOpen(e.State, e.due))
+	c.Put(blobstore.RefKey(e.blob, exportKey(e.ID)), rows.EncodeText(""))
 }
 
 // removeExport takes an export away, and its hold on the sound.
 func (c *change) removeExport(e *export) {
-	c.expect(exportKey(e.ID), e.Revision)
-	c.remove(exportKey(e.ID))
-	c.remove(exportOpenKey(e.ID))
-	c.remove(exportDoneKey(e.ID))
-	c.remove(blobstore.RefKey(e.blob, exportKey(e.ID)))
+	c.Expect(exportKey(e.ID), e.Revision)
+	c.Remove(exportKey(e.ID))
+	c.Remove(exportOpenKey(e.ID))
+	c.Remove(exportDoneKey(e.ID))
+	c.Remove(blobstore.RefKey(e.blob, exportKey(e.ID)))
 }
 
 // exportEvent is what is said of an export.

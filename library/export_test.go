@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // fakeSender is a target that answers as told.
@@ -242,7 +243,7 @@ func TestExportOnce(t *testing.T) {
 	e.State, e.Node, e.Attempts, e.due = ExportRunning, "node-1", 1, time.Now().Add(exportLease)
 	c := one.newChange()
 	c.putExport(e)
-	txn := must[blobstore.Txn](t)(c.done())
+	txn := must[blobstore.Txn](t)(c.Done())
 	must[uint64](t)(local.Commit(t.Context(), txn))
 	one.pokeExports()
 	done := exportIn(t, one, e.ID, ExportDone)
@@ -378,5 +379,5 @@ func TestExportRow(t *testing.T) {
 	if diff := cmp.Diff(e, back, cmp.AllowUnexported(export{})); diff != "" {
 		t.Errorf("export came back changed:\n%s", diff)
 	}
-	equal(t, "time of an id", madeAt(newRecordingID(e.since)).UnixMilli(), e.since.UnixMilli())
+	equal(t, "time of an id", rows.MadeAt(rows.NewID(e.since)).UnixMilli(), e.since.UnixMilli())
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 const (
@@ -101,15 +102,15 @@ func (l *Library) runExports(ctx context.Context) {
 
 // lookAtExports starts what is due and counts what is open.
 func (l *Library) lookAtExports(ctx context.Context, sending *sync.WaitGroup) error {
-	now, rows := time.Now(), 0
+	now, seen := time.Now(), 0
 	counts, oldest := map[ExportState]int{}, now
 	running := map[string]observed{}
 	var due []dueExport
-	for row, err := range l.catalog.Scan(ctx, exportOpenPrefix, "") {
+	for row, err := range l.rows.Scan(ctx, exportOpenPrefix, "") {
 		if err != nil {
 			return err
 		}
-		if rows++; rows > exportRowsMax {
+		if seen++; seen > exportRowsMax {
 			break
 		}
 		id := row.Key[len(exportOpenPrefix):]
@@ -118,7 +119,7 @@ func (l *Library) lookAtExports(ctx context.Context, sending *sync.WaitGroup) er
 			return err
 		}
 		counts[state]++
-		if made := madeAt(id); state != ExportFailed && made.Before(oldest) {
+		if made := rows.MadeAt(id); state != ExportFailed && made.Before(oldest) {
 			oldest = made
 		}
 		value := string(row.Value)
@@ -216,11 +217,11 @@ func (l *Library) renew(ctx context.Context, e *export) error {
 	e.due = time.Now().Add(exportLease)
 	c := l.newChange()
 	c.putExport(e)
-	txn, err := c.done()
+	txn, err := c.Done()
 	if err != nil {
 		return err
 	}
-	e.Revision, err = l.catalog.Commit(ctx, txn)
+	e.Revision, err = l.rows.Commit(ctx, txn)
 	return err
 }
 
@@ -328,7 +329,7 @@ func (e *export) failed(d delivered, now time.Time) {
 // commitResult writes what became of e, and with a success frees the sound
 // that was to be kept no longer.
 func (l *Library) commitResult(ctx context.Context, e *export) error {
-	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	_, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		now, err := l.export(ctx, e.ID)
 		if err != nil {
 			return blobstore.Txn{}, err
@@ -348,7 +349,7 @@ func (l *Library) commitResult(ctx context.Context, e *export) error {
 			c.event(EventExportFailed, exportEvent(e))
 		case ExportQueued, ExportRunning:
 		}
-		return c.done()
+		return c.Done()
 	})
 	return err
 }
@@ -378,12 +379,12 @@ func (l *Library) deleteExported(ctx context.Context, c *change, e *export) erro
 
 // forgetExports deletes the rows of exports that were done long ago.
 func (l *Library) forgetExports(ctx context.Context, now time.Time) error {
-	for row, err := range l.catalog.Scan(ctx, exportDonePrefix, "") {
+	for row, err := range l.rows.Scan(ctx, exportDonePrefix, "") {
 		if err != nil {
 			return err
 		}
 		id := row.Key[len(exportDonePrefix):]
-		if now.Sub(madeAt(id)) < exportKept {
+		if now.Sub(rows.MadeAt(id)) < exportKept {
 			return nil // they sort by their age
 		}
 		e, err := l.export(ctx, id)
@@ -395,9 +396,9 @@ func (l *Library) forgetExports(ctx context.Context, now time.Time) error {
 		}
 		c := l.newChange()
 		c.removeExport(e)
-		txn, err := c.done()
+		txn, err := c.Done()
 		if err == nil {
-			_, err = l.catalog.Commit(ctx, txn)
+			_, err = l.rows.Commit(ctx, txn)
 		}
 		if err != nil && !errors.Is(err, blobstore.ErrConflict) {
 			return err

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // exportRow is an export as it lies in the catalog. Its URL and headers are
@@ -34,17 +36,17 @@ type exportRow struct {
 }
 
 func encodeExport(e *export) ([]byte, error) {
-	return encodeRow(exportRow{
+	return rows.Encode(exportRow{
 		Account: e.Account, Recording: e.RecordingID, Blob: e.blob.String(), URL: e.url, Method: e.Method,
 		Headers: e.headers, DeleteAfter: e.DeleteAfter, State: e.State, ContentType: e.ContentType, Size: e.Size,
 		SHA256: e.SHA256, Attempts: e.Attempts, Error: e.Error, Node: e.Node, CreatedMS: e.Created.UnixMilli(),
-		SinceMS: e.since.UnixMilli(), DueMS: e.due.UnixMilli(), EndedMS: toMS(e.Ended),
+		SinceMS: e.since.UnixMilli(), DueMS: e.due.UnixMilli(), EndedMS: rows.ToMS(e.Ended),
 	})
 }
 
 func decodeExport(id string, row blobstore.Row) (*export, error) {
 	var r exportRow
-	if err := decodeRow(row.Value, &r); err != nil {
+	if err := rows.Decode(row.Value, &r); err != nil {
 		return nil, fmt.Errorf("export %s: %w", id, err)
 	}
 	blob, err := blobstore.ParseID(r.Blob)
@@ -56,9 +58,9 @@ func decodeExport(id string, row blobstore.Row) (*export, error) {
 			ID: id, Account: r.Account, RecordingID: r.Recording, Target: shownURL(r.URL), Method: r.Method,
 			Headers: headerNames(r.Headers), DeleteAfter: r.DeleteAfter, State: r.State, Revision: row.Revision,
 			ContentType: r.ContentType, Size: r.Size, SHA256: r.SHA256, Attempts: r.Attempts, Error: r.Error,
-			Node: r.Node, Created: fromMS(r.CreatedMS), Ended: fromMSPtr(r.EndedMS),
+			Node: r.Node, Created: rows.FromMS(r.CreatedMS), Ended: rows.FromMSPtr(r.EndedMS),
 		},
-		blob: blob, url: r.URL, headers: r.Headers, due: fromMS(r.DueMS), since: fromMS(r.SinceMS),
+		blob: blob, url: r.URL, headers: r.Headers, due: rows.FromMS(r.DueMS), since: rows.FromMS(r.SinceMS),
 	}
 	if e.State == ExportQueued {
 		due := e.due
@@ -69,12 +71,12 @@ func decodeExport(id string, row blobstore.Row) (*export, error) {
 
 // export returns the export as this node knows it, or ErrNotFound.
 func (l *Library) export(ctx context.Context, id string) (*export, error) {
-	if !isRecordingID(id) {
-		return nil, fmt.Errorf("export %s: %w", shown(id), ErrNotFound)
+	if !rows.IsID(id) {
+		return nil, fmt.Errorf("export %s: %w", naming.Shown(id), ErrNotFound)
 	}
-	row, err := l.catalog.Get(ctx, exportKey(id))
+	row, err := l.rows.Get(ctx, exportKey(id))
 	if err != nil {
-		return nil, notFound(err, "export", id)
+		return nil, rows.NotFound(err, "export", id)
 	}
 	return decodeExport(id, row)
 }
@@ -83,11 +85,11 @@ func (l *Library) export(ctx context.Context, id string) (*export, error) {
 // first letter, and when somebody must look at it, so that a look at all of
 // them decodes none.
 func encodeOpen(state ExportState, due time.Time) []byte {
-	return encodeText(string(state[:1]) + strconv.FormatInt(due.UnixMilli(), 10))
+	return rows.EncodeText(string(state[:1]) + strconv.FormatInt(due.UnixMilli(), 10))
 }
 
 func decodeOpen(value []byte) (state ExportState, due time.Time, err error) {
-	text, err := decodeText(value)
+	text, err := rows.DecodeText(value)
 	if err != nil {
 		return "", time.Time{}, err
 	}
@@ -99,7 +101,7 @@ func decodeOpen(value []byte) (state ExportState, due time.Time, err error) {
 		if err != nil {
 			break
 		}
-		return s, fromMS(ms), nil
+		return s, rows.FromMS(ms), nil
 	}
-	return "", time.Time{}, fmt.Errorf("open export %s: %w", shown(text), blobstore.ErrCorrupt)
+	return "", time.Time{}, fmt.Errorf("open export %s: %w", naming.Shown(text), blobstore.ErrCorrupt)
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // ExportRecording orders the sound of an ended recording to be sent to a
@@ -28,17 +30,17 @@ func (l *Library) ExportRecording(
 		}
 	}
 	var e *export
-	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	revision, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		s, err := l.recordingPast(ctx, recordingID, StateWaiting, StateLive)
 		if err != nil {
 			return blobstore.Txn{}, err
 		}
 		if e, err = l.openExport(ctx, s, &target); err != nil || e != nil {
-			return blobstore.Txn{}, errors.Join(err, errDone)
+			return blobstore.Txn{}, errors.Join(err, rows.ErrDone)
 		}
 		return l.exportTxn(ctx, s, &target, store, &e)
 	})
-	if errors.Is(err, errDone) && e != nil {
+	if errors.Is(err, rows.ErrDone) && e != nil {
 		return e.Export, nil
 	}
 	if err != nil {
@@ -69,7 +71,7 @@ func (l *Library) exportTxn(
 	s.ExportID = (*e).ID
 	c.putExport(*e)
 	c.putRecording(s)
-	return c.done()
+	return c.Done()
 }
 
 // openExport is the last export of s if that is open and has this target,
@@ -104,18 +106,18 @@ func (l *Library) Exports(ctx context.Context, q ExportQuery) (found []Export, n
 	switch q.State {
 	case "", ExportQueued, ExportRunning, ExportFailed, ExportDone:
 	default:
-		return nil, "", fmt.Errorf("state %s: %w", shown(string(q.State)), ErrBadRequest)
+		return nil, "", fmt.Errorf("state %s: %w", naming.Shown(string(q.State)), ErrBadRequest)
 	}
 	from := ""
 	if q.After != "" {
-		if !isRecordingID(q.After) {
-			return nil, "", fmt.Errorf("after %s is no export id: %w", shown(q.After), ErrBadRequest)
+		if !rows.IsID(q.After) {
+			return nil, "", fmt.Errorf("after %s is no export id: %w", naming.Shown(q.After), ErrBadRequest)
 		}
 		from = exportKey(q.After)
 	}
 	rows, last := 0, ""
 	found = []Export{}
-	for row, err := range l.catalog.Scan(ctx, exportPrefix, from) {
+	for row, err := range l.rows.Scan(ctx, exportPrefix, from) {
 		if err != nil {
 			return nil, "", fmt.Errorf("list exports: %w", err)
 		}
@@ -145,7 +147,7 @@ func (l *Library) Export(ctx context.Context, id string) (Export, error) {
 }
 
 func (l *Library) freshExport(ctx context.Context, id string) (e *export, err error) {
-	err = l.read(ctx, Fresh, func() error {
+	err = l.rows.Find(ctx, func() error {
 		e, err = l.export(ctx, id)
 		return err
 	})
@@ -156,7 +158,7 @@ func (l *Library) freshExport(ctx context.Context, id string) (e *export, err er
 // from then on as if it were new. One that is running or done is left alone.
 func (l *Library) RetryExport(ctx context.Context, id string) (Export, error) {
 	var e *export
-	revision, err := l.commit(ctx, func() (_ blobstore.Txn, err error) {
+	revision, err := l.rows.Write(ctx, func() (_ blobstore.Txn, err error) {
 		if e, err = l.freshExport(ctx, id); err != nil {
 			return blobstore.Txn{}, err
 		}
@@ -164,16 +166,16 @@ func (l *Library) RetryExport(ctx context.Context, id string) (Export, error) {
 		case ExportDone:
 			return blobstore.Txn{}, fmt.Errorf("export %s is %s: %w", id, e.State, ErrState)
 		case ExportRunning:
-			return blobstore.Txn{}, errDone
+			return blobstore.Txn{}, rows.ErrDone
 		case ExportQueued, ExportFailed:
 		}
 		e.since, e.Ended = time.Now(), nil
 		e.wait(time.Now())
 		c := l.newChange()
 		c.putExport(e)
-		return c.done()
+		return c.Done()
 	})
-	if err != nil && !errors.Is(err, errDone) {
+	if err != nil && !errors.Is(err, rows.ErrDone) {
 		return Export{}, err
 	}
 	if err == nil {
@@ -187,14 +189,14 @@ func (l *Library) RetryExport(ctx context.Context, id string) (Export, error) {
 // sound stays with its recording or item if that is still there; if it is not,
 // it is freed.
 func (l *Library) RemoveExport(ctx context.Context, id string) error {
-	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	_, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		e, err := l.freshExport(ctx, id)
 		if err != nil {
 			return blobstore.Txn{}, err
 		}
 		c := l.newChange()
 		c.removeExport(e)
-		return c.done()
+		return c.Done()
 	})
 	return err
 }

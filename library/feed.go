@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // eventTrimKey holds the position up to which events were trimmed.
@@ -47,7 +49,7 @@ type EventQuery struct {
 
 func (q *EventQuery) check() error {
 	if q.Account != "" {
-		if err := CheckAccount(q.Account); err != nil {
+		if err := naming.CheckAccount(q.Account); err != nil {
 			return err
 		}
 	}
@@ -61,7 +63,7 @@ func checkEventKinds(kinds []string) error {
 	for _, kind := range kinds {
 		if !slices.ContainsFunc(EventKinds(), func(k EventKind) bool { return kindMatches(kind, k) }) {
 			return fmt.Errorf("kind %s, want one of %v, or recording, media, export: %w",
-				shown(kind), EventKinds(), ErrBadRequest)
+				naming.Shown(kind), EventKinds(), ErrBadRequest)
 		}
 	}
 	return nil
@@ -86,13 +88,13 @@ type EventPage struct {
 
 // EventsNow is the position after everything that this node has applied.
 func (l *Library) EventsNow() EventPosition {
-	return EventPosition{l.catalog.Applied(), blobstore.TxnOpsMax}
+	return EventPosition{l.rows.Applied(), blobstore.TxnOpsMax}
 }
 
 // WatchEvents returns a channel that is closed when an event comes after the
 // call. Call it before Events, so that nothing falls between the two.
 func (l *Library) WatchEvents() (changed <-chan struct{}, cancel func()) {
-	return l.catalog.Watch(eventPrefix)
+	return l.rows.Watch(eventPrefix)
 }
 
 // Events returns the next events after q.After, at most limit. ErrTrimmed: some
@@ -118,7 +120,7 @@ func (l *Library) scanEvents(ctx context.Context, q *EventQuery, limit int) (Eve
 	if !q.Oldest && q.After != (EventPosition{}) {
 		after = eventKeyAfter(q.After)
 	}
-	for row, err := range l.catalog.Scan(ctx, eventPrefix, after) {
+	for row, err := range l.rows.Scan(ctx, eventPrefix, after) {
 		if err != nil {
 			return EventPage{}, fmt.Errorf("events: %w", err)
 		}
@@ -153,13 +155,13 @@ func eventKeyAfter(p EventPosition) string {
 // another cluster, or from before a restore, and its reader would wait for
 // ever and miss what comes.
 func (l *Library) checkNotAhead(ctx context.Context, p EventPosition) error {
-	if p.Revision <= l.catalog.Applied() {
+	if p.Revision <= l.rows.Applied() {
 		return nil
 	}
-	if err := l.fresh(ctx); err != nil {
+	if err := l.rows.Fresh(ctx); err != nil {
 		return err
 	}
-	if applied := l.catalog.Applied(); p.Revision > applied {
+	if applied := l.rows.Applied(); p.Revision > applied {
 		return fmt.Errorf("event position %s is beyond the log, which is at %d: %w", p, applied, ErrTrimmed)
 	}
 	return nil
@@ -178,14 +180,14 @@ func (l *Library) checkKept(ctx context.Context, p EventPosition) error {
 // trimmed is the position of the last event that was trimmed, and the revision
 // of the row that says so.
 func (l *Library) trimmed(ctx context.Context) (EventPosition, uint64, error) {
-	row, err := l.catalog.Get(ctx, eventTrimKey)
+	row, err := l.rows.Get(ctx, eventTrimKey)
 	if errors.Is(err, blobstore.ErrNotFound) {
 		return EventPosition{}, 0, nil
 	}
 	if err != nil {
 		return EventPosition{}, 0, fmt.Errorf("events: %w", err)
 	}
-	text, err := decodeText(row.Value)
+	text, err := rows.DecodeText(row.Value)
 	if err != nil {
 		return EventPosition{}, 0, err
 	}
@@ -208,13 +210,13 @@ func (l *Library) trimEvents(ctx context.Context, now time.Time) error {
 		if err != nil || c == nil {
 			return err
 		}
-		c.expect(eventTrimKey, revision)
-		c.put(eventTrimKey, encodeText(last.String()))
-		txn, err := c.done()
+		c.Expect(eventTrimKey, revision)
+		c.Put(eventTrimKey, rows.EncodeText(last.String()))
+		txn, err := c.Done()
 		if err != nil {
 			return err
 		}
-		if _, err := l.catalog.Commit(ctx, txn); err != nil {
+		if _, err := l.rows.Commit(ctx, txn); err != nil {
 			return err
 		}
 		if len(txn.Delete) < trimOpsMax {
@@ -226,13 +228,13 @@ func (l *Library) trimEvents(ctx context.Context, now time.Time) error {
 
 // trimSome makes the change that deletes the next events; nil: none.
 func (l *Library) trimSome(ctx context.Context, now time.Time) (c *change, last EventPosition, err error) {
-	tally, err := l.catalog.Tally(ctx, eventPrefix)
+	tally, err := l.rows.Tally(ctx, eventPrefix)
 	if err != nil {
 		return nil, last, fmt.Errorf("events: %w", err)
 	}
 	over := int64(tally.Rows) - int64(l.cfg.EventsMax)
 	oldest := now.Add(-l.cfg.EventsKept)
-	for row, err := range l.catalog.Scan(ctx, eventPrefix, "") {
+	for row, err := range l.rows.Scan(ctx, eventPrefix, "") {
 		if err != nil {
 			return nil, last, fmt.Errorf("events: %w", err)
 		}
@@ -246,10 +248,10 @@ func (l *Library) trimSome(ctx context.Context, now time.Time) (c *change, last 
 		if c == nil {
 			c = l.newChange()
 		}
-		c.remove(row.Key)
+		c.Remove(row.Key)
 		last = e.Position
 		over--
-		if len(c.txn.Delete) == trimOpsMax {
+		if len(c.Txn.Delete) == trimOpsMax {
 			break
 		}
 	}
@@ -268,7 +270,7 @@ type FeedStatus struct {
 
 // DeletedTotal is what all accounts have deleted and can bring back.
 func (l *Library) DeletedTotal(ctx context.Context) (Usage, error) {
-	t, err := l.catalog.Tally(ctx, deletedPrefix)
+	t, err := l.rows.Tally(ctx, deletedPrefix)
 	if err != nil {
 		return Usage{}, fmt.Errorf("deleted items: %w", err)
 	}
@@ -277,7 +279,7 @@ func (l *Library) DeletedTotal(ctx context.Context) (Usage, error) {
 
 // FeedStatus describes the feed as this node knows it.
 func (l *Library) FeedStatus(ctx context.Context) (FeedStatus, error) {
-	tally, err := l.catalog.Tally(ctx, eventPrefix)
+	tally, err := l.rows.Tally(ctx, eventPrefix)
 	if err != nil {
 		return FeedStatus{}, fmt.Errorf("events: %w", err)
 	}

@@ -18,11 +18,11 @@ func emit(t *testing.T, l *Library, n int, kind EventKind, e Event) {
 	for range n {
 		c := l.newChange()
 		c.event(kind, e)
-		txn, err := c.done()
+		txn, err := c.Done()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := l.catalog.Commit(t.Context(), txn); err != nil {
+		if _, err := l.rows.Commit(t.Context(), txn); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -123,7 +123,7 @@ func emitAll(l *Library, n int, id string) {
 	for range n {
 		c := l.newChange()
 		c.event(EventMediaCreated, Event{Account: "acme", ID: id})
-		_, _ = l.catalog.Commit(context.Background(), c.txn) // the reader misses what fails
+		_, _ = l.rows.Commit(context.Background(), c.Txn) // the reader misses what fails
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"carillon/library/naming"
 )
 
 // Codes of a FieldError: a small closed set, for programs.
@@ -69,7 +71,7 @@ func (c *checks) text(field, text string, bytesMax int) {
 	switch {
 	case len(text) > bytesMax:
 		c.fail(field, fieldTooLong, "has %d bytes, at most %d", len(text), bytesMax)
-	case !plainText(text):
+	case !naming.IsPlain(text):
 		c.fail(field, fieldInvalid, "must be UTF-8 without control characters")
 	}
 }
@@ -77,7 +79,7 @@ func (c *checks) text(field, text string, bytesMax int) {
 // oneOf checks that a text is "" or one of the values.
 func (c *checks) oneOf(field, text string, values ...string) {
 	if text != "" && !slices.Contains(values, text) {
-		c.fail(field, fieldUnknown, "is %s, want one of %s", shown(text), strings.Join(values, ", "))
+		c.fail(field, fieldUnknown, "is %s, want one of %s", naming.Shown(text), strings.Join(values, ", "))
 	}
 }
 
@@ -88,7 +90,7 @@ func (c *checks) language(field, tag string) {
 		return
 	}
 	for i := range len(tag) {
-		if b := tag[i]; !isAlnum(b) && b != '-' && b != '_' {
+		if b := tag[i]; !naming.IsAlnum(b) && b != '-' && b != '_' {
 			c.fail(field, fieldInvalid, "may hold letters, digits, '-' and '_' only")
 			return
 		}

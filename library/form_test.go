@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"carillon/audio"
+	"carillon/library/naming"
 )
 
 // Goal: extension and parameters mean what the contract says, and what means
@@ -103,7 +104,7 @@ func FuzzCutFormExt(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, id string) {
 		stem, ext := CutFormExt(id)
-		if stem+ext != id || stem == "" && id != "" || ext != "" && CheckID(id) == nil && CheckID(stem) != nil {
+		if stem+ext != id || stem == "" && id != "" || ext != "" && naming.CheckID(id) == nil && naming.CheckID(stem) != nil {
 			t.Fatalf("%q is %q and %q", id, stem, ext)
 		}
 	})

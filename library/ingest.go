@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // IngestRequest is a recording that comes as a file: mod_http_cache, mod_httapi
@@ -105,7 +107,7 @@ func (l *Library) ingestSound(
 		o.warning = bufferingMark(sound.whole.Data, &sound.info)
 	}
 	s, err := l.ingested(ctx, id, sound, began, &o)
-	if errors.Is(err, errDone) {
+	if errors.Is(err, rows.ErrDone) {
 		if sound.whole == nil { // else nothing was written
 			l.abandon(ctx, sound.blob)
 		}
@@ -134,7 +136,7 @@ func (l *Library) admitIngest(ctx context.Context, r *IngestRequest) (*stored, e
 		}
 		given := sha256.Sum256([]byte(r.Password))
 		if subtle.ConstantTimeCompare(given[:], hash[:]) != 1 {
-			return nil, fmt.Errorf("recording %s: %w", shown(r.RecordingID), ErrUnauthorized)
+			return nil, fmt.Errorf("recording %s: %w", naming.Shown(r.RecordingID), ErrUnauthorized)
 		}
 	}
 	switch {
@@ -148,32 +150,32 @@ func (l *Library) admitIngest(ctx context.Context, r *IngestRequest) (*stored, e
 	return s, checkContentType(r.ContentType)
 }
 
-// ingested commits that the waiting recording is that sound. errDone: it has
+// ingested commits that the waiting recording is that sound. rows.ErrDone: it has
 // this very sound already.
 func (l *Library) ingested(
 	ctx context.Context, id string, sound *sound, began time.Time, o *outcome,
 ) (s *stored, err error) {
-	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	revision, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		if s, err = l.freshRecording(ctx, id); err != nil {
 			return blobstore.Txn{}, err
 		}
 		if s.State != StateWaiting {
 			if s.SHA256 == o.totals.SHA256.String() {
-				return blobstore.Txn{}, errDone
+				return blobstore.Txn{}, rows.ErrDone
 			}
 			return blobstore.Txn{}, fmt.Errorf("recording %s is %s: %w", s.ID, s.State, ErrTicketUsed)
 		}
 		started := began.UTC().Truncate(time.Millisecond)
 		s.Blob, s.Node, s.Started = sound.blob, l.deps.NodeID, &started
 		c := l.newChange()
-		c.urgent()
-		c.txn.Sound = sound.whole
-		c.put(nameKey(s.Account, s.Name, s.ID), encodeText(""))
-		c.put(blobstore.RefKey(sound.blob, recordingKey(s.ID)), encodeText(""))
+		c.Urgent()
+		c.Txn.Sound = sound.whole
+		c.Put(nameKey(s.Account, s.Name, s.ID), rows.EncodeText(""))
+		c.Put(blobstore.RefKey(sound.blob, recordingKey(s.ID)), rows.EncodeText(""))
 		if err := l.conclude(ctx, c, s, o); err != nil {
 			return blobstore.Txn{}, err
 		}
-		return c.done()
+		return c.Done()
 	})
 	if err == nil {
 		s.Revision = revision

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"carillon/library/rows"
 )
 
 func ingest(t *testing.T, l *Library, r IngestRequest, body []byte) (Recording, bool, error) {
@@ -64,11 +66,11 @@ func TestIngestRefused(t *testing.T) {
 	}{
 		"wrong password": {func(q *IngestRequest) { q.Password = "x" }, ErrUnauthorized},
 		"no password":    {func(q *IngestRequest) { q.Password = "" }, ErrUnauthorized},
-		"unknown":        {func(q *IngestRequest) { q.RecordingID = newRecordingID(time.Now()) }, ErrUnauthorized},
+		"unknown":        {func(q *IngestRequest) { q.RecordingID = rows.NewID(time.Now()) }, ErrUnauthorized},
 		"nonsense":       {func(q *IngestRequest) { q.RecordingID = "../x" }, ErrUnauthorized},
 		"other address":  {func(q *IngestRequest) { q.RemoteAddr = "10.0.0.2:9" }, ErrUnauthorized},
 		"trusted unknown": {
-			func(q *IngestRequest) { q.Trusted, q.RecordingID = true, newRecordingID(time.Now()) }, ErrNotFound,
+			func(q *IngestRequest) { q.Trusted, q.RecordingID = true, rows.NewID(time.Now()) }, ErrNotFound,
 		},
 		"no audio": {func(q *IngestRequest) { q.ContentType = "text/html" }, ErrUnsupportedMedia},
 		"too long": {func(q *IngestRequest) { q.Length = 20_001 }, ErrTooLarge},

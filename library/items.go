@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
 )
 
 // Put stores body as {account}/{id}. Fields of opts that are empty keep what
@@ -59,7 +60,7 @@ type upload struct {
 func (l *Library) commitUpload(
 	ctx context.Context, u *upload, check func(before *Document) error,
 ) (d Document, created bool, err error) {
-	d.Revision, err = l.commit(ctx, func() (blobstore.Txn, error) {
+	d.Revision, err = l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		before, err := l.current(ctx, u.account, u.id)
 		if err == nil && check != nil {
 			err = check(before)
@@ -82,8 +83,8 @@ func (l *Library) commitUpload(
 		}
 		c := l.newChange()
 		c.replaceDocument(ctx, before, &d)
-		c.txn.Sound = u.sound.whole
-		return c.done()
+		c.Txn.Sound = u.sound.whole
+		return c.Done()
 	})
 	if err != nil {
 		return Document{}, false, err
@@ -107,7 +108,7 @@ func (d *Document) sounds(s *sound) {
 
 // admit refuses what can be refused before the body is read.
 func (l *Library) admit(ctx context.Context, account, id string, opts *PutOptions) error {
-	if err := checkItem(account, id); err != nil {
+	if err := naming.CheckItem(account, id); err != nil {
 		return err
 	}
 	d := opts.described(account, id)
@@ -134,7 +135,7 @@ func (l *Library) admit(ctx context.Context, account, id string, opts *PutOption
 		return nil
 	}
 	// Refused by what this node knows, which may be old.
-	if err := l.fresh(ctx); err != nil {
+	if err := l.rows.Fresh(ctx); err != nil {
 		return err
 	}
 	if before, err = l.current(ctx, account, id); err != nil {
@@ -194,7 +195,7 @@ func (l *Library) etag(ctx context.Context, d *Document) (string, error) {
 
 // Get returns the document of {account}/{id}. Its metadata must not be changed.
 func (l *Library) Get(ctx context.Context, account, id string, c Consistency) (Document, error) {
-	if err := checkItem(account, id); err != nil {
+	if err := naming.CheckItem(account, id); err != nil {
 		return Document{}, err
 	}
 	if c == Fresh || c == "" { // the playback path, kept short
@@ -230,7 +231,7 @@ func (l *Library) OpenItem(ctx context.Context, doc Document) (*blobstore.Reader
 // Delete removes the item; it can be brought back for Config.UndeleteWindow.
 // ErrNotFound when there is none.
 func (l *Library) Delete(ctx context.Context, account, id, ifMatch string) error {
-	if err := checkItem(account, id); err != nil {
+	if err := naming.CheckItem(account, id); err != nil {
 		return err
 	}
 	_, err := l.change(ctx, account, id, ifMatch, func(c *change, before *Document) error {
@@ -243,7 +244,7 @@ func (l *Library) Delete(ctx context.Context, account, id, ifMatch string) error
 // Update changes the document's editable fields; of a second name those of the
 // item that it stands for.
 func (l *Library) Update(ctx context.Context, account, id string, p Patch) (Document, error) {
-	if err := checkItem(account, id); err != nil {
+	if err := naming.CheckItem(account, id); err != nil {
 		return Document{}, err
 	}
 	d, err := l.Get(ctx, account, id, Fresh)
@@ -269,12 +270,12 @@ func (l *Library) change(
 	ctx context.Context, account, id, ifMatch string, edit func(c *change, before *Document) error,
 ) (uint64, error) {
 	caughtUp := false
-	return l.commit(ctx, func() (blobstore.Txn, error) {
+	return l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		before, err := l.existing(ctx, account, id, ifMatch)
 		// What this node does not know may have been written through another.
 		if !caughtUp && (errors.Is(err, ErrNotFound) || errors.Is(err, ErrPrecondition)) {
 			caughtUp = true
-			if err := l.fresh(ctx); err != nil {
+			if err := l.rows.Fresh(ctx); err != nil {
 				return blobstore.Txn{}, err
 			}
 			before, err = l.existing(ctx, account, id, ifMatch)
@@ -286,7 +287,7 @@ func (l *Library) change(
 		if err := edit(c, before); err != nil {
 			return blobstore.Txn{}, err
 		}
-		return c.done()
+		return c.Done()
 	})
 }
 

@@ -1,11 +1,6 @@
 package library
 
-import (
-	"crypto/rand"
-	"encoding/binary"
-	"strings"
-	"time"
-)
+import "carillon/library/rows"
 
 // Keys of the catalog. The digit after the letter is the version of the key's
 // form. No part needs escaping: an account holds no slash, so the first slash
@@ -36,7 +31,7 @@ func mediaKey(account, id string) string { return mediaPrefix + account + "/" + 
 func deletedKeyPrefix(account, id string) string { return deletedPrefix + account + "/" + id + "\x00" }
 
 func deletedKey(account, id, deletion string) string {
-	return deletedKeyPrefix(account, id) + invertID(deletion)
+	return deletedKeyPrefix(account, id) + rows.InvertID(deletion)
 }
 
 // promptKey is "" for a document that is no prompt.
@@ -70,7 +65,7 @@ func nameKeyPrefix(account, name string) string { return namePrefix + account + 
 // nameKey sorts a name's recordings newest first, so that finding the newest
 // is reading one row.
 func nameKey(account, name, id string) string {
-	return nameKeyPrefix(account, name) + invertID(id)
+	return nameKeyPrefix(account, name) + rows.InvertID(id)
 }
 
 func exportKey(id string) string { return exportPrefix + id }
@@ -78,60 +73,3 @@ func exportKey(id string) string { return exportPrefix + id }
 func exportOpenKey(id string) string { return exportOpenPrefix + id }
 
 func exportDoneKey(id string) string { return exportDonePrefix + id }
-
-// Recording ids are 48 bits of milliseconds and 80 random bits in 26 base-32
-// digits: they sort by their time, cannot be guessed, and every digit passes
-// libshout unescaped.
-const (
-	idAlphabet       = "0123456789abcdefghjkmnpqrstvwxyz"
-	recordingIDBytes = 26
-)
-
-func newRecordingID(now time.Time) string {
-	var raw [16]byte
-	binary.BigEndian.PutUint64(raw[:8], uint64(now.UnixMilli())<<16)
-	_, _ = rand.Read(raw[6:]) // never fails, see crypto/rand.Read
-	hi, lo := binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:])
-	var out [recordingIDBytes]byte
-	for i := len(out) - 1; i >= 0; i-- {
-		out[i] = idAlphabet[lo&31]
-		lo = lo>>5 | hi<<59
-		hi >>= 5
-	}
-	return string(out[:])
-}
-
-// isRecordingID says whether the text has the form of a recording id.
-func isRecordingID(s string) bool {
-	if len(s) != recordingIDBytes {
-		return false
-	}
-	for i := range len(s) {
-		if strings.IndexByte(idAlphabet, s[i]) < 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// madeAt is when the id was made; the zero time for what is none.
-func madeAt(id string) time.Time {
-	const timeDigits = 10 // 50 bits, of which the first two are 0
-	if !isRecordingID(id) {
-		return time.Time{}
-	}
-	var ms int64
-	for i := range timeDigits {
-		ms = ms<<5 | int64(strings.IndexByte(idAlphabet, id[i]))
-	}
-	return time.UnixMilli(ms)
-}
-
-// invertID maps ids so that later ones sort first. It is its own inverse.
-func invertID(id string) string {
-	out := make([]byte, len(id))
-	for i := range out {
-		out[i] = idAlphabet[31-strings.IndexByte(idAlphabet, id[i])&31]
-	}
-	return string(out)
-}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // scanRowsMax bounds the rows that one page of a filtered listing looks at:
@@ -25,13 +27,13 @@ func (l *Library) List(ctx context.Context, account string, q ListQuery) (Page, 
 		return Page{}, err
 	}
 	if q.After == "" {
-		if err := l.catchUp(ctx); err != nil {
+		if err := l.rows.CatchUp(ctx); err != nil {
 			return Page{}, err
 		}
 	}
 	page := Page{Items: []Document{}}
 	rows, last := 0, ""
-	for row, err := range l.catalog.Scan(ctx, base+q.Prefix, after) {
+	for row, err := range l.rows.Scan(ctx, base+q.Prefix, after) {
 		if err != nil {
 			return Page{}, fmt.Errorf("list %s: %w", account, err)
 		}
@@ -65,22 +67,22 @@ func (l *Library) listedDocument(account, rest string, row blobstore.Row, delete
 // place checks the query and returns the prefix that it scans and the key
 // after which it begins.
 func (q *ListQuery) place(account string) (base, after string, err error) {
-	if err := CheckAccount(account); err != nil {
+	if err := naming.CheckAccount(account); err != nil {
 		return "", "", err
 	}
 	q.Language, q.Name = strings.ToLower(q.Language), strings.ToLower(q.Name)
 	var c checks
-	c.text("prefix", q.Prefix, IDBytesMax)
+	c.text("prefix", q.Prefix, naming.IDBytesMax)
 	c.text("name", q.Name, TextBytesMax)
 	c.oneOf("class", string(q.Class), string(ClassSystem), string(ClassUpload), string(ClassVoicemail),
 		string(ClassRecording))
 	base = mediaKey(account, "")
 	if !q.Deleted {
-		c.text("after", q.After, IDBytesMax)
+		c.text("after", q.After, naming.IDBytesMax)
 	} else {
 		base = deletedPrefix + account + "/"
 		id, err := base64.RawURLEncoding.DecodeString(q.After)
-		if err != nil || len(id) > IDBytesMax+1+recordingIDBytes {
+		if err != nil || len(id) > naming.IDBytesMax+1+rows.IDBytes {
 			c.fail("after", fieldInvalid, "is not what a page of deleted items ended with")
 		}
 		q.After = string(id)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"carillon/library/naming"
 )
 
 // Listening is somebody who wants to hear what is not signed for: an item, a
@@ -24,7 +26,7 @@ type Listening struct {
 // (403 otherwise, ErrForbidden), or its user and password (401, ErrUnauthorized),
 // whatever the network.
 func (l *Library) MayListen(ctx context.Context, w Listening) error {
-	if err := CheckAccount(w.Account); err != nil {
+	if err := naming.CheckAccount(w.Account); err != nil {
 		return err
 	}
 	if w.Token != "" {

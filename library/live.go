@@ -9,6 +9,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/naming"
 )
 
 const (
@@ -30,7 +31,7 @@ func (l *Library) OpenRecording(
 ) (*blobstore.Reader, Recording, error) {
 	if from != FromStart && from != FromNow && from != "" {
 		return nil, Recording{}, fmt.Errorf("from %s, want %s or %s: %w",
-			shown(string(from)), FromStart, FromNow, ErrBadRequest)
+			naming.Shown(string(from)), FromStart, FromNow, ErrBadRequest)
 	}
 	s, err := l.recordingPast(ctx, recordingID, StateWaiting)
 	if err != nil {
@@ -62,7 +63,7 @@ func (l *Library) checkPlayable(ctx context.Context, s *stored) error {
 	case StateLive, StateSealed, StateTruncated:
 		return nil
 	case StateStored:
-		return l.read(ctx, Fresh, func() error {
+		return l.rows.Find(ctx, func() error {
 			_, err := l.itemOf(ctx, s)
 			return err
 		})

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"carillon/library/naming"
 )
 
 const (
@@ -60,7 +62,7 @@ func (l *Library) LookupAll(ctx context.Context, rs []LookupRequest) ([]LookupRe
 		r := rs[i]
 		if r.Consistency == Linearizable || caughtUp {
 			if !caughtUp {
-				if err := l.fresh(ctx); err != nil {
+				if err := l.rows.Fresh(ctx); err != nil {
 					return nil, err
 				}
 				caughtUp = true
@@ -75,7 +77,7 @@ func (l *Library) LookupAll(ctx context.Context, rs []LookupRequest) ([]LookupRe
 				l.metrics.lookup(&all[i].Lookup, all[i].Err)
 				continue
 			}
-			if err := l.fresh(ctx); err != nil {
+			if err := l.rows.Fresh(ctx); err != nil {
 				return nil, err
 			}
 			caughtUp, r.Consistency = true, Local
@@ -107,7 +109,7 @@ func (l *Library) lookupExact(ctx context.Context, r *LookupRequest) (Lookup, er
 	if passesThrough(r.Name) {
 		return Lookup{StreamURL: r.Name, FreeSWITCH: r.Name}, nil
 	}
-	asked, applied := askedName{r.Name, r.Account, r.Language}, l.catalog.Applied()
+	asked, applied := askedName{r.Name, r.Account, r.Language}, l.rows.Applied()
 	if r.Consistency != Linearizable {
 		if d, ok := l.names.current(asked, applied); ok {
 			return l.mountAnswer(ctx, Mount{Doc: d}, r)
@@ -126,7 +128,7 @@ func (l *Library) lookupExact(ctx context.Context, r *LookupRequest) (Lookup, er
 			err = fmt.Errorf("speech is not synthesised here, but played if it was stored as %s: %w",
 				ttsFolder+"ID", err)
 		}
-		return Lookup{}, fmt.Errorf("look up %s: %w", shown(r.Name), err)
+		return Lookup{}, fmt.Errorf("look up %s: %w", naming.Shown(r.Name), err)
 	}
 	if m.Doc != nil {
 		l.names.put(asked, applied, m.Doc)
@@ -176,7 +178,7 @@ func (l *Library) macro(ctx context.Context, r *LookupRequest, text string) (Loo
 	}
 	for _, name := range names {
 		if strings.HasPrefix(name, macroScheme) {
-			return Lookup{}, fmt.Errorf("macro %s within a macro: %w", shown(name), ErrBadName)
+			return Lookup{}, fmt.Errorf("macro %s within a macro: %w", naming.Shown(name), ErrBadName)
 		}
 	}
 	answer := Lookup{Parts: make([]Lookup, len(names))}
@@ -241,8 +243,8 @@ func checkLookup(r *LookupRequest) error {
 	switch {
 	case len(r.Name) > most:
 		return fmt.Errorf("name of %d bytes, at most %d: %w", len(r.Name), most, ErrBadName)
-	case !plainText(r.Name):
-		return fmt.Errorf("name %s holds control characters or is not UTF-8: %w", shown(r.Name), ErrBadName)
+	case !naming.IsPlain(r.Name):
+		return fmt.Errorf("name %s holds control characters or is not UTF-8: %w", naming.Shown(r.Name), ErrBadName)
 	}
 	var c checks
 	c.oneOf("stream", r.Stream, "new", "extant")
@@ -257,7 +259,7 @@ func checkLookup(r *LookupRequest) error {
 	if r.Account == "" {
 		return nil
 	}
-	if CheckAccount(r.Account) != nil { // Kazoo's name of its database, perhaps escaped
+	if naming.CheckAccount(r.Account) != nil { // Kazoo's name of its database, perhaps escaped
 		for _, name := range spellings(r.Account) {
 			if account, _, found := cutDatabase(name + "/"); found {
 				r.Account = account
@@ -267,5 +269,5 @@ func checkLookup(r *LookupRequest) error {
 	if r.Account == systemMedia {
 		r.Account = SystemAccount
 	}
-	return CheckAccount(r.Account)
+	return naming.CheckAccount(r.Account)
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"carillon/library/naming"
 )
 
 // The schemes of media names that are ours to understand.
@@ -86,7 +88,7 @@ func spellings(name string) []string {
 		return []string{name}
 	}
 	plain, err := url.PathUnescape(name)
-	if err != nil || plain == name || !plainText(plain) {
+	if err != nil || plain == name || !naming.IsPlain(plain) {
 		return []string{name}
 	}
 	return []string{name, plain}
@@ -130,7 +132,7 @@ func cutDatabase(path string) (account, rest string, found bool) {
 // has one sound, so the last segment counts only as long as an id has it.
 func absolutePlaces(path string) ([]place, error) {
 	account, id := cutAccount(path)
-	if err := checkItem(account, id); err != nil {
+	if err := naming.CheckItem(account, id); err != nil {
 		return nil, err
 	}
 	found := []place{{account: account, id: id}}
@@ -151,7 +153,7 @@ func barePlaces(caller, name string) ([]place, error) {
 	if rest, found := strings.CutPrefix(name, systemMedia+"/"); found {
 		return absolutePlaces(SystemAccount + "/" + rest)
 	}
-	if err := CheckID(name); err != nil {
+	if err := naming.CheckID(name); err != nil {
 		return nil, err
 	}
 	var found []place
@@ -165,7 +167,7 @@ func barePlaces(caller, name string) ([]place, error) {
 		}
 		return append(found, promptPlace(caller, name, "")...), nil
 	}
-	if account, id := cutAccount(name); checkItem(account, id) == nil {
+	if account, id := cutAccount(name); naming.CheckItem(account, id) == nil {
 		found = append(found, place{account: account, id: id})
 	}
 	return found, nil
@@ -175,13 +177,13 @@ func barePlaces(caller, name string) ([]place, error) {
 func promptPlaces(rest string) ([]place, error) {
 	account, prompt := cutAccount(rest)
 	prompt, language, _ := strings.Cut(prompt, "/")
-	if err := CheckAccount(account); err != nil {
+	if err := naming.CheckAccount(account); err != nil {
 		return nil, err
 	}
 	found := promptPlace(account, prompt, language)
 	if found == nil {
 		return nil, fmt.Errorf("prompt %s, want %sACCOUNT/PROMPT[/LANGUAGE]: %w",
-			shown(rest), promptScheme, ErrBadName)
+			naming.Shown(rest), promptScheme, ErrBadName)
 	}
 	return found, nil
 }
@@ -189,7 +191,7 @@ func promptPlaces(rest string) ([]place, error) {
 // promptPlace is the place of a prompt, none if it cannot be one.
 func promptPlace(account, prompt, language string) []place {
 	language = strings.ToLower(language)
-	if CheckID(prompt) != nil || checkPrompt(prompt, language) != nil {
+	if naming.CheckID(prompt) != nil || checkPrompt(prompt, language) != nil {
 		return nil
 	}
 	return []place{{account: account, prompt: prompt, language: language}}
@@ -198,7 +200,7 @@ func promptPlace(account, prompt, language string) []place {
 // speechPlaces are those of tts://ID. What was synthesised elsewhere and stored
 // as tts/ID is played; nothing is synthesised here.
 func speechPlaces(r *LookupRequest, id string) ([]place, error) {
-	if err := CheckID(ttsFolder + id); err != nil {
+	if err := naming.CheckID(ttsFolder + id); err != nil {
 		return nil, err
 	}
 	found := []place{{account: SystemAccount, id: ttsFolder + id}}

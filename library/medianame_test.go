@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"carillon/library/naming"
 )
 
 const kazooID = "4c1f8ee7a60bd59d8bc3ef8d7a3dbb77"
@@ -206,7 +208,7 @@ func TestPlayerStrings(t *testing.T) {
 	l, _ := newLibrary(t)
 	put(t, l, "acme", "song!, @{1}", mp3Sound(10), PutOptions{})
 	put(t, l, "acme", "tone.wav", wavSound(100), PutOptions{})
-	long := strings.Repeat("é", IDBytesMax/2)
+	long := strings.Repeat("é", naming.IDBytesMax/2)
 	put(t, l, "acme", long, wavSound(100), PutOptions{})
 	for range 2 { // the second is found without searching
 		for _, stream := range []string{"new", "extant"} {
@@ -305,7 +307,7 @@ func FuzzPlaces(f *testing.F) {
 		f.Add(s, "acme")
 	}
 	f.Fuzz(func(t *testing.T, name, account string) {
-		if CheckAccount(account) != nil || !plainText(name) || name == "" {
+		if naming.CheckAccount(account) != nil || !naming.IsPlain(name) || name == "" {
 			t.Skip()
 		}
 		where, err := places(&LookupRequest{Name: name, Account: account})
@@ -316,7 +318,7 @@ func FuzzPlaces(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, p := range where {
-			if CheckAccount(p.account) != nil || p.prompt == "" && CheckID(p.id) != nil ||
+			if naming.CheckAccount(p.account) != nil || p.prompt == "" && naming.CheckID(p.id) != nil ||
 				p.prompt != "" && checkPrompt(p.prompt, p.language) != nil {
 				t.Fatalf("%q leads to %+v", name, p)
 			}
@@ -343,7 +345,7 @@ func FuzzLanguageKeys(f *testing.F) {
 func TestSpelledPlaces(t *testing.T) {
 	t.Parallel()
 	segment := rapid.StringMatching(`[a-zA-Z0-9 _.éß@!-]{1,20}`).Filter(func(s string) bool {
-		return CheckID(s) == nil
+		return naming.CheckID(s) == nil
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		account, id := "acme", segment.Draw(t, "a")+"/"+segment.Draw(t, "b")+"/"+segment.Draw(t, "c")

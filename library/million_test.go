@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // envDocuments is how many documents TestManyDocuments makes; `make million`
@@ -50,10 +51,10 @@ func TestManyDocuments(t *testing.T) {
 			value := must[[]byte](t)(encodeDocument(&d))
 			key := mediaKey(d.Account, d.ID)
 			txn.Put = append(txn.Put, blobstore.Row{Key: key, Value: value, Weight: uint64(d.Size)},
-				blobstore.Row{Key: blobstore.RefKey(d.Blob, key), Value: encodeText("")})
+				blobstore.Row{Key: blobstore.RefKey(d.Blob, key), Value: rows.EncodeText("")})
 			n++
 		}
-		must[uint64](t)(l.catalog.Commit(t.Context(), txn))
+		must[uint64](t)(l.rows.Commit(t.Context(), txn))
 	}
 	t.Logf("%d documents were written in %v", documents, time.Since(began).Round(time.Second))
 	t.Logf("heap %d MB, before them %d MB; resident %s; on disk %d MB",

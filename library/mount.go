@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // nameScanMax bounds how many recordings of one name a search looks at: they
@@ -16,11 +19,11 @@ const nameScanMax = 16
 // An id whose extension is not part of the item's own id finds the item all the
 // same.
 func (l *Library) Mount(ctx context.Context, account, id string) (Mount, error) {
-	if err := checkItem(account, id); err != nil {
+	if err := naming.CheckItem(account, id); err != nil {
 		return Mount{}, err
 	}
 	var m Mount
-	err := l.read(ctx, Fresh, func() (err error) {
+	err := l.rows.Find(ctx, func() (err error) {
 		m, err = l.mounted(ctx, account, id)
 		return err
 	})
@@ -60,14 +63,14 @@ func (l *Library) mounted(ctx context.Context, account, id string) (Mount, error
 func (l *Library) named(ctx context.Context, account, name string) (Mount, error) {
 	prefix := nameKeyPrefix(account, name)
 	seen := 0
-	for row, err := range l.catalog.Scan(ctx, prefix, "") {
+	for row, err := range l.rows.Scan(ctx, prefix, "") {
 		if err != nil {
 			return Mount{}, fmt.Errorf("recordings named %s/%s: %w", account, name, err)
 		}
 		if seen++; seen > nameScanMax {
 			break
 		}
-		s, err := l.recording(ctx, invertID(row.Key[len(prefix):]))
+		s, err := l.recording(ctx, rows.InvertID(row.Key[len(prefix):]))
 		if errors.Is(err, ErrNotFound) {
 			continue // discarded between the two reads
 		}

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // TestNamesStayConsistent does to a few names whatever can be done to names, at
@@ -232,7 +233,7 @@ func (m *nameModel) check(rt *rapid.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		if id, err := decodeText(row.Value); err != nil || prompts[row.Key] != id {
+		if id, err := rows.DecodeText(row.Value); err != nil || prompts[row.Key] != id {
 			rt.Fatalf("%s is %q, %v, want %q", row.Key, strings.TrimSpace(id), err, prompts[row.Key])
 		}
 		delete(prompts, row.Key)

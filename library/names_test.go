@@ -2,71 +2,15 @@ package library
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
-)
 
-// TestCheckItem: what clients may call things, and what they may not.
-func TestCheckItem(t *testing.T) {
-	t.Parallel()
-	long := strings.Repeat("x", IDBytesMax)
-	good := [][2]string{
-		{"a", "b"},
-		{"4c1f8ee7a60bd59d8bc3ef8d7a3dbb77", "moh/jazz.mp3"},
-		{"A-1.b_c", "en-us/vm-enter_id"},
-		{"system", "Grüße/an alle.wav"},
-		{strings.Repeat("a", AccountBytesMax), long},
-		{"a", "..."},
-		{"a", ".hidden"},
-		{"a", "a..b/c"},
-		{"a", "100%/x?y#z@host:80"},
-	}
-	for _, n := range good {
-		if err := checkItem(n[0], n[1]); err != nil {
-			t.Errorf("checkItem(%q, %q) = %v, want nil", n[0], n[1], err)
-		}
-	}
-	bad := [][2]string{
-		{"", "b"},
-		{".", "b"},
-		{"..", "b"},
-		{"-a", "b"},
-		{"a/b", "c"},
-		{"a b", "c"},
-		{"ä", "c"},
-		{"a\x00", "c"},
-		{strings.Repeat("a", AccountBytesMax+1), "c"},
-		{"a", ""},
-		{"a", "."},
-		{"a", ".."},
-		{"a", "../b"},
-		{"a", "b/.."},
-		{"a", "b/../c"},
-		{"a", "b/./c"},
-		{"a", "/b"},
-		{"a", "b/"},
-		{"a", "b//c"},
-		{"a", "b\x00c"},
-		{"a", "b\nc"},
-		{"a", "b\x7fc"},
-		{"a", "b\u0085c"},
-		{"a", "\xff\xfe"},
-		{"a", "b\xc0\xaf.."},
-		{"a", long + "x"},
-		{"a", strings.Repeat("y", 10<<10)},
-	}
-	for _, n := range bad {
-		if err := checkItem(n[0], n[1]); !errors.Is(err, ErrBadName) {
-			t.Errorf("checkItem(%.40q, %.40q) = %v, want ErrBadName", n[0], n[1], err)
-		} else if len(err.Error()) > 500 {
-			t.Errorf("error of %d bytes tells a long name back", len(err.Error()))
-		}
-	}
-}
+	"carillon/library/naming"
+	"carillon/library/rows"
+)
 
 // TestRecordingNames: a ticket's name must come back from libshout as it was.
 func TestRecordingNames(t *testing.T) {
@@ -103,41 +47,6 @@ func TestMediaKeys(t *testing.T) {
 	})
 }
 
-// TestRecordingIDs: ids sort by their time to the millisecond, are different,
-// and the index by name turns their order round.
-func TestRecordingIDs(t *testing.T) {
-	t.Parallel()
-	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	var ids, inverted []string
-	for i := range 200 {
-		id := newRecordingID(start.Add(time.Duration(i) * time.Millisecond))
-		if !isRecordingID(id) {
-			t.Fatalf("%q is not taken for a recording id", id)
-		}
-		if invertID(invertID(id)) != id {
-			t.Fatalf("inverting %q twice gives %q", id, invertID(invertID(id)))
-		}
-		ids, inverted = append(ids, id), append(inverted, invertID(id))
-	}
-	if !slices.IsSorted(ids) {
-		t.Error("ids do not sort by their time")
-	}
-	slices.Reverse(inverted)
-	if !slices.IsSorted(inverted) {
-		t.Error("inverted ids do not sort newest first")
-	}
-	if len(slices.Compact(ids)) != 200 {
-		t.Error("an id was made twice")
-	}
-	for _, bad := range []string{
-		"", "short", ids[0] + "0", strings.Repeat("u", recordingIDBytes), "../../../../../../../../..",
-	} {
-		if isRecordingID(bad) {
-			t.Errorf("%q is taken for a recording id", bad)
-		}
-	}
-}
-
 func TestExtensions(t *testing.T) {
 	t.Parallel()
 	for id, want := range map[string]string{
@@ -167,14 +76,14 @@ func TestExtensions(t *testing.T) {
 // TestLimitsFit: the longest names still make keys that the catalog takes.
 func TestLimitsFit(t *testing.T) {
 	t.Parallel()
-	account, id := strings.Repeat("a", AccountBytesMax), strings.Repeat("i", IDBytesMax)
+	account, id := strings.Repeat("a", naming.AccountBytesMax), strings.Repeat("i", naming.IDBytesMax)
 	d := Document{
 		Account: account, ID: id,
 		Prompt: strings.Repeat("p", promptBytesMax), Language: strings.Repeat("l", languageBytesMax),
 	}
 	const keyBytesMax = 1 << 10 // blobstore.KeyBytesMax
 	for _, key := range []string{
-		promptKey(&d), refKeyOf(&d), nameKey(account, id, newRecordingID(time.Now())), liveKey(account, id),
+		promptKey(&d), refKeyOf(&d), nameKey(account, id, rows.NewID(time.Now())), liveKey(account, id),
 	} {
 		if len(key) > keyBytesMax {
 			t.Errorf("key of %d bytes: %.20q…", len(key), key)

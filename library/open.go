@@ -14,6 +14,8 @@ import (
 
 	"carillon/blobstore"
 	"carillon/library/forms"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // Defaults of Config.
@@ -55,7 +57,7 @@ type Library struct {
 	key      atomic.Pointer[[]byte]
 	writer   blobstore.Writer
 	shelf    blobstore.Shelf
-	catalog  blobstore.Catalog
+	rows     rows.Store
 	log      *slog.Logger
 	metrics  *metrics
 	cache    *documentCache
@@ -95,7 +97,7 @@ type sourceHash struct {
 func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 	l := &Library{
 		cfg: withDefaults(cfg), deps: deps,
-		writer: deps.Writer, shelf: deps.Shelf, catalog: deps.Catalog,
+		writer: deps.Writer, shelf: deps.Shelf, rows: rows.Store{Catalog: deps.Catalog},
 		log:      deps.Log.With("component", "library"),
 		cache:    newDocumentCache(),
 		buffers:  blobstore.NewBuffers(),
@@ -106,8 +108,8 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 		sessions: make(map[string]*Session),
 	}
 	for _, s := range cfg.Sources {
-		if err := CheckAccount(s.Account); err != nil {
-			return nil, fmt.Errorf("source account %s: %w", shown(s.User), err)
+		if err := naming.CheckAccount(s.Account); err != nil {
+			return nil, fmt.Errorf("source account %s: %w", naming.Shown(s.User), err)
 		}
 		l.sources = append(l.sources, sourceHash{
 			sha256.Sum256([]byte(s.User)), sha256.Sum256([]byte(s.Password)), s.Account,

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // faulty is a store that has bad moments: each hook that is set stands before
@@ -286,8 +287,8 @@ func TestConflictsEnd(t *testing.T) {
 	})
 	_, _, err := l.Put(t.Context(), "acme", "x", bytes.NewReader(mp3Sound(3)), PutOptions{Length: -1})
 	wantErr(t, "put", err, blobstore.ErrConflict)
-	if tries != commitTriesMax {
-		t.Errorf("%d tries, want %d", tries, commitTriesMax)
+	if tries != rows.WriteTriesMax {
+		t.Errorf("%d tries, want %d", tries, rows.WriteTriesMax)
 	}
 }
 

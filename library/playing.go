@@ -3,6 +3,8 @@ package library
 import (
 	"context"
 	"errors"
+
+	"carillon/library/naming"
 )
 
 // Playing finds what the path of a door plays: what Mount finds under
@@ -10,10 +12,10 @@ import (
 // with the extension of another format in its place. ext is the extension that
 // then asks for a form, "" when the sound is wanted as it is.
 func (l *Library) Playing(ctx context.Context, account, id string) (m Mount, ext string, err error) {
-	if err := checkItem(account, id); err != nil {
+	if err := naming.CheckItem(account, id); err != nil {
 		return Mount{}, "", err
 	}
-	err = l.read(ctx, Fresh, func() (err error) {
+	err = l.rows.Find(ctx, func() (err error) {
 		m, ext, err = l.playing(ctx, account, id)
 		return err
 	})

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 const (
@@ -50,12 +52,12 @@ func playlistKey(account, id string) string { return playlistPrefix + account + 
 
 func decodePlaylist(account, id string, row blobstore.Row) (Playlist, error) {
 	var r playlistRow
-	if err := decodeRow(row.Value, &r); err != nil {
+	if err := rows.Decode(row.Value, &r); err != nil {
 		return Playlist{}, fmt.Errorf("playlist %s/%s: %w", account, id, err)
 	}
 	return Playlist{
 		Account: account, ID: id, Revision: row.Revision, Name: r.Name, Items: r.Items, Shuffle: r.Shuffle,
-		Created: fromMS(r.CreatedMS), Modified: fromMS(r.ModifiedMS),
+		Created: rows.FromMS(r.CreatedMS), Modified: rows.FromMS(r.ModifiedMS),
 	}, nil
 }
 
@@ -71,8 +73,8 @@ func (p *Playlist) check() error {
 	}
 	for _, name := range p.Items {
 		account, id := p.place(name)
-		if err := checkItem(account, id); err != nil {
-			c.fail("items", fieldInvalid, "holds %s: %v", shown(name), err)
+		if err := naming.CheckItem(account, id); err != nil {
+			c.fail("items", fieldInvalid, "holds %s: %v", naming.Shown(name), err)
 		} else if account == p.Account && id == p.ID {
 			c.fail("items", fieldLoop, "holds the playlist itself")
 		}
@@ -91,11 +93,11 @@ func (p *Playlist) place(name string) (account, id string) {
 
 // Playlist returns the playlist {account}/{id}.
 func (l *Library) Playlist(ctx context.Context, account, id string) (Playlist, error) {
-	if err := checkItem(account, id); err != nil {
+	if err := naming.CheckItem(account, id); err != nil {
 		return Playlist{}, err
 	}
 	var p *Playlist
-	err := l.read(ctx, Fresh, func() (err error) {
+	err := l.rows.Find(ctx, func() (err error) {
 		p, err = l.playlist(ctx, account, id)
 		return err
 	})
@@ -107,9 +109,9 @@ func (l *Library) Playlist(ctx context.Context, account, id string) (Playlist, e
 
 // playlist returns the playlist as this node knows it, or ErrNotFound.
 func (l *Library) playlist(ctx context.Context, account, id string) (*Playlist, error) {
-	row, err := l.catalog.Get(ctx, playlistKey(account, id))
+	row, err := l.rows.Get(ctx, playlistKey(account, id))
 	if err != nil {
-		return nil, notFound(err, "playlist", account, id)
+		return nil, rows.NotFound(err, "playlist", account, id)
 	}
 	p, err := decodePlaylist(account, id, row)
 	if err != nil {
@@ -123,7 +125,7 @@ func (l *Library) playlist(ctx context.Context, account, id string) (*Playlist, 
 func (l *Library) PutPlaylist(
 	ctx context.Context, p Playlist, ifMatch, ifNoneMatch string,
 ) (Playlist, bool, error) {
-	if err := checkItem(p.Account, p.ID); err != nil {
+	if err := naming.CheckItem(p.Account, p.ID); err != nil {
 		return Playlist{}, false, err
 	}
 	if err := p.check(); err != nil {
@@ -140,10 +142,10 @@ func (l *Library) PutPlaylist(
 		if err := checkConditions(ifMatch, ifNoneMatch, etag); err != nil {
 			return err
 		}
-		value, err := encodeRow(playlistRow{
+		value, err := rows.Encode(playlistRow{
 			p.Name, p.Items, p.Shuffle, p.Created.UnixMilli(), p.Modified.UnixMilli(),
 		})
-		c.put(playlistKey(p.Account, p.ID), value)
+		c.Put(playlistKey(p.Account, p.ID), value)
 		return err
 	})
 	p.Revision = revision
@@ -153,7 +155,7 @@ func (l *Library) PutPlaylist(
 // DeletePlaylist removes a playlist; ErrNotFound when there is none. Its items
 // stay, and who listens hears it to the end of the moment.
 func (l *Library) DeletePlaylist(ctx context.Context, account, id, ifMatch string) error {
-	if err := checkItem(account, id); err != nil {
+	if err := naming.CheckItem(account, id); err != nil {
 		return err
 	}
 	_, err := l.changePlaylist(ctx, account, id, func(before *Playlist, c *change) error {
@@ -163,7 +165,7 @@ func (l *Library) DeletePlaylist(ctx context.Context, account, id, ifMatch strin
 		if err := checkConditions(ifMatch, "", before.ETag()); err != nil {
 			return err
 		}
-		c.remove(playlistKey(account, id))
+		c.Remove(playlistKey(account, id))
 		return nil
 	})
 	return err
@@ -174,10 +176,10 @@ func (l *Library) DeletePlaylist(ctx context.Context, account, id, ifMatch strin
 func (l *Library) changePlaylist(
 	ctx context.Context, account, id string, edit func(before *Playlist, c *change) error,
 ) (uint64, error) {
-	if err := l.fresh(ctx); err != nil {
+	if err := l.rows.Fresh(ctx); err != nil {
 		return 0, err
 	}
-	return l.commit(ctx, func() (blobstore.Txn, error) {
+	return l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		before, err := l.playlist(ctx, account, id)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return blobstore.Txn{}, err
@@ -187,11 +189,11 @@ func (l *Library) changePlaylist(
 		if before != nil {
 			revision = before.Revision
 		}
-		c.expect(playlistKey(account, id), revision)
+		c.Expect(playlistKey(account, id), revision)
 		if err := edit(before, c); err != nil {
 			return blobstore.Txn{}, err
 		}
-		return c.done()
+		return c.Done()
 	})
 }
 
@@ -200,7 +202,7 @@ func (l *Library) changePlaylist(
 func (l *Library) ListPlaylists(
 	ctx context.Context, account, after string, limit int,
 ) (found []Playlist, next string, err error) {
-	if err := CheckAccount(account); err != nil {
+	if err := naming.CheckAccount(account); err != nil {
 		return nil, "", err
 	}
 	if limit, err = pageLimit(limit); err != nil {
@@ -212,7 +214,7 @@ func (l *Library) ListPlaylists(
 		from = prefix + after
 	}
 	found = []Playlist{}
-	for row, err := range l.catalog.Scan(ctx, prefix, from) {
+	for row, err := range l.rows.Scan(ctx, prefix, from) {
 		if err != nil {
 			return nil, "", fmt.Errorf("list playlists of %s: %w", account, err)
 		}

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // PromptQuery selects prompts of an account: those whose fields say that they
@@ -42,7 +45,7 @@ type LanguageCount struct {
 
 // Prompts lists prompts in the order of their ids.
 func (l *Library) Prompts(ctx context.Context, account string, q PromptQuery) (PromptPage, error) {
-	if err := CheckAccount(account); err != nil {
+	if err := naming.CheckAccount(account); err != nil {
 		return PromptPage{}, err
 	}
 	q.Language, q.Missing = strings.ToLower(q.Language), strings.ToLower(q.Missing)
@@ -59,7 +62,7 @@ func (l *Library) Prompts(ctx context.Context, account string, q PromptQuery) (P
 		return PromptPage{}, err
 	}
 	if q.After == "" {
-		if err := l.catchUp(ctx); err != nil {
+		if err := l.rows.CatchUp(ctx); err != nil {
 			return PromptPage{}, err
 		}
 	}
@@ -95,10 +98,10 @@ func (q *PromptQuery) wants(p *Prompt) bool {
 
 // Languages counts an account's prompts by language.
 func (l *Library) Languages(ctx context.Context, account string) ([]LanguageCount, error) {
-	if err := CheckAccount(account); err != nil {
+	if err := naming.CheckAccount(account); err != nil {
 		return nil, err
 	}
-	if err := l.catchUp(ctx); err != nil {
+	if err := l.rows.CatchUp(ctx); err != nil {
 		return nil, err
 	}
 	counts, total := make(map[string]int), 0
@@ -131,12 +134,12 @@ func (l *Library) eachPrompt(
 		from = base + after + "/\xff" // behind all its languages
 	}
 	var p Prompt
-	for row, err := range l.catalog.Scan(ctx, base+prefix, from) {
+	for row, err := range l.rows.Scan(ctx, base+prefix, from) {
 		if err != nil {
 			return fmt.Errorf("list prompts of %s: %w", account, err)
 		}
 		name, language, _ := strings.Cut(row.Key[len(base):], "/")
-		id, err := decodeText(row.Value)
+		id, err := rows.DecodeText(row.Value)
 		if err != nil {
 			return fmt.Errorf("prompt %s/%s: %w", account, name, err)
 		}

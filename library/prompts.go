@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"carillon/audio"
+	"carillon/library/rows"
 )
 
 // findPrompt searches in the caller's language first, the account's own prompt
@@ -89,11 +90,11 @@ func (l *Library) prompt(ctx context.Context, account, prompt, language string) 
 
 // indexedPrompt finds the document whose fields say that it is the prompt.
 func (l *Library) indexedPrompt(ctx context.Context, account, prompt, language string) (*Document, error) {
-	row, err := l.catalog.Get(ctx, promptIndexKey(account, prompt, language))
+	row, err := l.rows.Get(ctx, promptIndexKey(account, prompt, language))
 	if err != nil {
-		return nil, notFound(err, "prompt", account, prompt, language)
+		return nil, rows.NotFound(err, "prompt", account, prompt, language)
 	}
-	id, err := decodeText(row.Value)
+	id, err := rows.DecodeText(row.Value)
 	if err != nil {
 		return nil, fmt.Errorf("prompt %s/%s: %w", account, prompt, err)
 	}

@@ -3,6 +3,8 @@ package library
 import (
 	"context"
 	"fmt"
+
+	"carillon/library/naming"
 )
 
 // Usage is what an account stores.
@@ -24,10 +26,10 @@ type AccountUsage struct {
 // Usage says what an account stores. It reads no documents: the catalog keeps
 // count.
 func (l *Library) Usage(ctx context.Context, account string) (AccountUsage, error) {
-	if err := CheckAccount(account); err != nil {
+	if err := naming.CheckAccount(account); err != nil {
 		return AccountUsage{}, err
 	}
-	if err := l.catchUp(ctx); err != nil {
+	if err := l.rows.CatchUp(ctx); err != nil {
 		return AccountUsage{}, err
 	}
 	s, err := l.settings(ctx, account)
@@ -43,7 +45,7 @@ func (l *Library) Usage(ctx context.Context, account string) (AccountUsage, erro
 
 // tallied is what the documents of a class of rows come to.
 func (l *Library) tallied(ctx context.Context, class string) (Usage, error) {
-	t, err := l.catalog.Tally(ctx, class)
+	t, err := l.rows.Tally(ctx, class)
 	if err != nil {
 		return Usage{}, fmt.Errorf("count media: %w", err)
 	}

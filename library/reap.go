@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 const (
@@ -66,18 +67,18 @@ func (l *Library) LastReaped(ctx context.Context) (Reaped, error) {
 		return Reaped{}, err
 	}
 	return Reaped{
-		Node: r.Node, Started: fromMS(r.StartedMS), Ended: fromMSPtr(r.EndedMS), Error: r.Error,
+		Node: r.Node, Started: rows.FromMS(r.StartedMS), Ended: rows.FromMSPtr(r.EndedMS), Error: r.Error,
 		Expired: r.Expired, Purged: r.Purged, Deleted: r.Deleted,
 	}, nil
 }
 
 func (l *Library) reapState(ctx context.Context) (reapRow, uint64, error) {
 	var r reapRow
-	row, err := l.catalog.Get(ctx, reapKey)
+	row, err := l.rows.Get(ctx, reapKey)
 	if err != nil {
-		return r, 0, notFound(err, "pass over what is too old")
+		return r, 0, rows.NotFound(err, "pass over what is too old")
 	}
-	err = decodeRow(row.Value, &r)
+	err = rows.Decode(row.Value, &r)
 	return r, row.Revision, err
 }
 
@@ -107,7 +108,7 @@ func (l *Library) reapIfDue(ctx context.Context, now time.Time) error {
 		return err
 	}
 	l.metrics.reaped(&last)
-	since := now.Sub(fromMS(last.StartedMS))
+	since := now.Sub(rows.FromMS(last.StartedMS))
 	if revision != 0 && since < l.cfg.ExpiryInterval && since > -l.cfg.ExpiryInterval {
 		return nil
 	}
@@ -160,11 +161,11 @@ func (l *Library) reapNow(ctx context.Context, now time.Time, last *reapRow, rev
 }
 
 func (l *Library) putReapRow(ctx context.Context, r *reapRow, revision uint64) (uint64, error) {
-	value, err := encodeRow(r)
+	value, err := rows.Encode(r)
 	if err != nil {
 		return 0, err
 	}
-	return l.catalog.Commit(ctx, blobstore.Txn{
+	return l.rows.Commit(ctx, blobstore.Txn{
 		If:  []blobstore.Cond{{Key: reapKey, Revision: revision}},
 		Put: []blobstore.Row{{Key: reapKey, Value: value}},
 
@@ -185,7 +186,7 @@ func expiryOf(d *Document, retention map[Class]int64) (time.Time, bool) {
 // expireAll deletes what the accounts' retention has made due.
 func (l *Library) expireAll(ctx context.Context, now time.Time, r *reapRow) error {
 	var accounts []AccountSettings
-	for row, err := range l.catalog.Scan(ctx, accountPrefix, "") {
+	for row, err := range l.rows.Scan(ctx, accountPrefix, "") {
 		if err != nil {
 			return fmt.Errorf("scan accounts: %w", err)
 		}
@@ -245,9 +246,9 @@ func (l *Library) expire(ctx context.Context, now time.Time, due []Document, r *
 			c.deleteDocument(ctx, &batch[i], how)
 			bytes += batch[i].Size
 		}
-		txn, err := c.done()
+		txn, err := c.Done()
 		if err == nil {
-			_, err = l.catalog.Commit(ctx, txn)
+			_, err = l.rows.Commit(ctx, txn)
 		}
 		if err == nil {
 			r.Expired.Items += int64(len(batch))
@@ -274,7 +275,7 @@ func (l *Library) purgeDue(ctx context.Context, now time.Time, r *reapRow) error
 	for after, more := "", true; more; {
 		var due []Document
 		more = false
-		for row, err := range l.catalog.Scan(ctx, deletedPrefix, after) {
+		for row, err := range l.rows.Scan(ctx, deletedPrefix, after) {
 			if err != nil {
 				return fmt.Errorf("scan deleted items: %w", err)
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 const day = 24 * 3600
@@ -131,11 +132,11 @@ func TestReapMany(t *testing.T) {
 	for n := 0; n < items; {
 		var txn blobstore.Txn
 		for ; n < items && len(txn.Put) < blobstore.TxnOpsMax-1; n++ {
-			d.ID = newRecordingID(time.Now())
+			d.ID = rows.NewID(time.Now())
 			value := must[[]byte](t)(encodeDocument(&d))
 			key := mediaKey("acme", d.ID)
 			txn.Put = append(txn.Put, blobstore.Row{Key: key, Value: value, Weight: 1},
-				blobstore.Row{Key: blobstore.RefKey(d.Blob, key), Value: encodeText("")})
+				blobstore.Row{Key: blobstore.RefKey(d.Blob, key), Value: rows.EncodeText("")})
 		}
 		must[uint64](t)(local.Commit(ctx, txn))
 	}

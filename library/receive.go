@@ -13,6 +13,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/naming"
 )
 
 const (
@@ -167,5 +168,5 @@ func checkContentType(declared string) error {
 	default:
 		return nil
 	}
-	return fmt.Errorf("content type %s: %w", shown(mediaType), ErrUnsupportedMedia)
+	return fmt.Errorf("content type %s: %w", naming.Shown(mediaType), ErrUnsupportedMedia)
 }

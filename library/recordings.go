@@ -12,6 +12,8 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 const (
@@ -29,7 +31,7 @@ const (
 // CreateRecording makes a ticket.
 func (l *Library) CreateRecording(ctx context.Context, r RecordingRequest) (Recording, error) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	id := newRecordingID(now)
+	id := rows.NewID(now)
 	switch {
 	case r.Name == "":
 		r.Name = id + audio.FormatMP3.Ext()
@@ -69,24 +71,24 @@ func (l *Library) makeTicket(ctx context.Context, s *stored, ttl time.Duration) 
 	expires := s.Created.Add(ttl)
 	s.State, s.tokenHash, s.Expires = StateWaiting, hash[:], &expires
 	c := l.newChange()
-	c.urgent() // it comes before a recording
+	c.Urgent() // it comes before a recording
 	c.putRecording(s)
-	c.put(ownerKey(s.Account, s.ID), encodeText(""))
-	c.put(activeKey(s.ID), encodeText(""))
-	txn, err := c.done()
+	c.Put(ownerKey(s.Account, s.ID), rows.EncodeText(""))
+	c.Put(activeKey(s.ID), rows.EncodeText(""))
+	txn, err := c.Done()
 	if err != nil {
 		return err
 	}
-	s.Revision, err = l.catalog.Commit(ctx, txn)
+	s.Revision, err = l.rows.Commit(ctx, txn)
 	s.Token = token
 	return err
 }
 
 func (l *Library) checkRequest(r *RecordingRequest) (time.Duration, error) {
-	err := errors.Join(CheckAccount(r.Account), checkRecordingName(r.Name), checkMetadata(r.Metadata),
+	err := errors.Join(naming.CheckAccount(r.Account), checkRecordingName(r.Name), checkMetadata(r.Metadata),
 		l.checkLimits(&r.TicketLimits))
 	if r.StoreAs != "" {
-		err = errors.Join(err, CheckID(r.StoreAs))
+		err = errors.Join(err, naming.CheckID(r.StoreAs))
 	}
 	if r.StoreURL != "" {
 		err = errors.Join(err, l.checkStoreURL(r))
@@ -145,11 +147,11 @@ func (l *Library) Recording(ctx context.Context, id string) (Recording, error) {
 // freshRecording reads a recording after a miss again with the leader's word.
 // A ticket that expired unused is not there any more.
 func (l *Library) freshRecording(ctx context.Context, id string) (*stored, error) {
-	if !isRecordingID(id) {
-		return nil, fmt.Errorf("recording %s: %w", shown(id), ErrNotFound)
+	if !rows.IsID(id) {
+		return nil, fmt.Errorf("recording %s: %w", naming.Shown(id), ErrNotFound)
 	}
 	var s *stored
-	err := l.read(ctx, Fresh, func() (err error) {
+	err := l.rows.Find(ctx, func() (err error) {
 		s, err = l.recording(ctx, id)
 		return err
 	})
@@ -166,7 +168,7 @@ func (l *Library) recordingPast(ctx context.Context, id string, early ...State) 
 	if err != nil || !slices.Contains(early, s.State) {
 		return s, err
 	}
-	if err := l.fresh(ctx); err != nil {
+	if err := l.rows.Fresh(ctx); err != nil {
 		return nil, err
 	}
 	return l.freshRecording(ctx, id)
@@ -183,7 +185,7 @@ func (l *Library) ListRecordings(
 ) (found []Recording, next string, err error) {
 	prefix := recordingPrefix
 	if account != "" {
-		if err := CheckAccount(account); err != nil {
+		if err := naming.CheckAccount(account); err != nil {
 			return nil, "", err
 		}
 		prefix = ownerKey(account, "")
@@ -193,14 +195,14 @@ func (l *Library) ListRecordings(
 	}
 	from := ""
 	if after != "" {
-		if !isRecordingID(after) {
-			return nil, "", fmt.Errorf("after %s is no recording id: %w", shown(after), ErrBadRequest)
+		if !rows.IsID(after) {
+			return nil, "", fmt.Errorf("after %s is no recording id: %w", naming.Shown(after), ErrBadRequest)
 		}
 		from = prefix + after
 	}
 	now, rows, last := time.Now(), 0, ""
 	found = []Recording{}
-	for row, err := range l.catalog.Scan(ctx, prefix, from) {
+	for row, err := range l.rows.Scan(ctx, prefix, from) {
 		if err != nil {
 			return nil, "", fmt.Errorf("list recordings: %w", err)
 		}
@@ -234,7 +236,7 @@ func (l *Library) listed(ctx context.Context, id string, row blobstore.Row) (*st
 // DiscardRecording ends and frees a recording in any state but stored. Again
 // it is success.
 func (l *Library) DiscardRecording(ctx context.Context, recordingID string) error {
-	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	_, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		s, err := l.freshRecording(ctx, recordingID)
 		if err != nil {
 			return blobstore.Txn{}, err
@@ -243,7 +245,7 @@ func (l *Library) DiscardRecording(ctx context.Context, recordingID string) erro
 		case StateStored:
 			return blobstore.Txn{}, fmt.Errorf("recording %s is %s: %w", s.ID, s.State, ErrState)
 		case StateDiscarded:
-			return blobstore.Txn{}, errDone
+			return blobstore.Txn{}, rows.ErrDone
 		case StateWaiting, StateLive, StateSealed, StateTruncated:
 		}
 		c := l.newChange()
@@ -258,9 +260,9 @@ func (l *Library) DiscardRecording(ctx context.Context, recordingID string) erro
 		s.State, s.EndedBy = StateDiscarded, EndedByDiscard
 		c.putRecording(s)
 		c.event(EventRecordingDiscarded, recordingEvent(&s.Recording))
-		return c.done()
+		return c.Done()
 	})
-	if err != nil && !errors.Is(err, errDone) {
+	if err != nil && !errors.Is(err, rows.ErrDone) {
 		return fmt.Errorf("discard recording %s: %w", recordingID, err)
 	}
 	return nil
@@ -269,10 +271,10 @@ func (l *Library) DiscardRecording(ctx context.Context, recordingID string) erro
 // letGo frees the sound of a recording that is being discarded.
 func (c *change) letGo(s *stored) {
 	if !s.Blob.IsZero() {
-		c.remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
-		c.remove(nameKey(s.Account, s.Name, s.ID))
+		c.Remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
+		c.Remove(nameKey(s.Account, s.Name, s.ID))
 	}
-	c.put(activeKey(s.ID), encodeText("")) // the periodic pass forgets it later
+	c.Put(activeKey(s.ID), rows.EncodeText("")) // the periodic pass forgets it later
 }
 
 // releaseMount frees the mount of a configured account that s is live on.
@@ -281,17 +283,17 @@ func (l *Library) releaseMount(ctx context.Context, c *change, s *stored) error 
 		return nil
 	}
 	key := liveKey(s.Account, s.Name)
-	row, err := l.catalog.Get(ctx, key)
+	row, err := l.rows.Get(ctx, key)
 	if errors.Is(err, blobstore.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", s.Name, err)
 	}
-	if holder, err := decodeText(row.Value); err != nil || holder != s.ID {
+	if holder, err := rows.DecodeText(row.Value); err != nil || holder != s.ID {
 		return err // another source has taken it over
 	}
-	c.expect(key, row.Revision)
-	c.remove(key)
+	c.Expect(key, row.Revision)
+	c.Remove(key)
 	return nil
 }

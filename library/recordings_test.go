@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // record claims with a ticket, writes sound in small pieces and closes.
@@ -179,7 +180,7 @@ func TestTicketRefusals(t *testing.T) {
 		{"wrong password", func(q *SourceRequest) { q.Password = "x" }, ErrUnauthorized},
 		{"no password", func(q *SourceRequest) { q.Password = "" }, ErrUnauthorized},
 		{"another's password", func(q *SourceRequest) { q.Password = other.Token }, ErrUnauthorized},
-		{"unknown user", func(q *SourceRequest) { q.User = newRecordingID(time.Now()) }, ErrUnauthorized},
+		{"unknown user", func(q *SourceRequest) { q.User = rows.NewID(time.Now()) }, ErrUnauthorized},
 		{"no user", func(q *SourceRequest) { q.User = "" }, ErrUnauthorized},
 		{"nothing", func(q *SourceRequest) { q.User, q.Password = "", "" }, ErrUnauthorized},
 		{"10 kB user", func(q *SourceRequest) { q.User = strings.Repeat("u", 10<<10) }, ErrUnauthorized},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"time"
+
+	"carillon/library/rows"
 )
 
 // Rerecord makes a fresh ticket in place of a recording that has ended and is
@@ -26,7 +28,7 @@ func (l *Library) Rerecord(ctx context.Context, recordingID string) (Recording, 
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	again := &stored{
 		Recording: Recording{
-			ID: newRecordingID(now), Account: s.Account, Name: s.Name, StoreAs: s.StoreAs,
+			ID: rows.NewID(now), Account: s.Account, Name: s.Name, StoreAs: s.StoreAs,
 			Metadata: maps.Clone(s.Metadata), Created: now, TicketLimits: s.TicketLimits,
 			StoreURL: s.StoreURL, Replaces: s.ID,
 		},

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // restoreKey is there while a restore is under way: a cluster that is no longer
@@ -56,15 +58,15 @@ func (l *Library) BeginRestore(ctx context.Context, source string, merge bool) (
 	if source == "" || len(source) > TextBytesMax {
 		return false, fmt.Errorf("source of %d bytes: %w", len(source), ErrBadRequest)
 	}
-	if err := l.fresh(ctx); err != nil {
+	if err := l.rows.Fresh(ctx); err != nil {
 		return false, err
 	}
-	row, err := l.catalog.Get(ctx, restoreKey)
+	row, err := l.rows.Get(ctx, restoreKey)
 	switch {
 	case err == nil:
-		text, err := decodeText(row.Value)
+		text, err := rows.DecodeText(row.Value)
 		if err == nil && text != source {
-			err = fmt.Errorf("the restore of %s is not finished: %w", shown(text), ErrExists)
+			err = fmt.Errorf("the restore of %s is not finished: %w", naming.Shown(text), ErrExists)
 		}
 		return true, err
 	case !errors.Is(err, blobstore.ErrNotFound):
@@ -72,17 +74,17 @@ func (l *Library) BeginRestore(ctx context.Context, source string, merge bool) (
 	}
 	if !merge {
 		for _, prefix := range []string{mediaPrefix, recordingPrefix, deletedPrefix} {
-			for row, err := range l.catalog.Scan(ctx, prefix, "") {
+			for row, err := range l.rows.Scan(ctx, prefix, "") {
 				if err != nil {
 					return false, fmt.Errorf("look for items: %w", err)
 				}
-				return false, fmt.Errorf("the cluster is not empty, it holds %s: %w", shown(row.Key), ErrExists)
+				return false, fmt.Errorf("the cluster is not empty, it holds %s: %w", naming.Shown(row.Key), ErrExists)
 			}
 		}
 	}
-	_, err = l.catalog.Commit(ctx, blobstore.Txn{
+	_, err = l.rows.Commit(ctx, blobstore.Txn{
 		If:  []blobstore.Cond{{Key: restoreKey}},
-		Put: []blobstore.Row{{Key: restoreKey, Value: encodeText(source)}},
+		Put: []blobstore.Row{{Key: restoreKey, Value: rows.EncodeText(source)}},
 	})
 	if err != nil {
 		return false, fmt.Errorf("begin a restore: %w", err)
@@ -92,7 +94,7 @@ func (l *Library) BeginRestore(ctx context.Context, source string, merge bool) (
 
 // EndRestore says that everything has been restored. Again: success.
 func (l *Library) EndRestore(ctx context.Context) error {
-	if _, err := l.catalog.Commit(ctx, blobstore.Txn{Delete: []string{restoreKey}}); err != nil {
+	if _, err := l.rows.Commit(ctx, blobstore.Txn{Delete: []string{restoreKey}}); err != nil {
 		return fmt.Errorf("end the restore: %w", err)
 	}
 	return nil
@@ -102,7 +104,7 @@ func (l *Library) EndRestore(ctx context.Context) error {
 func (l *Library) RestoredBlob(ctx context.Context, spec BlobSpec) (bool, error) {
 	id, err := blobstore.ParseID(spec.ID)
 	if err != nil {
-		return false, fmt.Errorf("blob %s: %w", shown(spec.ID), ErrBadRequest)
+		return false, fmt.Errorf("blob %s: %w", naming.Shown(spec.ID), ErrBadRequest)
 	}
 	info, err := l.shelf.Stat(ctx, id)
 	switch {
@@ -125,7 +127,7 @@ func (l *Library) RestoredBlob(ctx context.Context, spec BlobSpec) (bool, error)
 func (l *Library) RestoreBlob(ctx context.Context, spec BlobSpec, body io.Reader) error {
 	id, err := blobstore.ParseID(spec.ID)
 	if err != nil {
-		return fmt.Errorf("blob %s: %w", shown(spec.ID), ErrBadRequest)
+		return fmt.Errorf("blob %s: %w", naming.Shown(spec.ID), ErrBadRequest)
 	}
 	body = io.LimitReader(body, spec.Size+1) // one more, to notice it
 	if !spec.Sealed {
@@ -145,7 +147,7 @@ func (l *Library) RestoreBlob(ctx context.Context, spec BlobSpec, body io.Reader
 		return nil
 	}
 	err = fmt.Errorf("blob %s of %d bytes, want %d with SHA-256 %s: %w", spec.ID, totals.Size, spec.Size,
-		shown(spec.SHA256), ErrIncomplete)
+		naming.Shown(spec.SHA256), ErrIncomplete)
 	return errors.Join(err, l.writer.Remove(ctx, id))
 }
 
@@ -195,19 +197,19 @@ func (l *Library) RestoreRows(ctx context.Context, rows []BackupRow, merge bool)
 	if len(rows) > restoreRowsMax {
 		return report, fmt.Errorf("%d rows, at most %d: %w", len(rows), restoreRowsMax, ErrBadRequest)
 	}
-	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	_, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		report = RestoreReport{}
 		var t blobstore.Txn
 		for _, r := range rows {
 			if !InBackups(r.Key) || r.Value == nil {
-				return t, fmt.Errorf("row %s: %w", shown(r.Key), ErrBadRequest)
+				return t, fmt.Errorf("row %s: %w", naming.Shown(r.Key), ErrBadRequest)
 			}
-			before, err := l.catalog.Get(ctx, r.Key)
+			before, err := l.rows.Get(ctx, r.Key)
 			switch {
 			case errors.Is(err, blobstore.ErrNotFound):
 				before = blobstore.Row{}
 			case err != nil:
-				return t, fmt.Errorf("row %s: %w", shown(r.Key), err)
+				return t, fmt.Errorf("row %s: %w", naming.Shown(r.Key), err)
 			case bytes.Equal(before.Value, r.Value):
 				report.Skipped++
 				continue
@@ -215,7 +217,7 @@ func (l *Library) RestoreRows(ctx context.Context, rows []BackupRow, merge bool)
 				report = RestoreReport{Skipped: len(rows)}
 				return blobstore.Txn{}, errNothing
 			default:
-				return t, fmt.Errorf("row %s is here with another value: %w", shown(r.Key), ErrExists)
+				return t, fmt.Errorf("row %s is here with another value: %w", naming.Shown(r.Key), ErrExists)
 			}
 			t.If = append(t.If, blobstore.Cond{Key: r.Key, Revision: before.Revision})
 			t.Put = append(t.Put, blobstore.Row{Key: r.Key, Value: r.Value, Weight: r.Weight})

@@ -3,17 +3,12 @@ package library
 import (
 	"cmp"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"time"
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
-
-// rowVersion is the first byte of every value the library writes. A value with
-// another one was written by a later release and is blobstore.ErrFormat.
-const rowVersion = 1
 
 // documentRow is a Document as it lies in the catalog: account and id are in
 // the key, the revision is the row's. The JSON names are a format; golden
@@ -71,12 +66,12 @@ func encodeDocument(d *Document) ([]byte, error) {
 	if d.Account == SystemAccount || r.Class == classOf(&Document{Source: d.Source}) {
 		r.Class = "" // what it is anyhow
 	}
-	return encodeRow(r)
+	return rows.Encode(r)
 }
 
 func decodeDocument(account, id string, row blobstore.Row) (Document, error) {
 	var r documentRow
-	if err := decodeRow(row.Value, &r); err != nil {
+	if err := rows.Decode(row.Value, &r); err != nil {
 		return Document{}, fmt.Errorf("document %s/%s: %w", account, id, err)
 	}
 	d := Document{
@@ -86,16 +81,16 @@ func decodeDocument(account, id string, row blobstore.Row) (Document, error) {
 		Name: r.Name, Description: r.Description, Language: r.Language, Prompt: r.Prompt,
 		Source: r.Source, SourceID: r.SourceID, SourceType: r.SourceType, Class: r.Class, Streamable: r.Streamable,
 		Truncated: r.Truncated, Metadata: r.Metadata, AliasOf: r.AliasOf,
-		Created: fromMS(r.CreatedMS), Modified: fromMS(r.ModifiedMS),
+		Created: rows.FromMS(r.CreatedMS), Modified: rows.FromMS(r.ModifiedMS),
 		Warning: r.Warning, Segments: fromSegmentRows(r.Segments),
-		Stored: fromMS(cmp.Or(r.StoredMS, r.CreatedMS)),
+		Stored: rows.FromMS(cmp.Or(r.StoredMS, r.CreatedMS)),
 	}
 	d.Class = classOf(&d)
 	if r.TTSText != "" || r.TTSVoice != "" {
 		d.TTS = &TTS{r.TTSText, r.TTSVoice}
 	}
 	if r.DeletedMS != 0 {
-		d.Deletion = &Deletion{Time: fromMS(r.DeletedMS), Reason: r.Deleted}
+		d.Deletion = &Deletion{Time: rows.FromMS(r.DeletedMS), Reason: r.Deleted}
 	}
 	if r.AliasOf != "" && r.Blob == "" {
 		return d, nil
@@ -161,20 +156,20 @@ type segmentRow struct {
 }
 
 func segmentRows(segments []Segment) []segmentRow {
-	rows := make([]segmentRow, 0, len(segments))
+	all := make([]segmentRow, 0, len(segments))
 	for _, s := range segments {
-		rows = append(rows, segmentRow{s.Offset, s.Node, s.Started.UnixMilli(), toMS(s.Ended)})
+		all = append(all, segmentRow{s.Offset, s.Node, s.Started.UnixMilli(), rows.ToMS(s.Ended)})
 	}
-	return rows
+	return all
 }
 
-func fromSegmentRows(rows []segmentRow) []Segment {
-	if len(rows) == 0 {
+func fromSegmentRows(all []segmentRow) []Segment {
+	if len(all) == 0 {
 		return nil
 	}
-	segments := make([]Segment, 0, len(rows))
-	for _, r := range rows {
-		segments = append(segments, Segment{r.Offset, r.Node, fromMS(r.StartedMS), fromMSPtr(r.EndedMS)})
+	segments := make([]Segment, 0, len(all))
+	for _, r := range all {
+		segments = append(segments, Segment{r.Offset, r.Node, rows.FromMS(r.StartedMS), rows.FromMSPtr(r.EndedMS)})
 	}
 	return segments
 }
@@ -198,8 +193,8 @@ func encodeRecording(s *stored) ([]byte, error) {
 		Node: s.Node, ContentType: s.ContentType, Size: s.Size, SHA256: s.SHA256, Audio: s.Audio,
 		Truncated: s.truncated, Metadata: s.Metadata, ICY: s.ICY, StoreAs: s.StoreAs,
 		ItemAccount: s.ItemAccount, Item: s.Item,
-		CreatedMS: s.Created.UnixMilli(), StartedMS: toMS(s.Started), EndedMS: toMS(s.Ended),
-		ExpiresMS:  toMS(s.Expires),
+		CreatedMS: s.Created.UnixMilli(), StartedMS: rows.ToMS(s.Started), EndedMS: rows.ToMS(s.Ended),
+		ExpiresMS:  rows.ToMS(s.Expires),
 		MaxSeconds: s.MaxSeconds, MaxBytes: s.MaxBytes, MinMS: s.MinMS, Allow: s.Allow,
 		EndedBy: s.EndedBy, Warning: s.Warning, Segments: segmentRows(s.Segments), Yields: s.yields,
 		ExportID: s.ExportID, Replaces: s.Replaces, Title: s.Title,
@@ -210,12 +205,12 @@ func encodeRecording(s *stored) ([]byte, error) {
 	if !s.Blob.IsZero() {
 		r.Blob = s.Blob.String()
 	}
-	return encodeRow(r)
+	return rows.Encode(r)
 }
 
 func decodeRecording(id string, row blobstore.Row) (stored, error) {
 	var r recordingRow
-	if err := decodeRow(row.Value, &r); err != nil {
+	if err := rows.Decode(row.Value, &r); err != nil {
 		return stored{}, fmt.Errorf("recording %s: %w", id, err)
 	}
 	s := stored{
@@ -223,8 +218,8 @@ func decodeRecording(id string, row blobstore.Row) (stored, error) {
 			ID: id, Account: r.Account, Name: r.Name, State: r.State, Revision: row.Revision,
 			Node: r.Node, ContentType: r.ContentType, Size: r.Size, SHA256: r.SHA256, Audio: r.Audio,
 			Metadata: r.Metadata, ICY: r.ICY, StoreAs: r.StoreAs, ItemAccount: r.ItemAccount, Item: r.Item,
-			Created: fromMS(r.CreatedMS), Started: fromMSPtr(r.StartedMS), Ended: fromMSPtr(r.EndedMS),
-			Expires:      fromMSPtr(r.ExpiresMS),
+			Created: rows.FromMS(r.CreatedMS), Started: rows.FromMSPtr(r.StartedMS), Ended: rows.FromMSPtr(r.EndedMS),
+			Expires:      rows.FromMSPtr(r.ExpiresMS),
 			TicketLimits: TicketLimits{r.MaxSeconds, r.MaxBytes, r.MinMS, r.Allow},
 			EndedBy:      r.EndedBy, Warning: r.Warning, Segments: fromSegmentRows(r.Segments),
 			ExportID: r.ExportID, Replaces: r.Replaces, Title: r.Title,
@@ -250,62 +245,4 @@ func decodeRecording(id string, row blobstore.Row) (stored, error) {
 		return stored{}, fmt.Errorf("recording %s: token hash: %w", id, blobstore.ErrCorrupt)
 	}
 	return s, nil
-}
-
-// encodeText is the value of index rows: the version byte and the text.
-func encodeText(text string) []byte { return append([]byte{rowVersion}, text...) }
-
-func decodeText(value []byte) (string, error) {
-	body, err := rowBody(value)
-	return string(body), err
-}
-
-func encodeRow(v any) ([]byte, error) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("encode row: %w", err)
-	}
-	value := append([]byte{rowVersion}, body...)
-	if len(value) > blobstore.RowBytesMax {
-		return nil, fmt.Errorf("row of %d bytes: %w", len(value), blobstore.ErrTooLarge)
-	}
-	return value, nil
-}
-
-func decodeRow(value []byte, into any) error {
-	body, err := rowBody(value)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("decode row: %w: %w", blobstore.ErrCorrupt, err)
-	}
-	return nil
-}
-
-func rowBody(value []byte) ([]byte, error) {
-	if len(value) == 0 {
-		return nil, fmt.Errorf("empty row: %w", blobstore.ErrCorrupt)
-	}
-	if value[0] != rowVersion {
-		return nil, fmt.Errorf("row version %d: %w", value[0], blobstore.ErrFormat)
-	}
-	return value[1:], nil
-}
-
-func toMS(t *time.Time) int64 {
-	if t == nil {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-func fromMS(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
-
-func fromMSPtr(ms int64) *time.Time {
-	if ms == 0 {
-		return nil
-	}
-	t := fromMS(ms)
-	return &t
 }

@@ -12,6 +12,8 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 func refKeyOf(d *Document) string {
@@ -101,7 +103,7 @@ func TestRowFormats(t *testing.T) {
 	if diff := cmp.Diff(r, rec, cmp.AllowUnexported(stored{})); diff != "" {
 		t.Errorf("recording came back changed:\n%s", diff)
 	}
-	golden(t, "text-1.row", encodeText("01hf7yat3bzzzzzzzzzzzzzzzz"))
+	golden(t, "text-1.row", rows.EncodeText("01hf7yat3bzzzzzzzzzzzzzzzz"))
 
 	e := sampleEvent()
 	if value, err = encodeEvent(&e); err != nil {
@@ -131,7 +133,7 @@ func TestWebhookRowFormats(t *testing.T) {
 		},
 	}
 	for name, row := range map[string]any{"webhook-1.row": h.row, "webhookstate-1.row": h.state} {
-		value, err := encodeRow(row)
+		value, err := rows.Encode(row)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +223,7 @@ func TestRowBounds(t *testing.T) {
 	}
 	s := sampleAccount()
 	s.Name, s.Fallback = text, string(bytes.Repeat([]byte("<"), lookupNameBytesMax))
-	s.ListenerAuth = ListenerAuth{ListenBasic, text[:AccountBytesMax], hashPassword("x")}
+	s.ListenerAuth = ListenerAuth{ListenBasic, text[:naming.AccountBytesMax], hashPassword("x")}
 	s.Export.URL = "http://x/" + string(bytes.Repeat([]byte("&"), urlBytesMax-9))
 	s.Export.Headers = map[string]Secret{"a": Secret(bytes.Repeat([]byte("<"), exportHeadersBytesMax-1))}
 	l, _ := newLibrary(t)
@@ -265,7 +267,7 @@ func FuzzDecodeRows(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(event)
-	f.Add([]byte{rowVersion})
+	f.Add([]byte{rows.Version})
 	f.Add([]byte("\x02{}"))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		row := blobstore.Row{Value: value, Revision: 1}

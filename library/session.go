@@ -9,6 +9,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 const (
@@ -178,20 +179,20 @@ func (s *Session) answerYield(ctx context.Context) {
 		s.yield()
 		return
 	}
-	_, err := s.lib.commit(ctx, func() (blobstore.Txn, error) {
+	_, err := s.lib.rows.Write(ctx, func() (blobstore.Txn, error) {
 		now, err := s.lib.recording(ctx, s.id)
 		if err != nil {
 			return blobstore.Txn{}, err
 		}
 		if !now.yields || now.State != StateLive || now.Blob != s.blob {
-			return blobstore.Txn{}, errDone
+			return blobstore.Txn{}, rows.ErrDone
 		}
 		now.yields = false
 		c := s.lib.newChange()
 		c.putRecording(now)
-		return c.done()
+		return c.Done()
 	})
-	if err != nil && !errors.Is(err, errDone) {
+	if err != nil && !errors.Is(err, rows.ErrDone) {
 		s.lib.log.WarnContext(ctx, "another source was not told that this one is well",
 			"recording_id", s.id, "error", err)
 	}
@@ -254,7 +255,7 @@ func (s *Session) run(ctx context.Context) {
 func (s *Session) watch(ctx context.Context) {
 	var due <-chan time.Time // when a title is committed
 	for {
-		changed, cancel := s.lib.catalog.Watch(recordingKey(s.id))
+		changed, cancel := s.lib.rows.Watch(recordingKey(s.id))
 		if !s.stillOurs(ctx) {
 			cancel()
 			s.cast.Do(func() { close(s.done) })

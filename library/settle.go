@@ -9,6 +9,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // outcome is what became of a live recording.
@@ -35,10 +36,10 @@ func (b EndedBy) truncated() bool {
 func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o outcome) error {
 	how := ""
 	o.warning = l.bufferingWarning(ctx, blob, &o)
-	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	_, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		s, err := l.recording(ctx, id)
 		if errors.Is(err, ErrNotFound) || err == nil && (s.State != StateLive || s.Blob != blob) {
-			return blobstore.Txn{}, errDone
+			return blobstore.Txn{}, rows.ErrDone
 		}
 		if err != nil {
 			return blobstore.Txn{}, err
@@ -51,9 +52,9 @@ func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o ou
 			return blobstore.Txn{}, err
 		}
 		how = s.how
-		return c.done()
+		return c.Done()
 	})
-	if errors.Is(err, errDone) {
+	if errors.Is(err, rows.ErrDone) {
 		return nil
 	}
 	if err != nil {
@@ -78,7 +79,7 @@ func (l *Library) conclude(ctx context.Context, c *change, s *stored, o *outcome
 		c.putRecording(s)
 		return nil
 	}
-	c.remove(activeKey(s.ID))
+	c.Remove(activeKey(s.ID))
 	if err := l.passOn(ctx, c, s); err != nil {
 		return err
 	}

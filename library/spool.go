@@ -9,6 +9,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/naming"
 )
 
 const (
@@ -196,7 +197,7 @@ func (l *Library) SpoolEntry(id string) (SpoolEntry, error) {
 			}
 		}
 	}
-	return SpoolEntry{}, fmt.Errorf("spooled item %s: %w", shown(id), ErrNotFound)
+	return SpoolEntry{}, fmt.Errorf("spooled item %s: %w", naming.Shown(id), ErrNotFound)
 }
 
 func entryOf(item *blobstore.SpoolItem) SpoolEntry {

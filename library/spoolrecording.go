@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // spoolHolds says whether a part of a recording waits in the spool: then it is
@@ -41,7 +42,7 @@ func (l *Library) replayRecording(ctx context.Context, item *blobstore.SpoolItem
 	if err != nil {
 		return err
 	}
-	if err := l.fresh(ctx); err != nil {
+	if err := l.rows.Fresh(ctx); err != nil {
 		return err
 	}
 	now, err := l.recording(ctx, as.ID)
@@ -85,7 +86,7 @@ func (l *Library) replayAsOther(
 		as.Metadata = map[string]string{}
 	}
 	as.Metadata["spooled_recording"] = as.ID
-	as.ID, as.Revision, as.tokenHash = newRecordingID(item.Created()), 0, nil
+	as.ID, as.Revision, as.tokenHash = rows.NewID(item.Created()), 0, nil
 	as.configured = false // its mount is another's
 	row, err := encodeRecording(as)
 	if err != nil {
@@ -169,17 +170,17 @@ func (l *Library) lengthen(ctx context.Context, item *blobstore.SpoolItem, now *
 		return err
 	}
 	old := now.Blob
-	_, err = l.commit(ctx, func() (blobstore.Txn, error) {
+	_, err = l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		s, err := l.recording(ctx, now.ID)
 		if err != nil {
 			return blobstore.Txn{}, err
 		}
 		if s.Blob != old {
-			return blobstore.Txn{}, errDone
+			return blobstore.Txn{}, rows.ErrDone
 		}
 		return l.lengthened(ctx, s, blob, &o)
 	})
-	if errors.Is(err, errDone) {
+	if errors.Is(err, rows.ErrDone) {
 		return nil
 	}
 	return err
@@ -223,12 +224,12 @@ func (l *Library) lengthened(
 			d.Truncated = before.Truncated
 			c.replaceDocument(ctx, before, &d)
 		} else {
-			c.put(blobstore.RefKey(blob, key), encodeText(""))
+			c.Put(blobstore.RefKey(blob, key), rows.EncodeText(""))
 		}
 	} else {
-		c.remove(blobstore.RefKey(old, key))
-		c.put(blobstore.RefKey(blob, key), encodeText(""))
+		c.Remove(blobstore.RefKey(old, key))
+		c.Put(blobstore.RefKey(blob, key), rows.EncodeText(""))
 	}
 	c.putRecording(s)
-	return c.done()
+	return c.Done()
 }

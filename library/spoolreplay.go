@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // errSuperseded: the item was written elsewhere after the spooled write.
@@ -118,7 +119,7 @@ func (l *Library) replayPut(ctx context.Context, item *blobstore.SpoolItem) erro
 	if err != nil {
 		return err
 	}
-	if err := l.fresh(ctx); err != nil {
+	if err := l.rows.Fresh(ctx); err != nil {
 		return err
 	}
 	if err := l.replayOps(ctx, item); err != nil {
@@ -133,14 +134,14 @@ func (l *Library) replayPut(ctx context.Context, item *blobstore.SpoolItem) erro
 		case before == nil:
 			return nil
 		case before.Blob == blob:
-			return errDone
+			return rows.ErrDone
 		case before.Modified.After(item.Created()):
 			return fmt.Errorf("revision %d of %s: %w", before.Revision,
 				before.Modified.Format(time.RFC3339Nano), errSuperseded)
 		}
 		return nil
 	})
-	if errors.Is(err, errDone) {
+	if errors.Is(err, rows.ErrDone) {
 		return nil
 	}
 	return err

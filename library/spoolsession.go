@@ -244,7 +244,7 @@ func (s *Session) commitClaim(ctx context.Context) error {
 
 // commitDeferred commits that a spooled recording is live, unless it is already.
 func (l *Library) commitDeferred(ctx context.Context, as *stored) error {
-	if err := l.fresh(ctx); err != nil {
+	if err := l.rows.Fresh(ctx); err != nil {
 		return err
 	}
 	now, err := l.recording(ctx, as.ID)

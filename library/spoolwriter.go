@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // spoolWriter writes one upload: to the cluster as long as that takes it, and
@@ -215,7 +216,7 @@ func (w *spoolWriter) whole(ctx context.Context, s *sound) (*blobstore.SpoolItem
 
 // readSpan reads what the shelf has of a blob.
 func (l *Library) readSpan(ctx context.Context, id blobstore.ID, off int64, n int) ([]byte, error) {
-	bounded, cancel := context.WithTimeout(ctx, freshWait)
+	bounded, cancel := context.WithTimeout(ctx, rows.FreshWait)
 	defer cancel()
 	r, err := l.shelf.Open(bounded, id)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/library/naming"
 )
 
 // toneWAV is a tone of so many samples at 8 kHz.
@@ -342,7 +343,7 @@ func FuzzPlaylist(f *testing.F) {
 			return
 		}
 		for _, name := range p.Items {
-			if err := checkItem(p.place(name)); err != nil {
+			if err := naming.CheckItem(p.place(name)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/library/naming"
 )
 
 // streamExtant is what asks for a continuous stream, in a lookup and in the
@@ -24,7 +25,7 @@ func Extant(stream string) (bool, error) {
 	case streamExtant:
 		return true, nil
 	}
-	return false, fmt.Errorf("stream %s, want new or %s: %w", shown(stream), streamExtant, ErrBadRequest)
+	return false, fmt.Errorf("stream %s, want new or %s: %w", naming.Shown(stream), streamExtant, ErrBadRequest)
 }
 
 // continuous says whether a lookup is answered with a continuous stream: a

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // StoreRequest says which item a recording becomes. Fields that are empty are
@@ -31,7 +33,7 @@ type StoreRequest struct {
 }
 
 func (r *StoreRequest) check() error {
-	if err := checkItem(r.Account, r.ID); err != nil {
+	if err := naming.CheckItem(r.Account, r.ID); err != nil {
 		return err
 	}
 	r.Language = strings.ToLower(r.Language)
@@ -50,14 +52,14 @@ func (l *Library) StoreRecording(ctx context.Context, recordingID string, r Stor
 		return Document{}, err
 	}
 	var d *Document
-	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	revision, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		s, err := l.recordingPast(ctx, recordingID, StateWaiting, StateLive)
 		if err != nil {
 			return blobstore.Txn{}, err
 		}
 		if s.State == StateStored && s.ItemAccount == r.Account && s.Item == r.ID {
 			if d, err = l.itemOf(ctx, s); err == nil {
-				err = errDone
+				err = rows.ErrDone
 			}
 			return blobstore.Txn{}, err
 		}
@@ -69,9 +71,9 @@ func (l *Library) StoreRecording(ctx context.Context, recordingID string, r Stor
 			return blobstore.Txn{}, err
 		}
 		c.putRecording(s)
-		return c.done()
+		return c.Done()
 	})
-	if errors.Is(err, errDone) {
+	if errors.Is(err, rows.ErrDone) {
 		return *d, nil
 	}
 	if err != nil {
@@ -80,9 +82,6 @@ func (l *Library) StoreRecording(ctx context.Context, recordingID string, r Stor
 	d.Revision = revision
 	return *d, nil
 }
-
-// errDone ends a commit that finds its work done already.
-var errDone = errors.New("nothing to commit")
 
 // storeInto turns s into a stored recording and adds its item to the change.
 // The sound's reference moves from the recording to the item, so that deleting
@@ -120,7 +119,7 @@ func (l *Library) storeInto(
 	}
 	l.inherit(&d, before)
 	c.replaceDocument(ctx, before, &d)
-	c.remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
+	c.Remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
 	s.State, s.ItemAccount, s.Item = StateStored, r.Account, r.ID
 	e := recordingEvent(&s.Recording)
 	e.Account = r.Account // where it is found now

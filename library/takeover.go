@@ -9,6 +9,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 const (
@@ -159,26 +160,26 @@ func (l *Library) dethrone(ctx context.Context, s *stored) (*stored, error) {
 // and waits for a while until it has sealed what its own sent. ErrTicketUsed: it
 // says that its source is well.
 func (l *Library) askToYield(ctx context.Context, s *stored) (*stored, error) {
-	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	_, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		now, err := l.recording(ctx, s.ID)
 		if err != nil {
 			return blobstore.Txn{}, err
 		}
 		if now.State != StateLive || now.yields {
-			return blobstore.Txn{}, errDone
+			return blobstore.Txn{}, rows.ErrDone
 		}
 		now.yields = true
 		c := l.newChange()
 		c.putRecording(now)
-		return c.done()
+		return c.Done()
 	})
-	if err != nil && !errors.Is(err, errDone) {
+	if err != nil && !errors.Is(err, rows.ErrDone) {
 		return nil, err
 	}
 	patience := time.NewTimer(yieldWait)
 	defer patience.Stop()
 	for {
-		changed, cancel := l.catalog.Watch(recordingKey(s.ID))
+		changed, cancel := l.rows.Watch(recordingKey(s.ID))
 		now, err := l.recording(ctx, s.ID)
 		if err != nil || now.State != StateLive {
 			cancel()

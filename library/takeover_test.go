@@ -96,7 +96,7 @@ func TestTakeover(t *testing.T) {
 	if d.SHA256 != now.SHA256 || len(d.Segments) != 2 || d.Truncated {
 		t.Errorf("item is %+v", d)
 	}
-	equal(t, "references", len(refs(t, l.catalog)), 1)
+	equal(t, "references", len(refs(t, l.rows)), 1)
 
 	_, err := l.Claim(t.Context(), ticketRequest(l, r))
 	wantErr(t, "claim after an end in order", err, ErrTicketUsed)

@@ -42,7 +42,7 @@ func (l *Library) tend(ctx context.Context) {
 		}
 		wait := passEvery*3/4 + rand.N(passEvery/2) //nolint:gosec // spreads load, keeps no secret
 		// What this node left behind when it died must be among the rows it sees.
-		if l.fresh(ctx) != nil || !l.pass(ctx, time.Now()) {
+		if l.rows.Fresh(ctx) != nil || !l.pass(ctx, time.Now()) {
 			wait = passAgain
 		} else {
 			l.logPass(ctx, "", l.trimEvents(ctx, time.Now()))
@@ -73,7 +73,7 @@ func (l *Library) pass(ctx context.Context, now time.Time) bool {
 	for after, more := "", true; more && ctx.Err() == nil; {
 		// The view is not kept open while recordings are being recovered.
 		var ids []string
-		for row, err := range l.catalog.Scan(ctx, activePrefix, after) {
+		for row, err := range l.rows.Scan(ctx, activePrefix, after) {
 			if err != nil {
 				note("", err)
 				break
@@ -117,15 +117,15 @@ func (s *stored) discardedBefore(t time.Time) bool {
 // forget deletes the rows of a recording that holds no sound.
 func (l *Library) forget(ctx context.Context, s *stored) error {
 	c := l.newChange()
-	c.expect(recordingKey(s.ID), s.Revision)
-	c.remove(recordingKey(s.ID))
-	c.remove(ownerKey(s.Account, s.ID))
-	c.remove(activeKey(s.ID))
-	txn, err := c.done()
+	c.Expect(recordingKey(s.ID), s.Revision)
+	c.Remove(recordingKey(s.ID))
+	c.Remove(ownerKey(s.Account, s.ID))
+	c.Remove(activeKey(s.ID))
+	txn, err := c.Done()
 	if err != nil {
 		return err
 	}
-	_, err = l.catalog.Commit(ctx, txn)
+	_, err = l.rows.Commit(ctx, txn)
 	return err
 }
 

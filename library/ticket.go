@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"carillon/library/naming"
 )
 
 const (
@@ -39,7 +41,7 @@ func (l *Library) checkLimits(t *TicketLimits) error {
 	for _, text := range t.Allow {
 		network, err := parseNetwork(text)
 		if err != nil {
-			return fmt.Errorf("allow: %s is no address or network: %w", shown(text), ErrBadRequest)
+			return fmt.Errorf("allow: %s is no address or network: %w", naming.Shown(text), ErrBadRequest)
 		}
 		networks = append(networks, network.String())
 	}

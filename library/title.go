@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // titleEvery is the least time between two commits of a live recording's
@@ -18,7 +20,7 @@ const titleEvery = 2 * time.Second
 // node have it at once, those on others soon, and the recording keeps the last
 // one. It does not wait.
 func (s *Session) SetTitle(title string, icy map[string]string) {
-	if !plainText(title) || len(title) > TextBytesMax {
+	if !naming.IsPlain(title) || len(title) > TextBytesMax {
 		return
 	}
 	s.mu.Lock()
@@ -63,13 +65,13 @@ func (s *Session) describeLocked(rec *Recording) {
 func (s *Session) keepTitle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, settleWait)
 	defer cancel()
-	_, err := s.lib.commit(ctx, func() (blobstore.Txn, error) {
+	_, err := s.lib.rows.Write(ctx, func() (blobstore.Txn, error) {
 		r, err := s.lib.recording(ctx, s.id)
 		if err != nil {
 			return blobstore.Txn{}, err
 		}
 		if r.State != StateLive || r.Blob != s.blob {
-			return blobstore.Txn{}, errDone
+			return blobstore.Txn{}, rows.ErrDone
 		}
 		s.mu.Lock()
 		s.retitling = false
@@ -77,9 +79,9 @@ func (s *Session) keepTitle(ctx context.Context) {
 		s.mu.Unlock()
 		c := s.lib.newChange()
 		c.putRecording(r)
-		return c.done()
+		return c.Done()
 	})
-	if err != nil && !errors.Is(err, errDone) && ctx.Err() == nil {
+	if err != nil && !errors.Is(err, rows.ErrDone) && ctx.Err() == nil {
 		s.lib.log.WarnContext(ctx, "title is not kept yet", "recording_id", s.id, "error", err)
 	}
 }

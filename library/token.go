@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // A play token is base64url of
@@ -33,7 +35,7 @@ const (
 	tokenHeadBytes = 1 + 4 + 8 + 1
 	tokenTagBytes  = 16
 	// tokenBytesMax bounds a token before anything is decoded.
-	tokenBytesMax = (tokenHeadBytes+AccountBytesMax+IDBytesMax+tokenTagBytes+2)/3*4 + 4
+	tokenBytesMax = (tokenHeadBytes+naming.AccountBytesMax+naming.IDBytesMax+tokenTagBytes+2)/3*4 + 4
 	// signingKeyBytes is the size of a key we make: the block that SHA-256
 	// gives strength to.
 	signingKeyBytes = 32
@@ -51,7 +53,7 @@ func (t playToken) sign(key []byte) string {
 	raw = append(raw, t.version)
 	raw = binary.BigEndian.AppendUint32(raw, uint32(t.expiry.Unix())) // good until 2106
 	raw = append(raw, t.blob[:]...)
-	raw = append(raw, byte(len(t.account))) // at most AccountBytesMax
+	raw = append(raw, byte(len(t.account))) // at most naming.AccountBytesMax
 	raw = append(raw, t.account...)
 	raw = append(raw, t.id...)
 	raw = append(raw, tokenTag(key, raw)...)
@@ -97,7 +99,7 @@ func parseToken(key []byte, text string) (playToken, error) {
 	t.expiry = time.Unix(int64(binary.BigEndian.Uint32(body[1:])), 0)
 	copy(t.blob[:], body[5:])
 	t.account, t.id = string(body[tokenHeadBytes:tokenHeadBytes+n]), string(body[tokenHeadBytes+n:])
-	if err := checkItem(t.account, t.id); err != nil {
+	if err := naming.CheckItem(t.account, t.id); err != nil {
 		return t, fmt.Errorf("token names no item: %w", ErrBadToken)
 	}
 	return t, nil
@@ -168,7 +170,7 @@ func (l *Library) signingKey(ctx context.Context) ([]byte, error) {
 	if key := l.key.Load(); key != nil {
 		return *key, nil
 	}
-	bounded, cancel := context.WithTimeout(ctx, freshWait)
+	bounded, cancel := context.WithTimeout(ctx, rows.FreshWait)
 	defer cancel()
 	key, err := l.agreedKey(bounded)
 	if err != nil {
@@ -179,14 +181,14 @@ func (l *Library) signingKey(ctx context.Context) ([]byte, error) {
 }
 
 func (l *Library) agreedKey(ctx context.Context) ([]byte, error) {
-	for range commitTriesMax {
-		row, err := l.catalog.Get(ctx, signingKey)
+	for range rows.WriteTriesMax {
+		row, err := l.rows.Get(ctx, signingKey)
 		if err == nil {
-			key, err := rowBody(row.Value)
+			key, err := rows.DecodeText(row.Value)
 			if err == nil && len(key) != signingKeyBytes {
 				err = fmt.Errorf("key of %d bytes: %w", len(key), blobstore.ErrCorrupt)
 			}
-			return key, err
+			return []byte(key), err
 		}
 		if !errors.Is(err, blobstore.ErrNotFound) {
 			return nil, err
@@ -194,20 +196,20 @@ func (l *Library) agreedKey(ctx context.Context) ([]byte, error) {
 		made := make([]byte, signingKeyBytes)
 		_, _ = rand.Read(made) // never fails, see crypto/rand.Read
 		c := l.newChange()
-		c.expect(signingKey, 0)
-		c.put(signingKey, append([]byte{rowVersion}, made...))
-		txn, err := c.done()
+		c.Expect(signingKey, 0)
+		c.Put(signingKey, rows.EncodeText(string(made)))
+		txn, err := c.Done()
 		if err != nil {
 			return nil, err
 		}
-		if _, err = l.catalog.Commit(ctx, txn); err == nil {
+		if _, err = l.rows.Commit(ctx, txn); err == nil {
 			return made, nil
 		}
 		if !errors.Is(err, blobstore.ErrConflict) {
 			return nil, err
 		}
 		// Another node was first; nobody ever changes or deletes the row.
-		if err := l.fresh(ctx); err != nil {
+		if err := l.rows.Fresh(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/library/naming"
 )
 
 func sampleToken() playToken {
@@ -85,9 +86,9 @@ func TestPlayURLs(t *testing.T) {
 	l.key.Store(&key)
 	for _, id := range []string{
 		"a", "a.mp3", "a.wav", "x/y@z!&'{[($).mp3", "Grüße an alle", "100% sure?#.mp3",
-		strings.Repeat("é", IDBytesMax/2), strings.Repeat("@", IDBytesMax),
+		strings.Repeat("é", naming.IDBytesMax/2), strings.Repeat("@", naming.IDBytesMax),
 	} {
-		d := Document{Account: strings.Repeat("a", AccountBytesMax), ID: id}
+		d := Document{Account: strings.Repeat("a", naming.AccountBytesMax), ID: id}
 		d.Audio.Format = audio.FormatMP3
 		byHTTP := must[Lookup](t)(l.itemAnswer(t.Context(), &d, &LookupRequest{Protocol: "http"}))
 		byShout := must[Lookup](t)(l.itemAnswer(t.Context(), &d, &LookupRequest{Protocol: "shout"}))

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // purgeBatch is how many deleted rows one commit forgets, at three operations
@@ -31,10 +33,10 @@ func (l *Library) decodeDeleted(account, rest string, row blobstore.Row) (Docume
 	if err != nil {
 		return Document{}, err
 	}
-	if d.Deletion == nil || !isRecordingID(inverted) {
+	if d.Deletion == nil || !rows.IsID(inverted) {
 		return Document{}, fmt.Errorf("deleted %s/%s: %w", account, id, blobstore.ErrCorrupt)
 	}
-	d.Deletion.ID = invertID(inverted)
+	d.Deletion.ID = rows.InvertID(inverted)
 	d.Deletion.Until = d.Deletion.Time.Add(l.cfg.UndeleteWindow)
 	return d, nil
 }
@@ -44,15 +46,15 @@ func (l *Library) decodeDeleted(account, rest string, row blobstore.Row) (Docume
 // name is taken.
 func (l *Library) Undelete(ctx context.Context, r UndeleteRequest) (Document, error) {
 	as := cmp.Or(r.As, r.ID)
-	if err := errors.Join(checkItem(r.Account, r.ID), CheckID(as)); err != nil {
+	if err := errors.Join(naming.CheckItem(r.Account, r.ID), naming.CheckID(as)); err != nil {
 		return Document{}, err
 	}
-	if r.Deletion != "" && !isRecordingID(r.Deletion) {
-		return Document{}, fmt.Errorf("deletion %s: %w", shown(r.Deletion), ErrNotFound)
+	if r.Deletion != "" && !rows.IsID(r.Deletion) {
+		return Document{}, fmt.Errorf("deletion %s: %w", naming.Shown(r.Deletion), ErrNotFound)
 	}
 	var d Document
-	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
-		err := l.read(ctx, Fresh, func() (err error) {
+	revision, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
+		err := l.rows.Find(ctx, func() (err error) {
 			d, err = l.deleted(ctx, &r)
 			return err
 		})
@@ -78,7 +80,7 @@ func (l *Library) Undelete(ctx context.Context, r UndeleteRequest) (Document, er
 		}
 		c.writeDocument(ctx, nil, &d)
 		c.event(EventMediaUndeleted, mediaEvent(&d))
-		return c.done()
+		return c.Done()
 	})
 	if err != nil {
 		return Document{}, fmt.Errorf("undelete %s/%s: %w", r.Account, r.ID, err)
@@ -90,7 +92,7 @@ func (l *Library) Undelete(ctx context.Context, r UndeleteRequest) (Document, er
 // deleted finds what the request names, the latest deletion first.
 func (l *Library) deleted(ctx context.Context, r *UndeleteRequest) (Document, error) {
 	base := deletedPrefix + r.Account + "/"
-	for row, err := range l.catalog.Scan(ctx, deletedKeyPrefix(r.Account, r.ID), "") {
+	for row, err := range l.rows.Scan(ctx, deletedKeyPrefix(r.Account, r.ID), "") {
 		if err != nil {
 			return Document{}, fmt.Errorf("deleted %s/%s: %w", r.Account, r.ID, err)
 		}
@@ -105,15 +107,15 @@ func (l *Library) deleted(ctx context.Context, r *UndeleteRequest) (Document, er
 // forget removes a deleted document for good.
 func (c *change) forget(d *Document) {
 	key := deletedKey(d.Account, d.ID, d.Deletion.ID)
-	c.expect(key, d.Revision)
-	c.remove(key)
-	c.remove(blobstore.RefKey(d.Blob, key))
+	c.Expect(key, d.Revision)
+	c.Remove(key)
+	c.Remove(blobstore.RefKey(d.Blob, key))
 }
 
 // Purge removes an item, and everything that was deleted under its name, so
 // that nothing can be brought back. ErrNotFound when there is neither.
 func (l *Library) Purge(ctx context.Context, account, id, ifMatch string) error {
-	if err := checkItem(account, id); err != nil {
+	if err := naming.CheckItem(account, id); err != nil {
 		return err
 	}
 	_, err := l.change(ctx, account, id, ifMatch, func(c *change, before *Document) error {
@@ -126,7 +128,7 @@ func (l *Library) Purge(ctx context.Context, account, id, ifMatch string) error 
 	}
 	for {
 		var batch []Document
-		for row, err := range l.catalog.Scan(ctx, deletedKeyPrefix(account, id), "") {
+		for row, err := range l.rows.Scan(ctx, deletedKeyPrefix(account, id), "") {
 			if err != nil {
 				return fmt.Errorf("purge %s/%s: %w", account, id, err)
 			}
@@ -159,25 +161,25 @@ func (l *Library) forgetAll(ctx context.Context, batch []Document) error {
 	for i := range batch {
 		c.forget(&batch[i])
 	}
-	txn, err := c.done()
+	txn, err := c.Done()
 	if err != nil {
 		return err
 	}
-	_, err = l.catalog.Commit(ctx, txn)
+	_, err = l.rows.Commit(ctx, txn)
 	if !errors.Is(err, blobstore.ErrConflict) {
 		return err
 	}
-	if err := l.fresh(ctx); err != nil {
+	if err := l.rows.Fresh(ctx); err != nil {
 		return err
 	}
 	for i := range batch {
 		c := l.newChange()
 		c.forget(&batch[i])
-		txn, err := c.done()
+		txn, err := c.Done()
 		if err != nil {
 			return err
 		}
-		if _, err := l.catalog.Commit(ctx, txn); err != nil && !errors.Is(err, blobstore.ErrConflict) {
+		if _, err := l.rows.Commit(ctx, txn); err != nil && !errors.Is(err, blobstore.ErrConflict) {
 			return err
 		}
 	}

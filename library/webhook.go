@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 const (
@@ -137,15 +139,15 @@ func (h *hook) query() EventQuery {
 func (h *hook) view() Webhook {
 	return Webhook{
 		ID: h.id, URL: shownURL(h.row.URL), Kinds: h.row.Kinds, Account: h.row.Account, Disabled: h.row.Disabled,
-		Revision: h.revision, Created: fromMS(h.row.CreatedMS), State: h.state.state(h.row.Disabled),
+		Revision: h.revision, Created: rows.FromMS(h.row.CreatedMS), State: h.state.state(h.row.Disabled),
 		Position: h.state.position(), Missed: h.state.Missed, Attempts: h.state.Attempts, Error: h.state.Error,
-		Failing: fromMSPtr(h.state.FailingMS), LastOK: fromMSPtr(h.state.LastOKMS), Node: h.state.Node,
+		Failing: rows.FromMSPtr(h.state.FailingMS), LastOK: rows.FromMSPtr(h.state.LastOKMS), Node: h.state.Node,
 	}
 }
 
 func decodeWebhook(id string, row blobstore.Row) (hook, error) {
 	h := hook{id: id, revision: row.Revision}
-	if err := decodeRow(row.Value, &h.row); err != nil {
+	if err := rows.Decode(row.Value, &h.row); err != nil {
 		return hook{}, fmt.Errorf("webhook %s: %w", id, err)
 	}
 	return h, nil
@@ -153,7 +155,7 @@ func decodeWebhook(id string, row blobstore.Row) (hook, error) {
 
 func (h *hook) decodeState(row blobstore.Row) error {
 	h.stateRevision = row.Revision
-	if err := decodeRow(row.Value, &h.state); err != nil {
+	if err := rows.Decode(row.Value, &h.state); err != nil {
 		return fmt.Errorf("state of webhook %s: %w", h.id, err)
 	}
 	return nil
@@ -169,7 +171,7 @@ func checkWebhookID(id string) error {
 	}
 	if !ok {
 		return fmt.Errorf("webhook %s, want 1 to %d of A-Z a-z 0-9 . _ -: %w",
-			shown(id), webhookIDBytesMax, ErrBadName)
+			naming.Shown(id), webhookIDBytesMax, ErrBadName)
 	}
 	return nil
 }
@@ -182,7 +184,7 @@ func (l *Library) checkWebhook(id string, r *WebhookRequest) error {
 	}
 	err = errors.Join(err, l.deps.Sender.CheckTarget(r.URL), checkEventKinds(r.Kinds))
 	if r.Account != "" {
-		err = errors.Join(err, CheckAccount(r.Account))
+		err = errors.Join(err, naming.CheckAccount(r.Account))
 	}
 	if n := len(r.Secret); r.Secret != "" && r.Secret != secretShown &&
 		(n < webhookSecretBytesMin || n > webhookSecretBytesMax) {

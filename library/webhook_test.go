@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // receiver is the far end of a webhook.
@@ -286,7 +287,7 @@ func TestWebhookWithoutState(t *testing.T) {
 	local := openLocal(t, t.TempDir())
 	r := &receiver{t: t, secret: strings.Repeat("s", 20)}
 	l := openHooked(t, local, "node-1", r, nil)
-	value := must[[]byte](t)(encodeRow(webhookRow{URL: "http://x", Secret: r.secret, CreatedMS: 1}))
+	value := must[[]byte](t)(rows.Encode(webhookRow{URL: "http://x", Secret: r.secret, CreatedMS: 1}))
 	emit(t, l, 1, EventMediaCreated, Event{Account: "acme", ID: "kept"})
 	must[uint64](t)(local.Commit(t.Context(), blobstore.Txn{
 		Put: []blobstore.Row{{Key: webhookKey("crm"), Value: value}},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 const (
@@ -149,12 +150,12 @@ func (l *Library) webhookLease(ctx context.Context) (mine bool, err error) {
 
 // leaseRow is who has the lease; the row's revision is 0 if nobody ever had.
 func (l *Library) leaseRow(ctx context.Context) (lease leaseRow, row blobstore.Row, err error) {
-	row, err = l.catalog.Get(ctx, webhookLeaseKey)
+	row, err = l.rows.Get(ctx, webhookLeaseKey)
 	if errors.Is(err, blobstore.ErrNotFound) {
 		return lease, blobstore.Row{}, nil
 	}
 	if err == nil {
-		err = decodeRow(row.Value, &lease)
+		err = rows.Decode(row.Value, &lease)
 	}
 	if err != nil {
 		return lease, row, fmt.Errorf("lease of the webhooks: %w", err)
@@ -164,14 +165,14 @@ func (l *Library) leaseRow(ctx context.Context) (lease leaseRow, row blobstore.R
 
 // takeLease writes this node's name over a lease of that revision.
 func (l *Library) takeLease(ctx context.Context, over uint64, now time.Time) (uint64, error) {
-	value, err := encodeRow(leaseRow{Node: l.deps.NodeID, MS: now.UnixMilli()})
+	value, err := rows.Encode(leaseRow{Node: l.deps.NodeID, MS: now.UnixMilli()})
 	if err != nil {
 		return 0, err
 	}
 	c := l.newChange()
-	c.expect(webhookLeaseKey, over)
-	c.put(webhookLeaseKey, value)
-	return l.catalog.Commit(ctx, c.txn)
+	c.Expect(webhookLeaseKey, over)
+	c.Put(webhookLeaseKey, value)
+	return l.rows.Commit(ctx, c.Txn)
 }
 
 func (r running) ended() bool {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // webhookLagMax bounds how many waiting events are counted for a listing.
@@ -21,7 +22,7 @@ func (l *Library) PutWebhook(ctx context.Context, id string, r WebhookRequest) (
 	}
 	var h hook
 	created, made := false, ""
-	revision, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	revision, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		before, err := l.hook(ctx, id)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return blobstore.Txn{}, err
@@ -50,7 +51,7 @@ func (l *Library) PutWebhook(ctx context.Context, id string, r WebhookRequest) (
 		h.state.Node = "" // whoever delivers it claims it anew, and so sees the change
 		c := l.newChange()
 		c.putWebhook(&h)
-		return c.done()
+		return c.Done()
 	})
 	if err != nil {
 		return Webhook{}, false, fmt.Errorf("put webhook %s: %w", id, err)
@@ -63,7 +64,7 @@ func (l *Library) PutWebhook(ctx context.Context, id string, r WebhookRequest) (
 }
 
 func (l *Library) roomForWebhook(ctx context.Context) error {
-	n, err := l.catalog.Tally(ctx, webhookPrefix)
+	n, err := l.rows.Tally(ctx, webhookPrefix)
 	if err != nil {
 		return fmt.Errorf("webhooks: %w", err)
 	}
@@ -75,31 +76,31 @@ func (l *Library) roomForWebhook(ctx context.Context) error {
 
 // putWebhook writes both rows.
 func (c *change) putWebhook(h *hook) {
-	value, err := encodeRow(h.row)
-	c.err = errors.Join(c.err, err)
-	c.expect(webhookKey(h.id), h.revision)
-	c.put(webhookKey(h.id), value)
+	value, err := rows.Encode(h.row)
+	c.Fail(err)
+	c.Expect(webhookKey(h.id), h.revision)
+	c.Put(webhookKey(h.id), value)
 	c.putWebhookState(h)
 }
 
 func (c *change) putWebhookState(h *hook) {
-	value, err := encodeRow(h.state)
-	c.err = errors.Join(c.err, err)
-	c.expect(webhookStateKey(h.id), h.stateRevision)
-	c.put(webhookStateKey(h.id), value)
+	value, err := rows.Encode(h.state)
+	c.Fail(err)
+	c.Expect(webhookStateKey(h.id), h.stateRevision)
+	c.Put(webhookStateKey(h.id), value)
 }
 
 // hook reads a webhook, ErrNotFound if there is none.
 func (l *Library) hook(ctx context.Context, id string) (hook, error) {
-	row, err := l.catalog.Get(ctx, webhookKey(id))
+	row, err := l.rows.Get(ctx, webhookKey(id))
 	if err != nil {
-		return hook{}, notFound(err, "webhook", id)
+		return hook{}, rows.NotFound(err, "webhook", id)
 	}
 	h, err := decodeWebhook(id, row)
 	if err != nil {
 		return hook{}, err
 	}
-	row, err = l.catalog.Get(ctx, webhookStateKey(id))
+	row, err = l.rows.Get(ctx, webhookStateKey(id))
 	if errors.Is(err, blobstore.ErrNotFound) {
 		return h, nil // restored from a backup: it begins with what is kept
 	}
@@ -113,7 +114,7 @@ func (l *Library) hook(ctx context.Context, id string) (hook, error) {
 // hooks reads all webhooks, in the order of their ids.
 func (l *Library) hooks(ctx context.Context) ([]hook, error) {
 	var all []hook
-	for row, err := range l.catalog.Scan(ctx, webhookPrefix, "") {
+	for row, err := range l.rows.Scan(ctx, webhookPrefix, "") {
 		if err != nil {
 			return nil, fmt.Errorf("webhooks: %w", err)
 		}
@@ -135,7 +136,7 @@ func (l *Library) Webhook(ctx context.Context, id string) (Webhook, error) {
 		return Webhook{}, err
 	}
 	var h hook
-	err := l.read(ctx, Fresh, func() (err error) {
+	err := l.rows.Find(ctx, func() (err error) {
 		h, err = l.hook(ctx, id)
 		return err
 	})
@@ -185,9 +186,9 @@ func (l *Library) DeleteWebhook(ctx context.Context, id string) error {
 	if err := checkWebhookID(id); err != nil {
 		return err
 	}
-	_, err := l.commit(ctx, func() (blobstore.Txn, error) {
+	_, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		var h hook
-		err := l.read(ctx, Fresh, func() (err error) {
+		err := l.rows.Find(ctx, func() (err error) {
 			h, err = l.hook(ctx, id)
 			return err
 		})
@@ -195,10 +196,10 @@ func (l *Library) DeleteWebhook(ctx context.Context, id string) error {
 			return blobstore.Txn{}, err
 		}
 		c := l.newChange()
-		c.expect(webhookKey(id), h.revision)
-		c.remove(webhookKey(id))
-		c.remove(webhookStateKey(id))
-		return c.done()
+		c.Expect(webhookKey(id), h.revision)
+		c.Remove(webhookKey(id))
+		c.Remove(webhookStateKey(id))
+		return c.Done()
 	})
 	if err != nil {
 		return fmt.Errorf("delete webhook %s: %w", id, err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 const (
@@ -178,7 +179,7 @@ func (d *deliverer) failed(
 		s.Error = cause.Error()
 	}
 	s.Error = s.Error[:min(len(s.Error), eventDetailBytesMax)]
-	if now.Sub(fromMS(s.FailingMS)) > webhookGiveUp {
+	if now.Sub(rows.FromMS(s.FailingMS)) > webhookGiveUp {
 		s.Off = true
 		d.l.log.ErrorContext(ctx, "webhook is disabled, it failed for too long", "webhook", d.h.id,
 			"position", s.position(), "error", s.Error)
@@ -242,7 +243,7 @@ func (l *Library) TestWebhook(ctx context.Context, id string) (WebhookTest, erro
 		return WebhookTest{}, err
 	}
 	var h hook
-	err := l.read(ctx, Fresh, func() (err error) {
+	err := l.rows.Find(ctx, func() (err error) {
 		h, err = l.hook(ctx, id)
 		return err
 	})
@@ -267,13 +268,13 @@ func (l *Library) TestWebhook(ctx context.Context, id string) (WebhookTest, erro
 // save writes the state; errNotClaimed if it is not ours to write.
 func (d *deliverer) save(ctx context.Context) error {
 	c := d.l.newChange()
-	c.expect(webhookKey(d.h.id), d.h.revision)
+	c.Expect(webhookKey(d.h.id), d.h.revision)
 	c.putWebhookState(&d.h)
-	txn, err := c.done()
+	txn, err := c.Done()
 	if err != nil {
 		return err
 	}
-	revision, err := d.l.catalog.Commit(ctx, txn)
+	revision, err := d.l.rows.Commit(ctx, txn)
 	if errors.Is(err, blobstore.ErrConflict) {
 		return errNotClaimed
 	}

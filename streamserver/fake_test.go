@@ -12,6 +12,7 @@ import (
 	"carillon/audio"
 	"carillon/blobstore"
 	"carillon/library"
+	"carillon/library/naming"
 )
 
 // blob is a blob in memory that may grow.
@@ -173,10 +174,10 @@ func (f *fakeLibrary) end(rec library.Recording, state library.State) {
 func (f *fakeLibrary) Get(_ context.Context, account, id string, c library.Consistency) (
 	library.Document, error,
 ) {
-	if err := library.CheckAccount(account); err != nil {
+	if err := naming.CheckAccount(account); err != nil {
 		return library.Document{}, err
 	}
-	if err := library.CheckID(id); err != nil {
+	if err := naming.CheckID(id); err != nil {
 		return library.Document{}, err
 	}
 	f.mu.Lock()

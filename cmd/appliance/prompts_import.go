@@ -18,6 +18,7 @@ import (
 
 	"carillon/admin/client"
 	"carillon/library"
+	"carillon/library/naming"
 )
 
 const (
@@ -84,7 +85,7 @@ func (c *promptsImportCmd) Run(ctx context.Context, g *globals, tty terminal) er
 	if c.Jobs < 1 || c.Jobs > importJobsMax {
 		return fmt.Errorf("--jobs %d, want 1 to %d: %w", c.Jobs, importJobsMax, errUsage)
 	}
-	if err := library.CheckAccount(c.Account); err != nil {
+	if err := naming.CheckAccount(c.Account); err != nil {
 		return err
 	}
 	tree, err := scanPrompts(c.Dir, c.Language, c.Rate)
@@ -209,7 +210,7 @@ func (i *importer) file(ctx context.Context, f promptFile) (string, error) {
 }
 
 func (i *importer) once(ctx context.Context, f promptFile) (string, error) {
-	if err := cmp.Or(ctx.Err(), library.CheckID(f.id)); err != nil {
+	if err := cmp.Or(ctx.Err(), naming.CheckID(f.id)); err != nil {
 		return importFailed, err
 	}
 	file, err := os.Open(f.path)

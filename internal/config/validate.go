@@ -17,7 +17,7 @@ const (
 	// the gossip.
 	secretBytesMin = 16
 	secretBytesMax = 1024
-	// nameBytesMax bounds accounts, users, zones (library.AccountBytesMax).
+	// nameBytesMax bounds accounts, users, zones (naming.AccountBytesMax).
 	nameBytesMax = 64
 	// listMax bounds every list of the file.
 	listMax = 256

@@ -22,6 +22,10 @@ func arrows() map[string][]string {
 		"admin":        {"library", "blobstore", "audio", "internal/web"},
 		// The domain knows the nouns of the shelf and of sound, no machinery.
 		"library": {"blobstore", "audio", "internal/ring"},
+		// What its parts stand on: sentinels, what things may be called, rows.
+		"library/fault":  {},
+		"library/naming": {"library/fault"},
+		"library/rows":   {"library/fault", "blobstore"},
 		// Agreement knows bytes, not what they sound like.
 		"cluster":   {"blobstore", "internal/hlog", "internal/simnet"},
 		"blobstore": {"internal/hlog"},
