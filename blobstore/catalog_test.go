@@ -35,7 +35,7 @@ func mustDigest(tb fataler, c *CatalogStore) Digest {
 	return d
 }
 
-func applyTxns(tb fataler, c *CatalogStore, entries ...TxnEntry) []error {
+func applyTxns(tb fataler, c *CatalogStore, entries ...TxnEntry) []TxnResult {
 	results, err := c.Apply(entries)
 	if err != nil {
 		tb.Fatalf("apply: %v", err)
@@ -66,8 +66,8 @@ func TestCatalogBatch(t *testing.T) {
 		putEntry(10, 0, "a", "4", Cond{Key: "a"}),
 	)
 	for i, want := range []error{nil, ErrConflict, nil, ErrTooLarge, nil, nil} {
-		if !errors.Is(results[i], want) {
-			t.Errorf("entry %d: %v, want %v", i, results[i], want)
+		if r := results[i]; r.Index != uint64(5+i) || !errors.Is(r.Err, want) {
+			t.Errorf("entry %d: %v, want %v", i, r, want)
 		}
 	}
 	row, err := c.Get(context.Background(), "a")
@@ -92,16 +92,13 @@ func TestCatalogAppliesOnce(t *testing.T) {
 			putEntry(next+1, 2, "a", "x", Cond{Key: "a"}),
 			putEntry(next+1, 0, "a", "y"), // an index that was applied
 		)
-		for i, want := range []error{nil, nil, ErrConflict, nil} {
-			if !errors.Is(results[i], want) {
-				t.Errorf("entry %d again: %v, want %v", i, results[i], want)
+		for i, want := range []TxnResult{{1, nil}, {1, nil}, {2, ErrConflict}, {next + 1, nil}} {
+			if r := results[i]; r.Index != want.Index || !errors.Is(r.Err, want.Err) {
+				t.Errorf("entry %d again: %v, want %v", i, r, want)
 			}
 		}
 		if mustDigest(t, c) != before {
 			t.Error("repeated entries changed the catalog")
-		}
-		if index, ok, err := c.Outcome(txnID(2)); index != 2 || !errors.Is(err, ErrConflict) || !ok {
-			t.Errorf("outcome: %d, %v, %v", index, err, ok)
 		}
 	}
 	check(c)
@@ -128,11 +125,13 @@ func TestCatalogForgetsOldOutcomes(t *testing.T) {
 		}
 		applyTxns(t, c, entries...)
 	}
-	if _, ok, _ := c.Outcome(txnID(n - outcomesMax)); ok {
-		t.Error("an outcome beyond the limit is remembered")
+	next, oldest := uint64(n+1), n-outcomesMax+1
+	again := applyTxns(t, c, putEntry(next, oldest, "k", "v"), putEntry(next+1, oldest-1, "k", "v"))
+	if got := again[0].Index; got != uint64(oldest) {
+		t.Errorf("the oldest outcome is of %d, want %d", got, oldest)
 	}
-	if index, ok, _ := c.Outcome(txnID(n - outcomesMax + 1)); !ok || index != uint64(n-outcomesMax+1) {
-		t.Errorf("the oldest outcome is %d, %v", index, ok)
+	if got := again[1].Index; got != next+1 {
+		t.Errorf("an outcome beyond the limit is remembered: %d", got)
 	}
 	if len(c.known) != outcomesMax {
 		t.Errorf("%d outcomes are known", len(c.known))
@@ -371,9 +370,9 @@ func TestCatalogReplicasAgree(t *testing.T) {
 			entries = append(entries, genEntry(t, uint64(i+1)))
 		}
 		outcomes := make(map[[16]byte]error)
-		for i, err := range applyTxns(t, a, entries...) {
-			if want := applyModel(model, outcomes, entries[i]); !errors.Is(err, want) {
-				t.Fatalf("entry %d: %v, want %v", i, err, want)
+		for i, r := range applyTxns(t, a, entries...) {
+			if want := applyModel(model, outcomes, entries[i]); !errors.Is(r.Err, want) {
+				t.Fatalf("entry %d: %v, want %v", i, r, want)
 			}
 		}
 		for rest := entries; len(rest) > 0; {

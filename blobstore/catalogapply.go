@@ -11,17 +11,17 @@ import (
 const catalogRowOverhead = 32
 
 // Apply applies entries in order, each atomically, and returns the result of
-// each: nil, ErrConflict, or ErrTooLarge. The whole call is one transaction
-// with one fsync (more only when it exceeds what the database takes at once,
-// then split between entries), with the applied index in it, and visible and
-// durable when it returns; with CatalogConfig.Replayed there is no fsync, and
-// the log is what is durable. A later entry sees the earlier ones.
+// each. The whole call is one transaction with one fsync (more only when it
+// exceeds what the database takes at once, then split between entries), with the
+// applied index in it, and visible and durable when it returns; with
+// CatalogConfig.Replayed there is no fsync, and the log is what is durable. A
+// later entry sees the earlier ones.
 //
 // An entry at or below the applied index, or with an ID that was applied
-// before, is skipped and has the first one's result if that is remembered,
-// else nil. The second error means that the disk failed: nothing of the last
-// step is applied and the node must stop.
-func (c *CatalogStore) Apply(entries []TxnEntry) ([]error, error) {
+// before, is skipped and has the first one's result and position if those are
+// remembered, else nil and its own. The error means that the disk failed:
+// nothing of the last step is applied and the node must stop.
+func (c *CatalogStore) Apply(entries []TxnEntry) ([]TxnResult, error) {
 	c.turn.Lock()
 	defer c.turn.Unlock()
 	gen, err := c.enter()
@@ -33,7 +33,7 @@ func (c *CatalogStore) Apply(entries []TxnEntry) ([]error, error) {
 	b.book.total, _ = c.Set()
 	b.reset()
 	defer func() { b.txn.Discard() }()
-	results := make([]error, len(entries))
+	results := make([]TxnResult, len(entries))
 	for i := range entries {
 		if results[i], err = b.add(&entries[i]); err != nil {
 			return nil, err
@@ -57,15 +57,6 @@ func (c *CatalogStore) Noop(index uint64) {
 	c.applied.Store(index)
 	c.history.add(nil, index)
 	c.watches.fire(nil)
-}
-
-// Outcome returns the log position and the result of a transaction that was
-// applied not long ago.
-func (c *CatalogStore) Outcome(id [16]byte) (index uint64, ok bool, result error) {
-	c.turn.Lock()
-	defer c.turn.Unlock()
-	o, ok := c.known[id]
-	return o.index, ok, o.result.err()
 }
 
 // catalogBatch is one database transaction for many entries. It belongs to
@@ -104,30 +95,32 @@ func (b *catalogBatch) lookup(id [16]byte) (outcome, bool) {
 	return o, ok
 }
 
-func (b *catalogBatch) add(e *TxnEntry) (res, err error) {
+func (b *catalogBatch) add(e *TxnEntry) (TxnResult, error) {
 	if o, ok := b.lookup(e.ID); ok {
 		b.prog.applied = max(b.prog.applied, e.Index)
-		return o.result.err(), nil
+		return TxnResult{Index: o.index, Err: o.result.err()}, nil
 	}
+	done := TxnResult{Index: e.Index}
 	if e.Index <= b.prog.applied {
-		return nil, nil
+		return done, nil
 	}
 	r := resultTooLarge
-	if res = e.Txn.check(); res == nil {
-		if r, res, err = b.try(e); err != nil {
-			return nil, err
+	if done.Err = e.Txn.check(); done.Err == nil {
+		var err error
+		if r, done.Err, err = b.try(e); err != nil {
+			return TxnResult{}, err
 		}
 	}
 	b.prog.applied = e.Index
 	if e.ID == ([16]byte{}) {
-		return res, nil
+		return done, nil
 	}
 	o := outcome{e.ID, e.Index, r}
 	slot := uint16(b.prog.count % outcomesMax)
 	b.prog.count++
 	b.ids[o.id] = o
 	b.outcomes = append(b.outcomes, o)
-	return res, b.set(outcomeKey(slot), o.encode())
+	return done, b.set(outcomeKey(slot), o.encode())
 }
 
 // try writes an entry if its conditions hold.

@@ -59,6 +59,14 @@ type TxnEntry struct {
 	Txn Txn
 }
 
+// TxnResult is what became of a TxnEntry: nil, ErrConflict or ErrTooLarge, and
+// the log position at which that was decided, which is an earlier one for an
+// entry with an ID that was applied before.
+type TxnResult struct {
+	Index uint64
+	Err   error
+}
+
 // CatalogStore is the catalog of one node: small rows and the log position
 // they stand for, changed together. Its reads implement those of Catalog. All
 // methods may be called concurrently; Apply, Noop and Restore take turns.

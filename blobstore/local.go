@@ -155,8 +155,8 @@ func (l *Local) Commit(ctx context.Context, txn Txn) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if results[0] != nil {
-		return 0, fmt.Errorf("commit: %w", results[0])
+	if err := results[0].Err; err != nil {
+		return 0, fmt.Errorf("commit: %w", err)
 	}
 	return index, nil
 }

@@ -94,7 +94,8 @@ func (m *catalogMachine) check(cmd []byte) error {
 func (m *catalogMachine) Apply(l *raft.Log) any { return m.ApplyBatch([]*raft.Log{l})[0] }
 
 // ApplyBatch applies entries in one transaction and one fsync. Each response is
-// an error or nil.
+// a blobstore.TxnResult, or the error that stopped the machine; nil for what
+// holds no command.
 func (m *catalogMachine) ApplyBatch(logs []*raft.Log) []any {
 	if m.broken.Load() != nil {
 		return same(*m.broken.Load(), len(logs))
@@ -128,9 +129,7 @@ func (m *catalogMachine) ApplyBatch(logs []*raft.Log) []any {
 		if l.Type != raft.LogCommand {
 			continue
 		}
-		if results[next] != nil {
-			out[i] = results[next]
-		}
+		out[i] = results[next]
 		next++
 	}
 	return out

@@ -84,13 +84,16 @@ func TestCatalogApplyIsPure(t *testing.T) {
 	}
 }
 
-// TestCatalogOutcomes checks each response against its entry.
+// TestCatalogOutcomes checks each response against its entry: what was proposed
+// twice tells the position of its rows, which the second proposal has not.
 func TestCatalogOutcomes(t *testing.T) {
 	m := &catalogMachine{breaker: breaker{fatal: func(err error) { t.Error(err) }}, store: openCatalog(t)}
 	out := m.ApplyBatch(catalogLog())
-	for i, want := range []error{nil, nil, nil, blobstore.ErrConflict, nil, nil, nil} {
-		got, _ := out[i].(error)
-		if !errors.Is(got, want) {
+	for i, want := range []blobstore.TxnResult{
+		{Index: 1}, {Index: 2}, {Index: 2}, {Index: 4, Err: blobstore.ErrConflict}, {Index: 5}, {}, {Index: 7},
+	} {
+		got, _ := out[i].(blobstore.TxnResult)
+		if got.Index != want.Index || !errors.Is(got.Err, want.Err) {
 			t.Errorf("entry %d: %v, want %v", i+1, got, want)
 		}
 	}

@@ -58,8 +58,7 @@ func (n *Node) proposeOnce(
 	if g != nil && n.mayLead(name) {
 		index, response, err := g.propose(ctx, cmd)
 		if err == nil {
-			outcomes, err := outcomesOf(response)
-			return index, outcomes, err
+			return outcomesOf(index, response)
 		}
 		if !errors.Is(err, errNotLeader) {
 			return 0, nil, err

@@ -112,7 +112,7 @@ func (n *Node) servePropose(ctx context.Context, _ string, req []byte) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	outcomes, err := outcomesOf(outcome)
+	index, outcomes, err := outcomesOf(index, outcome)
 	if err != nil {
 		return nil, err
 	}
@@ -123,25 +123,25 @@ func (n *Node) servePropose(ctx context.Context, _ string, req []byte) ([]byte, 
 	return b, nil
 }
 
-// outcomesOf turns a state machine's response into codes: one for a catalog
-// transaction, one per operation for blobs. A broken machine is an error.
-func outcomesOf(response any) ([]code, error) {
+// outcomesOf turns a state machine's response to the entry at index into codes:
+// one for a catalog transaction, one per operation for blobs. A broken machine
+// is an error. The position is that of the entry but for a transaction that was
+// proposed twice, because nobody could tell what became of the first proposal:
+// it has the position that its rows have.
+func outcomesOf(index uint64, response any) (uint64, []code, error) {
 	switch r := response.(type) {
-	case nil:
-		return []code{codeOK}, nil
+	case blobstore.TxnResult:
+		return r.Index, []code{codeOf(r.Err)}, nil
 	case []error:
 		out := make([]code, len(r))
 		for i, err := range r {
 			out[i] = codeOf(err)
 		}
-		return out, nil
+		return index, out, nil
 	case error:
-		if errors.Is(r, errBroken) {
-			return nil, fmt.Errorf("%w: %w", blobstore.ErrUnavailable, r)
-		}
-		return []code{codeOf(r)}, nil
+		return 0, nil, fmt.Errorf("%w: %w", blobstore.ErrUnavailable, r)
 	}
-	return nil, fmt.Errorf("state machine answered %T: %w", response, errBadCommand)
+	return 0, nil, fmt.Errorf("state machine answered %T: %w", response, errBadCommand)
 }
 
 // serveProgress says how far the catalog is. Only a leader that a majority
