@@ -142,7 +142,7 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 	if err = spec.fsm.recover(g.snapshots); err != nil {
 		return nil, fmt.Errorf("group %s: %w", spec.name, err)
 	}
-	g.transport = newTransport(spec.nodeID, spec.name, link, all, g.log)
+	g.transport = newTransport(spec.nodeID, spec.name, link, all, spec.electionWait/beatsPerElection, g.log)
 	g.transport.stall, g.transport.declines, g.transport.mend = g.stall, spec.declines, g.store.mend
 	g.transport.muted.Store(spec.mute)
 	g.store.gone.newest = newestSnapshot(g.snapshots)
@@ -304,6 +304,7 @@ func (g *group) verifyLeads() error {
 	if !g.leads() {
 		return errNotLeader
 	}
+	defer g.transport.beat.ask()()
 	if err := g.raft.VerifyLeader().Error(); err != nil {
 		return errNotLeader
 	}

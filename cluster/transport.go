@@ -91,6 +91,7 @@ type transport struct {
 	consumer  chan raft.RPC
 	snapshots net.Listener
 	hints     *hints
+	beat      beat
 	ctx       context.Context //nolint:containedctx // ends messages on their way when the transport closes
 	cancel    context.CancelFunc
 	closed    chan struct{}
@@ -104,12 +105,15 @@ var (
 	_ raft.WithClose   = (*transport)(nil)
 )
 
-func newTransport(id, group string, link *peer.Link, all *transports, log *slog.Logger) *transport {
+func newTransport(
+	id, group string, link *peer.Link, all *transports, every time.Duration, log *slog.Logger,
+) *transport {
 	t := &transport{
 		id: id, group: group, link: link, all: all, log: log,
 		consumer: make(chan raft.RPC), closed: make(chan struct{}),
 		snapshots: link.Listener(snapshotStream(group)),
 	}
+	t.beat = beat{every: every, closed: t.closed}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.hints = newHints(t.hint)
 	all.m.Store(group, t)
@@ -162,6 +166,9 @@ func (t *transport) AppendEntries(
 ) error {
 	if t.stall != nil && t.stall.stalled() {
 		return stallError(t.group)
+	}
+	if isHeartbeat(args) {
+		t.beat.wait()
 	}
 	part := *args
 	for rest := args.Entries; ; {
