@@ -14,6 +14,7 @@ import (
 
 	"carillon/internal/web"
 	"carillon/library"
+	"carillon/library/feed"
 )
 
 const (
@@ -37,8 +38,8 @@ const (
 
 // eventLibrary is the part of the library that keeps the feed.
 type eventLibrary interface {
-	Events(ctx context.Context, q library.EventQuery, limit int) (library.EventPage, error)
-	EventsNow() library.EventPosition
+	Events(ctx context.Context, q feed.Query, limit int) (feed.Page, error)
+	EventsNow() feed.Position
 	WatchEvents() (changed <-chan struct{}, cancel func())
 }
 
@@ -80,7 +81,7 @@ func (s *Server) events(c echo.Context) error {
 
 // eventQuery reads what is wanted from the URL. A client that comes back says
 // where it was in Last-Event-ID, which counts more than the URL it began with.
-func (s *Server) eventQuery(r *http.Request) (q library.EventQuery, follow bool, err error) {
+func (s *Server) eventQuery(r *http.Request) (q feed.Query, follow bool, err error) {
 	v, err := newQuery(r, "after", "account", "kind", "follow")
 	if err != nil {
 		return q, false, err
@@ -106,7 +107,7 @@ func (s *Server) eventQuery(r *http.Request) (q library.EventQuery, follow bool,
 	case after == "" || after == "now":
 		q.After = s.deps.Library.EventsNow()
 	default:
-		q.After, err = library.ParseEventPosition(after)
+		q.After, err = feed.ParsePosition(after)
 	}
 	return q, follow, err
 }
@@ -114,7 +115,7 @@ func (s *Server) eventQuery(r *http.Request) (q library.EventQuery, follow bool,
 // feed sends pages until the client or the node goes. An error is why the
 // client was dropped.
 func (s *Server) feed(
-	ctx context.Context, out *eventWriter, q library.EventQuery, page library.EventPage, follow bool,
+	ctx context.Context, out *eventWriter, q feed.Query, page feed.Page, follow bool,
 ) error {
 	beat := time.NewTicker(heartbeatWait)
 	defer beat.Stop()
@@ -135,7 +136,7 @@ func (s *Server) feed(
 		if !wake || err != nil {
 			return err
 		}
-		page = library.EventPage{Next: q.After}
+		page = feed.Page{Next: q.After}
 		gather(ctx, looked)
 	}
 }
@@ -156,7 +157,7 @@ func gather(ctx context.Context, looked time.Time) {
 
 // drain sends a page and all that follows it.
 func (s *Server) drain(
-	ctx context.Context, out *eventWriter, q *library.EventQuery, page library.EventPage,
+	ctx context.Context, out *eventWriter, q *feed.Query, page feed.Page,
 ) (err error) {
 	for {
 		if err := out.page(page); err != nil {
@@ -175,7 +176,7 @@ func (s *Server) drain(
 
 // awaitEvent returns when there is something to read; false: the feed ends.
 func (s *Server) awaitEvent(
-	ctx context.Context, out *eventWriter, q library.EventQuery, changed <-chan struct{}, beat <-chan time.Time,
+	ctx context.Context, out *eventWriter, q feed.Query, changed <-chan struct{}, beat <-chan time.Time,
 ) (wake bool, err error) {
 	select {
 	case <-changed:
@@ -228,7 +229,7 @@ func (o *eventWriter) flush() error {
 }
 
 // page sends the events of a page.
-func (o *eventWriter) page(p library.EventPage) error {
+func (o *eventWriter) page(p feed.Page) error {
 	for i := range p.Events {
 		data, err := json.Marshal(&p.Events[i])
 		if err != nil {
@@ -241,7 +242,7 @@ func (o *eventWriter) page(p library.EventPage) error {
 
 // beat shows that the feed lives. An id without data moves a client's position
 // and is no event.
-func (o *eventWriter) beat(at library.EventPosition, ready error) error {
+func (o *eventWriter) beat(at feed.Position, ready error) error {
 	o.printf(": %s\nid: %s\n\n", state(ready), at)
 	return o.flush()
 }

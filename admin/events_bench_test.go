@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"carillon/admin/client"
-	"carillon/library"
+	"carillon/library/feed"
 )
 
 // BenchmarkEvents reads a feed of 500 events: what a client that was away gets.
@@ -16,7 +16,7 @@ func BenchmarkEvents(b *testing.B) {
 	c := eventClient(b, n)
 	for b.Loop() {
 		events := 0
-		if _, err := c.Events(b.Context(), client.EventOptions{}, func(library.Event) error {
+		if _, err := c.Events(b.Context(), client.EventOptions{}, func(feed.Event) error {
 			events++
 			return nil
 		}); err != nil || events != 500 {

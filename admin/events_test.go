@@ -12,6 +12,7 @@ import (
 
 	"carillon/admin/client"
 	"carillon/library"
+	"carillon/library/feed"
 )
 
 func eventClient(tb testing.TB, n *node) *client.Client {
@@ -41,7 +42,7 @@ func TestEventsRead(t *testing.T) {
 	}
 	read := func(o client.EventOptions) (ids []string, next string) {
 		t.Helper()
-		next, err := c.Events(t.Context(), o, func(e library.Event) error {
+		next, err := c.Events(t.Context(), o, func(e feed.Event) error {
 			ids = append(ids, e.Account+"/"+e.ID)
 			return nil
 		})

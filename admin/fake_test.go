@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"carillon/library"
+	"carillon/library/feed"
 )
 
 // fakeLibrary is a library in memory, as far as the API can tell.
@@ -255,11 +256,11 @@ func (f *fakeLibrary) counts() (puts, reads int) {
 	return f.puts, f.reads
 }
 
-func (f *fakeLibrary) Events(context.Context, library.EventQuery, int) (library.EventPage, error) {
-	return library.EventPage{}, f.fail
+func (f *fakeLibrary) Events(context.Context, feed.Query, int) (feed.Page, error) {
+	return feed.Page{}, f.fail
 }
 
-func (f *fakeLibrary) EventsNow() library.EventPosition { return library.EventPosition{} }
+func (f *fakeLibrary) EventsNow() feed.Position { return feed.Position{} }
 
 func (f *fakeLibrary) WatchEvents() (<-chan struct{}, func()) { return nil, func() {} }
 func (f *fakeLibrary) Spooled() []library.SpoolEntry          { return []library.SpoolEntry{} }

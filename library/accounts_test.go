@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"carillon/blobstore"
+	"carillon/library/libtest"
 )
 
 func sampleAccount() AccountSettings {
@@ -31,9 +32,9 @@ func sampleAccount() AccountSettings {
 func TestAccountRow(t *testing.T) {
 	t.Parallel()
 	s := sampleAccount()
-	value := must[[]byte](t)(encodeAccount(&s))
-	golden(t, "account-1.row", value)
-	back := must[AccountSettings](t)(decodeAccount("acme", blobstore.Row{Value: value, Revision: 9}))
+	value := libtest.Must[[]byte](t)(encodeAccount(&s))
+	libtest.Golden(t, "account-1.row", value)
+	back := libtest.Must[AccountSettings](t)(decodeAccount("acme", blobstore.Row{Value: value, Revision: 9}))
 	if diff := cmp.Diff(s, back); diff != "" {
 		t.Errorf("settings came back changed:\n%s", diff)
 	}
@@ -41,17 +42,18 @@ func TestAccountRow(t *testing.T) {
 
 func setAccount(t *testing.T, l *Library, account string, edit func(*AccountSettings)) AccountSettings {
 	t.Helper()
-	return must[AccountSettings](t)(l.UpdateAccount(t.Context(), account, "", func(s *AccountSettings) error {
-		edit(s)
-		return nil
-	}))
+	return libtest.Must[AccountSettings](t)(l.UpdateAccount(t.Context(), account, "",
+		func(s *AccountSettings) error {
+			edit(s)
+			return nil
+		}))
 }
 
 func TestAccountSettings(t *testing.T) {
 	t.Parallel()
 	l, _ := newLibrary(t)
 	ctx := t.Context()
-	none := must[AccountSettings](t)(l.Account(ctx, "acme", Fresh))
+	none := libtest.Must[AccountSettings](t)(l.Account(ctx, "acme", Fresh))
 	if diff := cmp.Diff(AccountSettings{Account: "acme"}, none); diff != "" {
 		t.Errorf("settings of an account without any:\n%s", diff)
 	}
@@ -61,9 +63,9 @@ func TestAccountSettings(t *testing.T) {
 		s.Export = ExportSettings{URL: "http://x/y", Headers: map[string]Secret{"Authorization": "tok"}}
 		s.RetentionSeconds = map[Class]int64{ClassRecording: 5, ClassUpload: 0}
 	})
-	equal(t, "language", first.Language, "en-us")
-	equal(t, "classes with retention", len(first.RetentionSeconds), 1)
-	text := string(must[[]byte](t)(json.Marshal(first)))
+	libtest.Equal(t, "language", first.Language, "en-us")
+	libtest.Equal(t, "classes with retention", len(first.RetentionSeconds), 1)
+	text := string(libtest.Must[[]byte](t)(json.Marshal(first)))
 	for _, secret := range []string{"secret", "tok\"", first.ListenerAuth.Password.Reveal()} {
 		if strings.Contains(text, secret) {
 			t.Errorf("JSON holds the secret: %s", text)
@@ -78,18 +80,18 @@ func TestAccountSettings(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	equal(t, "header", second.Export.Headers["Authorization"].Reveal(), "tok")
+	libtest.Equal(t, "header", second.Export.Headers["Authorization"].Reveal(), "tok")
 	for _, c := range []struct {
 		user, password string
 		want           bool
 	}{{"u", "secret", true}, {"u", "Secret", false}, {"v", "secret", false}, {"u", "", false}} {
-		equal(t, c.user+":"+c.password, second.ListenerAuth.Check(c.user, c.password), c.want)
+		libtest.Equal(t, c.user+":"+c.password, second.ListenerAuth.Check(c.user, c.password), c.want)
 	}
 	_, err := l.UpdateAccount(ctx, "acme", first.ETag(), func(*AccountSettings) error { return nil })
-	wantErr(t, "update of an old revision", err, ErrPrecondition)
-	wantErr(t, "delete", l.DeleteAccount(ctx, "acme", second.ETag()), nil)
-	wantErr(t, "delete again", l.DeleteAccount(ctx, "acme", ""), ErrNotFound)
-	equal(t, "revision", must[AccountSettings](t)(l.Account(ctx, "acme", Local)).Revision, 0)
+	libtest.WantErr(t, "update of an old revision", err, ErrPrecondition)
+	libtest.WantErr(t, "delete", l.DeleteAccount(ctx, "acme", second.ETag()), nil)
+	libtest.WantErr(t, "delete again", l.DeleteAccount(ctx, "acme", ""), ErrNotFound)
+	libtest.Equal(t, "revision", libtest.Must[AccountSettings](t)(l.Account(ctx, "acme", Local)).Revision, 0)
 }
 
 // TestAccountFields: every field that is wrong is named.
@@ -106,7 +108,7 @@ func TestAccountFields(t *testing.T) {
 		s.Export = ExportSettings{URL: "ftp://x", Headers: map[string]Secret{"a b": "c"}}
 		return nil
 	})
-	wantErr(t, "wrong settings", err, ErrBadRequest)
+	libtest.WantErr(t, "wrong settings", err, ErrBadRequest)
 	fields, _ := errors.AsType[FieldErrors](err)
 	got := make(map[string]string)
 	for field, e := range fields {
@@ -121,7 +123,8 @@ func TestAccountFields(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("fields:\n%s", diff)
 	}
-	equal(t, "revision", must[AccountSettings](t)(l.Account(t.Context(), "a", Local)).Revision, 0)
+	libtest.Equal(t, "revision",
+		libtest.Must[AccountSettings](t)(l.Account(t.Context(), "a", Local)).Revision, 0)
 }
 
 // TestAncestry: chains end, whatever the rows say.
@@ -133,17 +136,18 @@ func TestAncestry(t *testing.T) {
 		if i == 2 {
 			s.Parent = "a0" // what two nodes may write at once
 		}
-		value := must[[]byte](t)(encodeAccount(&s))
+		value := libtest.Must[[]byte](t)(encodeAccount(&s))
 		txn := blobstore.Txn{Put: []blobstore.Row{{Key: accountKey(s.Account), Value: value}}}
-		must[uint64](t)(local.Commit(t.Context(), txn))
+		libtest.Must[uint64](t)(local.Commit(t.Context(), txn))
 	}
-	equal(t, "a circle", len(must[[]*AccountSettings](t)(l.ancestry(t.Context(), "a0"))), 3)
-	equal(t, "a long chain", len(must[[]*AccountSettings](t)(l.ancestry(t.Context(), "a3"))), ParentsMax+1)
+	libtest.Equal(t, "a circle", len(libtest.Must[[]*AccountSettings](t)(l.ancestry(t.Context(), "a0"))), 3)
+	libtest.Equal(t, "a long chain", len(libtest.Must[[]*AccountSettings](t)(l.ancestry(t.Context(), "a3"))),
+		ParentsMax+1)
 	_, err := l.UpdateAccount(t.Context(), "new", "", func(s *AccountSettings) error {
 		s.Parent = "a3"
 		return nil
 	})
-	wantErr(t, "a parent with too many ancestors", err, ErrBadRequest)
+	libtest.WantErr(t, "a parent with too many ancestors", err, ErrBadRequest)
 }
 
 func TestAccountsList(t *testing.T) {
@@ -185,7 +189,7 @@ func FuzzAccountSettings(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	l := openLibrary(f, testConfig(), testDeps(openLocal(f, f.TempDir())))
+	l := openLibrary(f, testConfig(), testDeps(libtest.OpenStore(f, f.TempDir())))
 	before := sampleAccount()
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s := before.clone()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/naming"
 	"carillon/library/rows"
 )
@@ -40,7 +41,7 @@ type BackupRow struct {
 // what at the moment, holds, and the key of playback URLs, which name revisions.
 func outsideBackups() []string {
 	return []string{
-		eventPrefix, "c1/", "z1/", webhookStates, eventTrimKey, signingKey, blobstore.HoldPrefix, restoreKey,
+		feed.Prefix, "c1/", "z1/", webhookStates, feed.TrimKey, signingKey, blobstore.HoldPrefix, restoreKey,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/naming"
 	"carillon/library/rows"
 )
@@ -270,7 +271,7 @@ func (l *Library) commitLive(ctx context.Context, s *stored, copied blobstore.ID
 		c.removeExport(s.dropped)
 	}
 	c.putRecording(s)
-	c.event(EventRecordingStarted, recordingEvent(&s.Recording))
+	c.event(feed.RecordingStarted, recordingEvent(&s.Recording))
 	c.Put(activeKey(s.ID), rows.EncodeText(""))
 	c.Put(nameKey(s.Account, s.Name, s.ID), rows.EncodeText(""))
 	c.Put(blobstore.RefKey(blob, recordingKey(s.ID)), rows.EncodeText(""))

@@ -8,17 +8,18 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/rows"
 )
 
 // replaceDocument writes d over before (nil: nothing there), on the condition
 // that before is still what is there, and tells of it.
 func (c *change) replaceDocument(ctx context.Context, before, d *Document) {
-	kind := EventMediaCreated
+	kind := feed.MediaCreated
 	if before != nil {
-		kind = EventMediaChanged
+		kind = feed.MediaChanged
 		if before.Blob != d.Blob || before.AliasOf != d.AliasOf {
-			kind = EventMediaReplaced
+			kind = feed.MediaReplaced
 		}
 	}
 	c.writeDocument(ctx, before, d)
@@ -79,7 +80,7 @@ func (c *change) deleteDocument(ctx context.Context, before *Document, how delet
 func (c *change) tellDeleted(before *Document, detail string) {
 	e := mediaEvent(before)
 	e.Revision, e.Detail = before.Revision, detail
-	c.event(EventMediaDeleted, e)
+	c.event(feed.MediaDeleted, e)
 }
 
 // removeDocument takes before out of the catalog without a word.
@@ -136,7 +137,7 @@ func (c *change) takePrompt(ctx context.Context, d *Document) {
 	c.putDocument(other.Key, &after)
 	e := mediaEvent(&after)
 	e.Detail = "it is no longer a prompt: " + d.ID + " is"
-	c.event(EventMediaChanged, e)
+	c.event(feed.MediaChanged, e)
 }
 
 func (c *change) removes(key string) bool {

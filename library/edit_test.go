@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/library/libtest"
 )
 
 // spoken is a WAV of a tone between two silences, at 8 kHz.
@@ -25,7 +26,7 @@ func spoken(t *testing.T, before, tone, after time.Duration) []byte {
 
 func spokenMP3(t *testing.T, d time.Duration) []byte {
 	t.Helper()
-	return must[[]byte](t)(audio.EncodeMP3(audio.Sine(8000, 300, 0.5, d), 8000, 16000))
+	return libtest.Must[[]byte](t)(audio.EncodeMP3(audio.Sine(8000, 300, 0.5, d), 8000, 16000))
 }
 
 // nearMS fails the test unless got is within an encoder's delay (its own,
@@ -58,9 +59,9 @@ func TestJoin(t *testing.T) {
 	if err != nil || !created {
 		t.Fatal(created, err)
 	}
-	equal(t, "format", d.Audio.Format, audio.FormatWAV)
-	equal(t, "rate", d.Audio.SampleRate, 8000)
-	equal(t, "name and class", d.Name+" "+string(d.Class)+" "+d.SourceID, "Forwarded voicemail box")
+	libtest.Equal(t, "format", d.Audio.Format, audio.FormatWAV)
+	libtest.Equal(t, "rate", d.Audio.SampleRate, 8000)
+	libtest.Equal(t, "name and class", d.Name+" "+string(d.Class)+" "+d.SourceID, "Forwarded voicemail box")
 	nearMS(t, "length", d.DurationMS, 1500+500+250+1000)
 
 	request.To.ID = "vm/2.mp3"
@@ -72,7 +73,7 @@ func TestJoin(t *testing.T) {
 	}
 	request.To.ID, request.IfNoneMatch = "vm/2", "*"
 	_, _, err = l.Join(t.Context(), request)
-	wantErr(t, "join over an item", err, ErrPrecondition)
+	libtest.WantErr(t, "join over an item", err, ErrPrecondition)
 }
 
 // TestTrim cuts an item in its place, keeps what is said about it, and a
@@ -87,7 +88,7 @@ func TestTrim(t *testing.T) {
 		t.Fatal(created, err)
 	}
 	nearMS(t, "length", d.DurationMS, 2200)
-	equal(t, "name", d.Name+d.Metadata["k"], "Greetingv")
+	libtest.Equal(t, "name", d.Name+d.Metadata["k"], "Greetingv")
 	d, created, err = l.Trim(t.Context(), TrimRequest{
 		From: ItemName{"acme", "g"}, To: ItemName{"acme", "h"}, FromMS: 200, ToMS: 1200,
 	})
@@ -97,18 +98,18 @@ func TestTrim(t *testing.T) {
 
 	r := ticket(t, l, RecordingRequest{})
 	_, _, err = l.Trim(t.Context(), TrimRequest{RecordingID: r.ID, To: ItemName{"acme", "r"}, ToMS: 500})
-	wantErr(t, "before it is there", err, ErrState)
+	libtest.WantErr(t, "before it is there", err, ErrState)
 	record(t, l, r, spokenMP3(t, 2*time.Second), EndedClean)
 	d, _, err = l.Trim(t.Context(), TrimRequest{RecordingID: r.ID, To: ItemName{"acme", "r.mp3"}, ToMS: 500})
 	if err != nil || d.Audio.Format != audio.FormatMP3 {
 		t.Errorf("trimmed to %+v, %v", d, err)
 	}
-	equal(t, "length", d.DurationMS, 500)
+	libtest.Equal(t, "length", d.DurationMS, 500)
 	d, _, err = l.Trim(t.Context(), TrimRequest{From: ItemName{"acme", "r.mp3"}, FromMS: 250})
 	if err != nil || d.Audio.Format != audio.FormatMP3 || d.Source != sourceRecording {
 		t.Errorf("trimmed to %+v, %v", d, err)
 	}
-	equal(t, "length", d.DurationMS, 250)
+	libtest.Equal(t, "length", d.DurationMS, 250)
 }
 
 // TestSilence finds it at both ends and within.
@@ -116,8 +117,8 @@ func TestSilence(t *testing.T) {
 	t.Parallel()
 	l, _ := newLibrary(t)
 	put(t, l, "acme", "g", spoken(t, time.Second, 2*time.Second, 3*time.Second), PutOptions{})
-	a := must[SilenceAnswer](t)(l.Silence(t.Context(), SilenceRequest{Account: "acme", ID: "g"}))
-	equal(t, "length", a.DurationMS, 6000)
+	a := libtest.Must[SilenceAnswer](t)(l.Silence(t.Context(), SilenceRequest{Account: "acme", ID: "g"}))
+	libtest.Equal(t, "length", a.DurationMS, 6000)
 	nearMS(t, "leading", a.LeadingMS, 1000)
 	nearMS(t, "trailing", a.TrailingMS, 3000)
 	nearMS(t, "longest", a.LongestMS, 3000)
@@ -127,7 +128,7 @@ func TestSilence(t *testing.T) {
 	}
 	r := ticket(t, l, RecordingRequest{})
 	record(t, l, r, spokenMP3(t, time.Second), EndedClean)
-	a = must[SilenceAnswer](t)(l.Silence(t.Context(), SilenceRequest{RecordingID: r.ID}))
+	a = libtest.Must[SilenceAnswer](t)(l.Silence(t.Context(), SilenceRequest{RecordingID: r.ID}))
 	nearMS(t, "length", a.DurationMS, 1000)
 }
 
@@ -157,7 +158,7 @@ func TestEditRefused(t *testing.T) {
 		{JoinRequest{To: ItemName{"acme", "../x"}, Parts: []Piece{good}}, ErrBadName},
 	} {
 		_, _, err := l.Join(t.Context(), c.r)
-		wantErr(t, "join", err, c.want)
+		libtest.WantErr(t, "join", err, c.want)
 	}
 	for _, r := range []TrimRequest{
 		{From: ItemName{"acme", "g"}},
@@ -165,14 +166,14 @@ func TestEditRefused(t *testing.T) {
 		{From: ItemName{"acme", "g"}, FromMS: -1, ToMS: 5},
 	} {
 		_, _, err := l.Trim(t.Context(), r)
-		wantErr(t, "trim", err, ErrBadRequest)
+		libtest.WantErr(t, "trim", err, ErrBadRequest)
 	}
 	_, err := l.Silence(t.Context(), SilenceRequest{Account: "acme", ID: "g", ThresholdDB: 3})
-	wantErr(t, "silence", err, ErrBadRequest)
+	libtest.WantErr(t, "silence", err, ErrBadRequest)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := l.Silence(gone, SilenceRequest{Account: "acme", ID: "g"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("silence for nobody: %v", err)
 	}
-	equal(t, "references", len(refs(t, local)), 2)
+	libtest.Equal(t, "references", len(refs(t, local)), 2)
 }

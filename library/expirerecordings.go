@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/rows"
 )
 
@@ -149,7 +150,7 @@ func (l *Library) expireRecording(
 		size = s.Size
 		e := recordingEvent(&s.Recording)
 		e.Detail = DeletedByRetention
-		c.event(EventRecordingDiscarded, e)
+		c.event(feed.RecordingDiscarded, e)
 		return c.Done()
 	})
 	if errors.Is(err, rows.ErrDone) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/naming"
 	"carillon/library/rows"
 )
@@ -229,12 +230,12 @@ func (c *change) removeExport(e *export) {
 }
 
 // exportEvent is what is said of an export.
-func exportEvent(e *export) Event {
+func exportEvent(e *export) feed.Event {
 	detail := e.Method + " " + e.Target
 	if e.Error != "" {
 		detail = e.Error // it names the target
 	}
-	return Event{
+	return feed.Event{
 		Account: e.Account, RecordingID: e.RecordingID, SHA256: e.SHA256, Size: e.Size, Node: e.Node,
 		ID: e.ID, Detail: detail,
 	}

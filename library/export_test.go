@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/library/libtest"
 	"carillon/library/rows"
 )
 
@@ -67,7 +68,7 @@ func (f *fakeSender) sent() []sent {
 
 func newExporting(t *testing.T, f *fakeSender) (*Library, *blobstore.Local) {
 	t.Helper()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	deps := testDeps(local)
 	deps.Sender = f
 	return openLibrary(t, testConfig(), deps), local
@@ -76,7 +77,7 @@ func newExporting(t *testing.T, f *fakeSender) (*Library, *blobstore.Local) {
 func exportIn(t *testing.T, l *Library, id string, state ExportState) Export {
 	t.Helper()
 	var e Export
-	waitFor(t, "export is "+string(state), func() bool {
+	libtest.WaitFor(t, "export is "+string(state), func() bool {
 		var err error
 		if e, err = l.Export(t.Context(), id); err != nil {
 			t.Fatal(err)
@@ -99,7 +100,7 @@ func TestExport(t *testing.T) {
 		URL: "https://user:pa55@db.example/db/doc/vm.mp3?sig=s3cret", DeleteAfter: true,
 		Headers: map[string]string{"Authorization": "Bearer t0ken", "X-Rev": "1"},
 	}
-	e := must[Export](t)(l.ExportRecording(t.Context(), r.ID, target, nil))
+	e := libtest.Must[Export](t)(l.ExportRecording(t.Context(), r.ID, target, nil))
 	for _, text := range []string{fmt.Sprintf("%+v", e), fmt.Sprintf("%+v", recordingNow(t, l, r.ID))} {
 		for _, secret := range []string{"pa55", "s3cret", "t0ken"} {
 			if strings.Contains(text, secret) {
@@ -107,9 +108,9 @@ func TestExport(t *testing.T) {
 			}
 		}
 	}
-	equal(t, "target", e.Target, "https://db.example/db/doc/vm.mp3")
+	libtest.Equal(t, "target", e.Target, "https://db.example/db/doc/vm.mp3")
 	done := exportIn(t, l, e.ID, ExportDone)
-	equal(t, "attempts", done.Attempts, 1)
+	libtest.Equal(t, "attempts", done.Attempts, 1)
 	got := f.sent()
 	if len(got) != 1 || got[0].err != nil || !bytes.Equal(got[0].body, sound) {
 		t.Fatalf("sent %d times", len(got))
@@ -119,12 +120,13 @@ func TestExport(t *testing.T) {
 		d.Header["Content-Type"] != "audio/mpeg" || d.Header["Authorization"] != "Bearer t0ken" {
 		t.Errorf("sent %+v", d)
 	}
-	waitFor(t, "it is discarded", func() bool { return recordingNow(t, l, r.ID).State == StateDiscarded })
-	equal(t, "ended by", recordingNow(t, l, r.ID).EndedBy, EndedByExport)
+	libtest.WaitFor(t, "it is discarded",
+		func() bool { return recordingNow(t, l, r.ID).State == StateDiscarded })
+	libtest.Equal(t, "ended by", recordingNow(t, l, r.ID).EndedBy, EndedByExport)
 	// A commit becomes visible row by row.
-	waitFor(t, "no reference is left", func() bool { return len(refs(t, local)) == 0 })
+	libtest.WaitFor(t, "no reference is left", func() bool { return len(refs(t, local)) == 0 })
 	_, err := l.RetryExport(t.Context(), e.ID)
-	wantErr(t, "retry of one that is done", err, ErrState)
+	libtest.WantErr(t, "retry of one that is done", err, ErrState)
 }
 
 // TestExportOutlivesItsRecording: the sound is kept until the target has it,
@@ -149,24 +151,25 @@ func TestExportOutlivesItsRecording(t *testing.T) {
 	sound := mp3Sound(30)
 	record(t, l, r, sound, EndedClean)
 	sealed := recordingNow(t, l, r.ID)
-	equal(t, "store_url", sealed.StoreURL, "http://s3.example/b/k")
+	libtest.Equal(t, "store_url", sealed.StoreURL, "http://s3.example/b/k")
 	exportIn(t, l, sealed.ExportID, ExportRunning)
-	again := must[Export](t)(l.ExportRecording(t.Context(), r.ID, ExportTarget{URL: "http://s3.example/b/k"},
+	again := libtest.Must[Export](t)(l.ExportRecording(t.Context(), r.ID,
+		ExportTarget{URL: "http://s3.example/b/k"},
 		nil))
-	equal(t, "export", again.ID, sealed.ExportID)
-	wantErr(t, "discard", l.DiscardRecording(t.Context(), r.ID), nil)
+	libtest.Equal(t, "export", again.ID, sealed.ExportID)
+	libtest.WantErr(t, "discard", l.DiscardRecording(t.Context(), r.ID), nil)
 	close(go1)
 	e := exportIn(t, l, sealed.ExportID, ExportQueued)
 	if e.Error != "PUT http://s3.example/b/k: status 503 later" || e.NextTry == nil {
 		t.Errorf("export is %+v", e)
 	}
-	waitFor(t, "1 references are left", func() bool { return len(refs(t, local)) == 1 })
-	must[Export](t)(l.RetryExport(t.Context(), e.ID))
+	libtest.WaitFor(t, "1 references are left", func() bool { return len(refs(t, local)) == 1 })
+	libtest.Must[Export](t)(l.RetryExport(t.Context(), e.ID))
 	exportIn(t, l, e.ID, ExportDone)
 	if got := f.sent(); len(got) != 2 || !bytes.Equal(got[1].body, sound) {
 		t.Errorf("sent %d times", len(got))
 	}
-	waitFor(t, "0 references are left", func() bool { return len(refs(t, local)) == 0 })
+	libtest.WaitFor(t, "0 references are left", func() bool { return len(refs(t, local)) == 0 })
 }
 
 // TestExportRefused: what can be said at once is, and a target that turns out
@@ -179,7 +182,7 @@ func TestExportRefused(t *testing.T) {
 	l, local := newExporting(t, f)
 	r := ticket(t, l, RecordingRequest{})
 	_, err := l.ExportRecording(t.Context(), r.ID, ExportTarget{URL: "http://x"}, nil)
-	wantErr(t, "before its end", err, ErrState)
+	libtest.WantErr(t, "before its end", err, ErrState)
 	record(t, l, r, mp3Sound(9), EndedClean)
 	for _, bad := range []ExportTarget{
 		{URL: "http://x", Method: "DELETE"},
@@ -188,38 +191,38 @@ func TestExportRefused(t *testing.T) {
 		{URL: "http://x", Headers: map[string]string{"Host": "y"}},
 	} {
 		_, err := l.ExportRecording(t.Context(), r.ID, bad, nil)
-		wantErr(t, "target", err, ErrBadRequest)
+		libtest.WantErr(t, "target", err, ErrBadRequest)
 	}
 	_, err = l.ExportRecording(t.Context(), r.ID, ExportTarget{URL: "http://forbidden"}, nil)
-	wantErr(t, "forbidden target", err, ErrTarget)
+	libtest.WantErr(t, "forbidden target", err, ErrTarget)
 	store := &StoreRequest{Account: "acme", ID: "kept"}
 	_, err = l.ExportRecording(t.Context(), r.ID, ExportTarget{URL: "http://x", DeleteAfter: true}, store)
-	wantErr(t, "store and delete", err, ErrBadRequest)
+	libtest.WantErr(t, "store and delete", err, ErrBadRequest)
 	_, err = l.CreateRecording(t.Context(), RecordingRequest{Account: "a", StoreURL: "http://forbidden"})
-	wantErr(t, "ticket", err, ErrTarget)
+	libtest.WantErr(t, "ticket", err, ErrTarget)
 
 	target := ExportTarget{URL: "http://x", Method: "POST"}
-	e := must[Export](t)(l.ExportRecording(t.Context(), r.ID, target, store))
+	e := libtest.Must[Export](t)(l.ExportRecording(t.Context(), r.ID, target, store))
 	failed := exportIn(t, l, e.ID, ExportFailed)
 	if failed.Attempts != 1 || failed.Error == "" || failed.Ended == nil {
 		t.Errorf("export is %+v", failed)
 	}
-	must[Document](t)(l.Get(t.Context(), "acme", "kept", Fresh))
-	waitFor(t, "2 references are left", func() bool { return len(refs(t, local)) == 2 })
-	waitFor(t, "it is listed as failed", func() bool {
+	libtest.Must[Document](t)(l.Get(t.Context(), "acme", "kept", Fresh))
+	libtest.WaitFor(t, "2 references are left", func() bool { return len(refs(t, local)) == 2 })
+	libtest.WaitFor(t, "it is listed as failed", func() bool {
 		found, next, err := l.Exports(t.Context(), ExportQuery{State: ExportFailed, Account: "acme"})
 		return err == nil && len(found) == 1 && next == "" && found[0].ID == e.ID
 	})
-	wantErr(t, "remove", l.RemoveExport(t.Context(), e.ID), nil)
-	wantErr(t, "remove again", l.RemoveExport(t.Context(), e.ID), ErrNotFound)
-	waitFor(t, "1 references are left", func() bool { return len(refs(t, local)) == 1 })
+	libtest.WantErr(t, "remove", l.RemoveExport(t.Context(), e.ID), nil)
+	libtest.WantErr(t, "remove again", l.RemoveExport(t.Context(), e.ID), ErrNotFound)
+	libtest.WaitFor(t, "1 references are left", func() bool { return len(refs(t, local)) == 1 })
 }
 
 // TestExportOnce: of two nodes one sends, and the other does when the first is
 // gone with the export in its hands.
 func TestExportOnce(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	open := func(id string, f *fakeSender) *Library {
 		deps := testDeps(local)
 		deps.NodeID, deps.Sender, deps.Metrics = id, f, prometheus.NewRegistry()
@@ -231,23 +234,23 @@ func TestExportOnce(t *testing.T) {
 	record(t, one, r, mp3Sound(9), EndedClean)
 	for i := range 20 {
 		target := ExportTarget{URL: fmt.Sprintf("http://x%d/", i)}
-		e := must[Export](t)(one.ExportRecording(t.Context(), r.ID, target, nil))
+		e := libtest.Must[Export](t)(one.ExportRecording(t.Context(), r.ID, target, nil))
 		two.pokeExports()
 		exportIn(t, two, e.ID, ExportDone)
 	}
-	equal(t, "sent", len(f.sent()), 20)
+	libtest.Equal(t, "sent", len(f.sent()), 20)
 
 	// As a former life of this node left it.
-	row := must[*stored](t)(one.recording(t.Context(), r.ID))
+	row := libtest.Must[*stored](t)(one.recording(t.Context(), r.ID))
 	e := newExport(row, &ExportTarget{URL: "http://y/", Method: http.MethodPut}, time.Now())
 	e.State, e.Node, e.Attempts, e.due = ExportRunning, "node-1", 1, time.Now().Add(exportLease)
 	c := one.newChange()
 	c.putExport(e)
-	txn := must[blobstore.Txn](t)(c.Done())
-	must[uint64](t)(local.Commit(t.Context(), txn))
+	txn := libtest.Must[blobstore.Txn](t)(c.Done())
+	libtest.Must[uint64](t)(local.Commit(t.Context(), txn))
 	one.pokeExports()
 	done := exportIn(t, one, e.ID, ExportDone)
-	equal(t, "attempts", done.Attempts, 2)
+	libtest.Equal(t, "attempts", done.Attempts, 2)
 }
 
 // Goal: a lease runs out when it is not renewed, by one's own clock.
@@ -300,7 +303,7 @@ func TestExportWaits(t *testing.T) {
 // TestExportIsGivenBack: a node that closes lets another send, at once.
 func TestExportIsGivenBack(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	deps := testDeps(local)
 	hangs := &fakeSender{answer: func(ctx context.Context, _ int, _ Delivery) (Receipt, error) {
 		<-ctx.Done()
@@ -310,20 +313,20 @@ func TestExportIsGivenBack(t *testing.T) {
 	l := openLibrary(t, testConfig(), deps)
 	r := ticket(t, l, RecordingRequest{})
 	record(t, l, r, mp3Sound(9), EndedClean)
-	e := must[Export](t)(l.ExportRecording(t.Context(), r.ID, ExportTarget{URL: "http://x"}, nil))
-	waitFor(t, "it is being sent", func() bool { return len(hangs.sent()) == 1 })
-	wantErr(t, "close", l.Close(), nil)
+	e := libtest.Must[Export](t)(l.ExportRecording(t.Context(), r.ID, ExportTarget{URL: "http://x"}, nil))
+	libtest.WaitFor(t, "it is being sent", func() bool { return len(hangs.sent()) == 1 })
+	libtest.WantErr(t, "close", l.Close(), nil)
 
 	deps.Sender = &fakeSender{}
 	l = openLibrary(t, testConfig(), deps)
-	equal(t, "attempts", exportIn(t, l, e.ID, ExportDone).Attempts, 1)
+	libtest.Equal(t, "attempts", exportIn(t, l, e.ID, ExportDone).Attempts, 1)
 }
 
 // Goal: a recording that is taken over is sent once, whole.
 func TestExportOfATakenOverRecording(t *testing.T) {
 	t.Parallel()
 	f := &fakeSender{}
-	deps := testDeps(openLocal(t, t.TempDir()))
+	deps := testDeps(libtest.OpenStore(t, t.TempDir()))
 	deps.Sender = f
 	l := openLibrary(t, takeoverConfig(), deps)
 	r := ticket(t, l, RecordingRequest{StoreURL: "http://x", DeleteAfter: true})
@@ -344,7 +347,7 @@ func TestAccountExport(t *testing.T) {
 	t.Parallel()
 	f := &fakeSender{}
 	l, _ := newExporting(t, f)
-	must[AccountSettings](t)(l.UpdateAccount(t.Context(), "acme", "", func(s *AccountSettings) error {
+	libtest.Must[AccountSettings](t)(l.UpdateAccount(t.Context(), "acme", "", func(s *AccountSettings) error {
 		s.Export = ExportSettings{URL: "http://db/x/", OnStore: true, Headers: map[string]Secret{"X-Key": "k"}}
 		return nil
 	}))
@@ -372,12 +375,12 @@ func TestExportRow(t *testing.T) {
 		blob: blobstore.ID{1}, url: "http://u:p@x/y?z", headers: map[string]string{"A": "b"},
 		due: at(1_700_000_001_000), since: at(1_700_000_002_000),
 	}
-	value := must[[]byte](t)(encodeExport(e))
-	golden(t, "export-1.row", value)
-	golden(t, "export-open-1.row", encodeOpen(ExportQueued, e.due))
-	back := must[*export](t)(decodeExport(e.ID, blobstore.Row{Value: value, Revision: 7}))
+	value := libtest.Must[[]byte](t)(encodeExport(e))
+	libtest.Golden(t, "export-1.row", value)
+	libtest.Golden(t, "export-open-1.row", encodeOpen(ExportQueued, e.due))
+	back := libtest.Must[*export](t)(decodeExport(e.ID, blobstore.Row{Value: value, Revision: 7}))
 	if diff := cmp.Diff(e, back, cmp.AllowUnexported(export{})); diff != "" {
 		t.Errorf("export came back changed:\n%s", diff)
 	}
-	equal(t, "time of an id", rows.MadeAt(rows.NewID(e.since)).UnixMilli(), e.since.UnixMilli())
+	libtest.Equal(t, "time of an id", rows.MadeAt(rows.NewID(e.since)).UnixMilli(), e.since.UnixMilli())
 }

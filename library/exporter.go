@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/rows"
 )
 
@@ -316,8 +317,8 @@ func (e *export) failed(d delivered, now time.Time) {
 	} else {
 		e.Error = fmt.Sprintf("%s %s: status %d %s", e.Method, e.Target, d.receipt.Status, d.receipt.Text)
 	}
-	if len(e.Error) > eventDetailBytesMax {
-		e.Error = e.Error[:eventDetailBytesMax]
+	if len(e.Error) > feed.DetailBytesMax {
+		e.Error = e.Error[:feed.DetailBytesMax]
 	}
 	if errors.Is(d.err, ErrTarget) || now.Sub(e.since) > exportGiveUp {
 		e.State, e.Ended, e.NextTry = ExportFailed, &now, nil
@@ -341,12 +342,12 @@ func (l *Library) commitResult(ctx context.Context, e *export) error {
 		c.putExport(e)
 		switch e.State {
 		case ExportDone:
-			c.event(EventExportDone, exportEvent(e))
+			c.event(feed.ExportDone, exportEvent(e))
 			if err := l.deleteExported(ctx, c, e); err != nil {
 				return blobstore.Txn{}, err
 			}
 		case ExportFailed:
-			c.event(EventExportFailed, exportEvent(e))
+			c.event(feed.ExportFailed, exportEvent(e))
 		case ExportQueued, ExportRunning:
 		}
 		return c.Done()
@@ -373,7 +374,7 @@ func (l *Library) deleteExported(ctx context.Context, c *change, e *export) erro
 	c.letGo(s)
 	s.State, s.EndedBy = StateDiscarded, EndedByExport
 	c.putRecording(s)
-	c.event(EventRecordingDiscarded, recordingEvent(&s.Recording))
+	c.event(feed.RecordingDiscarded, recordingEvent(&s.Recording))
 	return nil
 }
 

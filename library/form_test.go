@@ -104,7 +104,8 @@ func FuzzCutFormExt(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, id string) {
 		stem, ext := CutFormExt(id)
-		if stem+ext != id || stem == "" && id != "" || ext != "" && naming.CheckID(id) == nil && naming.CheckID(stem) != nil {
+		if stem+ext != id || stem == "" && id != "" || ext != "" &&
+			naming.CheckID(id) == nil && naming.CheckID(stem) != nil {
 			t.Fatalf("%q is %q and %q", id, stem, ext)
 		}
 	})

@@ -2,55 +2,21 @@ package library
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
-	"errors"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"carillon/blobstore"
+	"carillon/library/libtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-const waitForever = 30 * time.Second // for conditions; a test that waits so long has failed
-
-// waitFor returns when the condition holds.
-func waitFor(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(waitForever)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited %v in vain: %s", waitForever, what)
-		}
-	}
-}
-
-func openLocal(tb testing.TB, dir string) *blobstore.Local {
-	tb.Helper()
-	local, err := blobstore.OpenLocal(dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := local.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return local
-}
 
 func testConfig() Config {
 	return Config{
@@ -83,7 +49,7 @@ func openLibrary(tb testing.TB, cfg Config, deps Deps) *Library {
 // newLibrary is a library alone on a store of its own.
 func newLibrary(tb testing.TB) (*Library, *blobstore.Local) {
 	tb.Helper()
-	local := openLocal(tb, tb.TempDir())
+	local := libtest.OpenStore(tb, tb.TempDir())
 	return openLibrary(tb, testConfig(), testDeps(local)), local
 }
 
@@ -160,44 +126,7 @@ func readAll(tb testing.TB, r *blobstore.Reader) []byte {
 // refs are the reference rows in the catalog.
 func refs(tb testing.TB, catalog blobstore.Catalog) []string {
 	tb.Helper()
-	return keys(tb, catalog, blobstore.RefPrefix)
-}
-
-func keys(tb testing.TB, catalog blobstore.Catalog, prefix string) []string {
-	tb.Helper()
-	var found []string
-	for row, err := range catalog.Scan(tb.Context(), prefix, "") {
-		if err != nil {
-			tb.Fatal(err)
-		}
-		found = append(found, row.Key)
-	}
-	return found
-}
-
-func equal[T comparable](t *testing.T, what string, got, want T) {
-	t.Helper()
-	if got != want {
-		t.Errorf("%s is %v, want %v", what, got, want)
-	}
-}
-
-func must[T any](t *testing.T) func(T, error) T {
-	t.Helper()
-	return func(v T, err error) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-}
-
-func wantErr(t *testing.T, what string, got, want error) {
-	t.Helper()
-	if !errors.Is(got, want) {
-		t.Errorf("%s: %v, want %v", what, got, want)
-	}
+	return libtest.Keys(tb, catalog, blobstore.RefPrefix)
 }
 
 func ticketRequest(l *Library, r Recording) SourceRequest {
@@ -205,11 +134,4 @@ func ticketRequest(l *Library, r Recording) SourceRequest {
 	password, rest, _ := strings.Cut(rest, "@")
 	_, mount, _ := strings.Cut(rest, "/")
 	return SourceRequest{Mount: mount, User: user, Password: password, ContentType: "audio/mpeg"}
-}
-
-func bounded(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), waitForever)
-	t.Cleanup(cancel)
-	return ctx
 }

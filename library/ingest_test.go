@@ -9,6 +9,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"carillon/library/libtest"
 	"carillon/library/rows"
 )
 
@@ -30,10 +31,10 @@ func TestIngest(t *testing.T) {
 	if err != nil || !created {
 		t.Fatal(created, err)
 	}
-	equal(t, "state", rec.State, StateStored)
-	equal(t, "duration", rec.DurationMS, 1000)
-	equal(t, "ended by", rec.EndedBy, EndedBySource)
-	d := must[Document](t)(l.Get(t.Context(), "acme", "vm/1", Fresh))
+	libtest.Equal(t, "state", rec.State, StateStored)
+	libtest.Equal(t, "duration", rec.DurationMS, 1000)
+	libtest.Equal(t, "ended by", rec.EndedBy, EndedBySource)
+	d := libtest.Must[Document](t)(l.Get(t.Context(), "acme", "vm/1", Fresh))
 	if !bytes.Equal(readItem(t, l, d), sound) {
 		t.Error("the item holds other bytes")
 	}
@@ -42,10 +43,10 @@ func TestIngest(t *testing.T) {
 		t.Errorf("again: %+v, %v, %v", again, created, err)
 	}
 	_, _, err = ingest(t, l, request, wavSound(100))
-	wantErr(t, "other bytes", err, ErrTicketUsed)
-	equal(t, "references", len(refs(t, local)), 1)
-	equal(t, "active rows", len(keys(t, local, activePrefix)), 0)
-	m := must[Mount](t)(l.Mount(t.Context(), "acme", "vm.wav"))
+	libtest.WantErr(t, "other bytes", err, ErrTicketUsed)
+	libtest.Equal(t, "references", len(refs(t, local)), 1)
+	libtest.Equal(t, "active rows", len(libtest.Keys(t, local, activePrefix)), 0)
+	m := libtest.Must[Mount](t)(l.Mount(t.Context(), "acme", "vm.wav"))
 	if m.Doc == nil || m.Doc.ID != "vm/1" {
 		t.Errorf("under its media name it is %+v", m)
 	}
@@ -78,7 +79,7 @@ func TestIngestRefused(t *testing.T) {
 		q := good
 		c.change(&q)
 		_, _, err := l.IngestRecording(t.Context(), q, unread)
-		wantErr(t, name, err, c.want)
+		libtest.WantErr(t, name, err, c.want)
 	}
 	for name, c := range map[string]struct {
 		body string
@@ -89,17 +90,17 @@ func TestIngestRefused(t *testing.T) {
 		"too much": {string(mp3Sound(200)), ErrTooLarge},
 	} {
 		_, _, err := l.IngestRecording(t.Context(), good, strings.NewReader(c.body))
-		wantErr(t, name, err, c.want)
+		libtest.WantErr(t, name, err, c.want)
 	}
-	equal(t, "references", len(refs(t, local)), 0)
-	equal(t, "state", recordingNow(t, l, r.ID).State, StateWaiting)
+	libtest.Equal(t, "references", len(refs(t, local)), 0)
+	libtest.Equal(t, "state", recordingNow(t, l, r.ID).State, StateWaiting)
 
 	q := ticketRequest(l, r)
 	q.RemoteAddr = good.RemoteAddr
-	s := must[*Session](t)(l.Claim(t.Context(), q))
+	s := libtest.Must[*Session](t)(l.Claim(t.Context(), q))
 	_, _, err := l.IngestRecording(t.Context(), good, unread)
-	wantErr(t, "while a source is live", err, ErrState)
-	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	libtest.WantErr(t, "while a source is live", err, ErrState)
+	libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedClean), nil)
 }
 
 // Goal: what holds for a source's end holds for a file's: its least length,
@@ -130,7 +131,7 @@ func TestRerecord(t *testing.T) {
 	l, local := newLibrary(t)
 	ctx := t.Context()
 	heard := func() string {
-		m := must[Mount](t)(l.Mount(ctx, "acme", "vm.mp3"))
+		m := libtest.Must[Mount](t)(l.Mount(ctx, "acme", "vm.mp3"))
 		if m.Recording == nil {
 			t.Fatalf("mount is %+v", m)
 		}
@@ -140,31 +141,31 @@ func TestRerecord(t *testing.T) {
 		Name: "vm.mp3", Metadata: map[string]string{"box": "1"}, TicketLimits: TicketLimits{MaxSeconds: 60},
 	})
 	_, err := l.Rerecord(ctx, first.ID)
-	wantErr(t, "while waiting", err, ErrState)
+	libtest.WantErr(t, "while waiting", err, ErrState)
 	record(t, l, first, mp3Sound(20), EndedClean)
 
-	silent := must[Recording](t)(l.Rerecord(ctx, first.ID))
+	silent := libtest.Must[Recording](t)(l.Rerecord(ctx, first.ID))
 	if silent.Token == "" || silent.Name != "vm.mp3" || silent.Replaces != first.ID ||
 		silent.Metadata["box"] != "1" || silent.MaxSeconds != 60 || silent.Expires == nil {
 		t.Errorf("ticket is %+v", silent)
 	}
-	equal(t, "heard while waiting", heard(), first.ID)
+	libtest.Equal(t, "heard while waiting", heard(), first.ID)
 	record(t, l, silent, nil, EndedCut)
-	equal(t, "state of the first", recordingNow(t, l, first.ID).State, StateSealed)
-	equal(t, "heard after silence", heard(), first.ID)
+	libtest.Equal(t, "state of the first", recordingNow(t, l, first.ID).State, StateSealed)
+	libtest.Equal(t, "heard after silence", heard(), first.ID)
 
-	second := must[Recording](t)(l.Rerecord(ctx, first.ID))
-	s := must[*Session](t)(l.Claim(ctx, ticketRequest(l, second)))
+	second := libtest.Must[Recording](t)(l.Rerecord(ctx, first.ID))
+	s := libtest.Must[*Session](t)(l.Claim(ctx, ticketRequest(l, second)))
 	write(t, s, mp3Sound(10))
-	equal(t, "heard while live", heard(), second.ID)
-	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	libtest.Equal(t, "heard while live", heard(), second.ID)
+	libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedClean), nil)
 	old := recordingNow(t, l, first.ID)
-	equal(t, "state of the first", old.State, StateDiscarded)
-	equal(t, "ended by", old.EndedBy, EndedByRerecord)
-	equal(t, "references", len(refs(t, local)), 2) // the silent one has an empty blob
-	must[Document](t)(l.StoreRecording(ctx, second.ID, StoreRequest{Account: "acme", ID: "kept"}))
+	libtest.Equal(t, "state of the first", old.State, StateDiscarded)
+	libtest.Equal(t, "ended by", old.EndedBy, EndedByRerecord)
+	libtest.Equal(t, "references", len(refs(t, local)), 2) // the silent one has an empty blob
+	libtest.Must[Document](t)(l.StoreRecording(ctx, second.ID, StoreRequest{Account: "acme", ID: "kept"}))
 	_, err = l.Rerecord(ctx, second.ID)
-	wantErr(t, "when stored", err, ErrState)
+	libtest.WantErr(t, "when stored", err, ErrState)
 }
 
 // Goal: without a leader the file is kept in the spool and becomes the item
@@ -189,6 +190,6 @@ func TestIngestIsSpooled(t *testing.T) {
 	for item, sound := range sounds {
 		s.plays(item, sound)
 	}
-	d := must[Document](t)(s.Get(t.Context(), "acme", "vm/1.wav", Fresh))
-	equal(t, "metadata", d.Metadata["recording_id"]+d.Metadata["box"]+d.Source, short.ID+"1recording")
+	d := libtest.Must[Document](t)(s.Get(t.Context(), "acme", "vm/1.wav", Fresh))
+	libtest.Equal(t, "metadata", d.Metadata["recording_id"]+d.Metadata["box"]+d.Source, short.ID+"1recording")
 }

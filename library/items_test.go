@@ -20,6 +20,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/libtest"
 )
 
 // TestPutGetDelete follows one item through its life: every write is a new
@@ -35,12 +36,12 @@ func TestPutGetDelete(t *testing.T) {
 		ContentType: "application/octet-stream", Name: "N", Metadata: map[string]string{"k": "v"},
 	})
 	sum := sha256.Sum256(wav)
-	equal(t, "sha256", first.SHA256, hex.EncodeToString(sum[:]))
-	equal(t, "size", first.Size, int64(len(wav)))
-	equal(t, "type", first.ContentType, "audio/x-wav")
-	equal(t, "duration", first.DurationMS, 500)
-	equal(t, "source", first.Source, sourceUpload)
-	if diff := cmp.Diff(first, must[Document](t)(l.Get(ctx, "acme", "a/b", Fresh))); diff != "" {
+	libtest.Equal(t, "sha256", first.SHA256, hex.EncodeToString(sum[:]))
+	libtest.Equal(t, "size", first.Size, int64(len(wav)))
+	libtest.Equal(t, "type", first.ContentType, "audio/x-wav")
+	libtest.Equal(t, "duration", first.DurationMS, 500)
+	libtest.Equal(t, "source", first.Source, sourceUpload)
+	if diff := cmp.Diff(first, libtest.Must[Document](t)(l.Get(ctx, "acme", "a/b", Fresh))); diff != "" {
 		t.Errorf("get gives another document:\n%s", diff)
 	}
 	if !bytes.Equal(readItem(t, l, first), wav) {
@@ -51,11 +52,11 @@ func TestPutGetDelete(t *testing.T) {
 	if second.Revision <= first.Revision {
 		t.Errorf("revision %d follows %d", second.Revision, first.Revision)
 	}
-	equal(t, "name that was left open", second.Name, "N")
-	equal(t, "metadata that were left open", second.Metadata["k"], "v")
-	equal(t, "time of creation", second.Created, first.Created)
-	equal(t, "type", second.ContentType, "audio/mpeg")
-	equal(t, "duration", second.DurationMS, 5000*mp3FrameMS)
+	libtest.Equal(t, "name that was left open", second.Name, "N")
+	libtest.Equal(t, "metadata that were left open", second.Metadata["k"], "v")
+	libtest.Equal(t, "time of creation", second.Created, first.Created)
+	libtest.Equal(t, "type", second.ContentType, "audio/mpeg")
+	libtest.Equal(t, "duration", second.DurationMS, 5000*mp3FrameMS)
 	if want := []string{refKeyOf(&second)}; !slices.Equal(refs(t, local), want) {
 		t.Errorf("references are %q, want %q", refs(t, local), want)
 	}
@@ -63,11 +64,11 @@ func TestPutGetDelete(t *testing.T) {
 		t.Error("bytes came back changed")
 	}
 
-	wantErr(t, "delete with the old tag", l.Delete(ctx, "acme", "a/b", first.ETag()), ErrPrecondition)
-	wantErr(t, "delete", l.Delete(ctx, "acme", "a/b", second.ETag()), nil)
-	wantErr(t, "delete again", l.Delete(ctx, "acme", "a/b", ""), ErrNotFound)
+	libtest.WantErr(t, "delete with the old tag", l.Delete(ctx, "acme", "a/b", first.ETag()), ErrPrecondition)
+	libtest.WantErr(t, "delete", l.Delete(ctx, "acme", "a/b", second.ETag()), nil)
+	libtest.WantErr(t, "delete again", l.Delete(ctx, "acme", "a/b", ""), ErrNotFound)
 	_, err := l.Get(ctx, "acme", "a/b", Linearizable)
-	wantErr(t, "get what was deleted", err, ErrNotFound)
+	libtest.WantErr(t, "get what was deleted", err, ErrNotFound)
 	if left := refs(t, local); len(left) != 0 {
 		t.Errorf("references are left: %q", left)
 	}
@@ -88,7 +89,7 @@ func TestPutAgain(t *testing.T) {
 // nor a blob nor a reference.
 func TestPutRefused(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	cfg := testConfig()
 	cfg.UploadBytesMax = 1 << 20
 	l := openLibrary(t, cfg, testDeps(local))
@@ -121,10 +122,10 @@ func TestPutRefused(t *testing.T) {
 		{"nothing to match", "x", whole(), PutOptions{Length: -1, IfMatch: "*"}, ErrPrecondition},
 	} {
 		_, _, err := l.Put(t.Context(), "acme", c.id, c.body, c.opts)
-		wantErr(t, c.name, err, c.want)
+		libtest.WantErr(t, c.name, err, c.want)
 	}
 	_, err := l.Get(t.Context(), "acme", "x", Fresh)
-	wantErr(t, "get", err, ErrNotFound)
+	libtest.WantErr(t, "get", err, ErrNotFound)
 	if left := refs(t, local); len(left) != 0 {
 		t.Errorf("references are left: %q", left)
 	}
@@ -140,7 +141,7 @@ func TestPutRefusesEarly(t *testing.T) {
 	l, local := newLibrary(t)
 	body := &countingReader{left: 1 << 30, fill: 'x'}
 	_, _, err := l.Put(t.Context(), "acme", "x", body, PutOptions{Length: 1 << 30})
-	wantErr(t, "text", err, ErrUnsupportedMedia)
+	libtest.WantErr(t, "text", err, ErrUnsupportedMedia)
 	if body.read > blobstore.ChunkBytesMax {
 		t.Errorf("%d bytes were read before it was refused", body.read)
 	}
@@ -171,7 +172,7 @@ func TestPutCanceled(t *testing.T) {
 		return 0, errors.New("connection reset")
 	}))
 	_, _, err := l.Put(ctx, "acme", "x", body, PutOptions{Length: -1})
-	wantErr(t, "put", err, context.Canceled)
+	libtest.WantErr(t, "put", err, context.Canceled)
 	if left := blobs(t, local); len(left) != 0 {
 		t.Errorf("blobs are left: %v", left)
 	}
@@ -197,7 +198,7 @@ func TestConcurrentCreate(t *testing.T) {
 		if err == nil {
 			won++
 		} else {
-			wantErr(t, "loser", err, ErrPrecondition)
+			libtest.WantErr(t, "loser", err, ErrPrecondition)
 		}
 	}
 	d, err := l.Get(t.Context(), "acme", "x", Fresh)
@@ -252,7 +253,7 @@ func TestUpdate(t *testing.T) {
 	if diff := cmp.Diff(want, after); diff != "" || after.Revision <= before.Revision {
 		t.Errorf("document after the update:\n%s", diff)
 	}
-	if got := keys(t, local, promptPrefix); !slices.Equal(got, []string{promptKey(&after)}) {
+	if got := libtest.Keys(t, local, promptPrefix); !slices.Equal(got, []string{promptKey(&after)}) {
 		t.Errorf("prompt index is %q", got)
 	}
 	if before.Metadata["a"] != "1" {
@@ -260,11 +261,11 @@ func TestUpdate(t *testing.T) {
 	}
 	long := strings.Repeat("x", TextBytesMax+1)
 	_, err = l.Update(ctx, "acme", "x", Patch{Name: &long})
-	wantErr(t, "long name", err, ErrBadRequest)
+	libtest.WantErr(t, "long name", err, ErrBadRequest)
 	_, err = l.Update(ctx, "acme", "y", Patch{Name: &name})
-	wantErr(t, "unknown item", err, ErrNotFound)
+	libtest.WantErr(t, "unknown item", err, ErrNotFound)
 	_, err = l.Update(ctx, "acme", "x", Patch{IfMatch: `"other"`})
-	wantErr(t, "other tag", err, ErrPrecondition)
+	libtest.WantErr(t, "other tag", err, ErrPrecondition)
 }
 
 // TestList pages through an account and sees nothing of its neighbours.
@@ -307,9 +308,9 @@ func TestList(t *testing.T) {
 		t.Errorf("german songs: %d, %v", len(page.Items), err)
 	}
 	_, err = l.List(t.Context(), "acme", ListQuery{Limit: PageLimitMax + 1})
-	wantErr(t, "limit", err, ErrBadRequest)
+	libtest.WantErr(t, "limit", err, ErrBadRequest)
 	_, err = l.List(t.Context(), "..", ListQuery{})
-	wantErr(t, "account", err, ErrBadName)
+	libtest.WantErr(t, "account", err, ErrBadName)
 }
 
 // TestItemsAreAMap drives the library and a map side by side with random

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
 )
 
 // Config of the library. The TOML keys and environment names are made in
@@ -230,9 +231,9 @@ type Service interface {
 	OpenRecording(ctx context.Context, recordingID string, from From) (*blobstore.Reader, Recording, error)
 
 	// Events returns the next events after a position.
-	Events(ctx context.Context, q EventQuery, limit int) (EventPage, error)
+	Events(ctx context.Context, q feed.Query, limit int) (feed.Page, error)
 	// EventsNow is the position after everything that this node has applied.
-	EventsNow() EventPosition
+	EventsNow() feed.Position
 	// WatchEvents returns a channel that is closed when an event comes.
 	WatchEvents() (changed <-chan struct{}, cancel func())
 

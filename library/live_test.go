@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/library/libtest"
 )
 
 // TestFollow: a listener of a live recording hears all of it to its end.
@@ -19,7 +20,7 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	sound := mp3Sound(100)
-	reader, _, err := l.OpenRecording(bounded(t), r.ID, FromStart) // before the first byte
+	reader, _, err := l.OpenRecording(libtest.Bounded(t), r.ID, FromStart) // before the first byte
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func TestFollow(t *testing.T) {
 		heard <- b
 	}()
 	write(t, s, sound)
-	if err := s.Close(bounded(t), EndedClean); err != nil {
+	if err := s.Close(libtest.Bounded(t), EndedClean); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-heard; !bytes.Equal(got, sound) {
@@ -55,15 +56,15 @@ func TestFollowFromNow(t *testing.T) {
 	}
 	sound := mp3Sound(200)
 	write(t, s, sound)
-	waitFor(t, "bytes are durable", func() bool {
+	libtest.WaitFor(t, "bytes are durable", func() bool {
 		info, err := local.Stat(t.Context(), s.blob)
 		return err == nil && info.Size == int64(len(sound))
 	})
-	reader, _, err := l.OpenRecording(bounded(t), r.ID, FromNow)
+	reader, _, err := l.OpenRecording(libtest.Bounded(t), r.ID, FromNow)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(bounded(t), EndedClean); err != nil {
+	if err := s.Close(libtest.Bounded(t), EndedClean); err != nil {
 		t.Fatal(err)
 	}
 	got := readAll(t, reader)
@@ -73,5 +74,5 @@ func TestFollowFromNow(t *testing.T) {
 		t.Errorf("heard the last %d bytes, the lead is %d", len(got), lead)
 	}
 	_, _, err = l.OpenRecording(t.Context(), r.ID, From("middle"))
-	wantErr(t, "other beginnings", err, ErrBadRequest)
+	libtest.WantErr(t, "other beginnings", err, ErrBadRequest)
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"carillon/library/libtest"
 )
 
 // TestLookupNames: which item, of several with like names, a name means.
@@ -41,7 +43,7 @@ func TestLookupNames(t *testing.T) {
 	} {
 		got, err := l.Lookup(t.Context(), LookupRequest{Name: c.name, Account: c.account})
 		if c.want == "" {
-			wantErr(t, c.name, err, ErrNotFound)
+			libtest.WantErr(t, c.name, err, ErrNotFound)
 			continue
 		}
 		if err != nil || got.Account+"|"+got.ID != c.want {
@@ -53,7 +55,7 @@ func TestLookupNames(t *testing.T) {
 		strings.Repeat("x", 10<<10),
 	} {
 		_, err := l.Lookup(t.Context(), LookupRequest{Name: bad, Account: "acme"})
-		wantErr(t, bad[:min(len(bad), 20)], err, ErrBadName)
+		libtest.WantErr(t, bad[:min(len(bad), 20)], err, ErrBadName)
 	}
 	for _, r := range []LookupRequest{
 		{Name: "x", Stream: "both"},
@@ -62,7 +64,7 @@ func TestLookupNames(t *testing.T) {
 		{Name: "x", Language: "en us"},
 	} {
 		_, err := l.Lookup(t.Context(), r)
-		wantErr(t, "bad field", err, ErrBadRequest)
+		libtest.WantErr(t, "bad field", err, ErrBadRequest)
 	}
 }
 
@@ -124,7 +126,7 @@ func TestLookupPrompts(t *testing.T) {
 	} {
 		got, err := l.Lookup(t.Context(), LookupRequest{Name: c.name, Language: c.language, Account: "ignored"})
 		if c.want == "" {
-			wantErr(t, c.name, err, ErrNotFound)
+			libtest.WantErr(t, c.name, err, ErrNotFound)
 		} else if err != nil || got.ID != c.want {
 			t.Errorf("%s in %q is %s, %v, want %s", c.name, c.language, got.ID, err, c.want)
 		}
@@ -163,8 +165,8 @@ func TestPlay(t *testing.T) {
 		got.Type != "audio/mpeg" || got.DurationMS != 10*mp3FrameMS || got.Revision != d.Revision {
 		t.Errorf("answer is %+v", got)
 	}
-	again := must[Lookup](t)(l.Lookup(ctx, LookupRequest{Name: "x", Account: "acme"}))
-	equal(t, "URL of the second answer", again.StreamURL, got.StreamURL)
+	again := libtest.Must[Lookup](t)(l.Lookup(ctx, LookupRequest{Name: "x", Account: "acme"}))
+	libtest.Equal(t, "URL of the second answer", again.StreamURL, got.StreamURL)
 	name := "n"
 	if _, err := l.Update(ctx, "acme", "x", Patch{Name: &name}); err != nil {
 		t.Fatal(err)
@@ -174,17 +176,17 @@ func TestPlay(t *testing.T) {
 	}
 	put(t, l, "acme", "x", mp3Sound(10), PutOptions{})
 	_, err = l.OpenPlay(ctx, token)
-	wantErr(t, "play after a replacement", err, ErrGone)
+	libtest.WantErr(t, "play after a replacement", err, ErrGone)
 	if err := l.Delete(ctx, "acme", "x", ""); err != nil {
 		t.Fatal(err)
 	}
 	_, err = l.OpenPlay(ctx, token)
-	wantErr(t, "play after deletion", err, ErrNotFound)
+	libtest.WantErr(t, "play after deletion", err, ErrNotFound)
 	_, err = l.OpenPlay(ctx, token+"x")
-	wantErr(t, "play with a changed token", err, ErrBadToken)
+	libtest.WantErr(t, "play with a changed token", err, ErrBadToken)
 	old := playToken{version: tokenVersion, account: "acme", id: "x", expiry: d.Created.Add(-1)}
 	_, err = l.OpenPlay(ctx, old.sign(*l.key.Load()))
-	wantErr(t, "play with an old token", err, ErrExpired)
+	libtest.WantErr(t, "play with an old token", err, ErrExpired)
 }
 
 // TestShoutProtocol: MP3 is offered by SHOUT, a WAV is not, because mod_shout
@@ -213,7 +215,7 @@ func TestShoutProtocol(t *testing.T) {
 // one, also when they start at once.
 func TestKeyIsShared(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	opened := make(chan *Library, 3)
 	for range cap(opened) {
 		go func() {
@@ -230,7 +232,7 @@ func TestKeyIsShared(t *testing.T) {
 		if l == nil {
 			continue
 		}
-		key := must[[]byte](t)(l.signingKey(t.Context()))
+		key := libtest.Must[[]byte](t)(l.signingKey(t.Context()))
 		if first == nil {
 			first = key
 		}
@@ -263,8 +265,8 @@ func TestPromptOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = l.Lookup(t.Context(), LookupRequest{Name: "prompt://acme/hello/en-us"})
-	wantErr(t, "prompt that is none any more", err, ErrNotFound)
-	if left := keys(t, local, promptPrefix); len(left) != 0 {
+	libtest.WantErr(t, "prompt that is none any more", err, ErrNotFound)
+	if left := libtest.Keys(t, local, promptPrefix); len(left) != 0 {
 		t.Errorf("index rows are left: %q", left)
 	}
 }
@@ -276,7 +278,7 @@ func FuzzLookupNames(f *testing.F) {
 	} {
 		f.Add(s, "acme", "en-us")
 	}
-	local := openLocal(f, f.TempDir())
+	local := libtest.OpenStore(f, f.TempDir())
 	l := openLibrary(f, testConfig(), testDeps(local))
 	f.Fuzz(func(t *testing.T, name, account, language string) {
 		answer, err := l.Lookup(t.Context(), LookupRequest{

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"carillon/library/libtest"
 	"carillon/library/naming"
 )
 
@@ -74,7 +75,7 @@ func TestMediaNames(t *testing.T) {
 	} {
 		got, err := l.Lookup(t.Context(), LookupRequest{Name: c.name, Account: c.account})
 		if c.want == "" {
-			wantErr(t, c.name, err, ErrNotFound)
+			libtest.WantErr(t, c.name, err, ErrNotFound)
 			continue
 		}
 		if err != nil || got.Account+"/"+got.ID != c.want {
@@ -98,15 +99,15 @@ func TestMediaNames(t *testing.T) {
 		"file_string://" + strings.Repeat("a!", macroPartsMax),
 	} {
 		_, err := l.Lookup(t.Context(), LookupRequest{Name: name})
-		wantErr(t, name, err, ErrBadName)
+		libtest.WantErr(t, name, err, ErrBadName)
 	}
 	_, err := l.Lookup(t.Context(), LookupRequest{Name: "tts://abc"})
 	if err == nil || !strings.Contains(err.Error(), "not synthesised here") {
 		t.Errorf("speech: %v", err)
 	}
 	_, err = l.Lookup(t.Context(), LookupRequest{Name: "x", Player: "vlc", Language: "a b"})
-	equal(t, "unknown player", fieldCode(err, "player"), fieldUnknown)
-	equal(t, "no language", fieldCode(err, "language"), fieldInvalid)
+	libtest.Equal(t, "unknown player", fieldCode(err, "player"), fieldUnknown)
+	libtest.Equal(t, "no language", fieldCode(err, "language"), fieldInvalid)
 }
 
 // TestPromptsOfParents: an account hears its own prompts, then those of the
@@ -145,7 +146,7 @@ func TestPromptsOfParents(t *testing.T) {
 	} {
 		got, err := l.Lookup(t.Context(), LookupRequest{Name: "prompt://" + c.account + "/" + c.prompt})
 		if c.want == "" {
-			wantErr(t, c.prompt, err, ErrNotFound)
+			libtest.WantErr(t, c.prompt, err, ErrNotFound)
 		} else if err != nil || got.Account+"/"+got.ID != c.want {
 			t.Errorf("%s of %s is %s/%s, %v, want %s", c.prompt, c.account, got.Account, got.ID, err, c.want)
 		}
@@ -155,7 +156,7 @@ func TestPromptsOfParents(t *testing.T) {
 		t.Errorf("system prompt in the language of the caller is %s, %v", got.ID, err)
 	}
 	// One language goes, the others stay.
-	wantErr(t, "delete", l.Delete(t.Context(), "system", "fr/hello", ""), nil)
+	libtest.WantErr(t, "delete", l.Delete(t.Context(), "system", "fr/hello", ""), nil)
 	got, err = l.Lookup(t.Context(), LookupRequest{Name: "prompt://other/hello/fr"})
 	if err != nil || got.ID != "en-us/hello" {
 		t.Errorf("prompt is %s, %v", got.ID, err)
@@ -168,7 +169,7 @@ func TestFallbackSound(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig()
 	cfg.FallbackSound = "tone_stream://%(500,500,480,620)"
-	l := openLibrary(t, cfg, testDeps(openLocal(t, t.TempDir())))
+	l := openLibrary(t, cfg, testDeps(libtest.OpenStore(t, t.TempDir())))
 	put(t, l, "reseller", "sorry", mp3Sound(3), PutOptions{})
 	setAccount(t, l, "reseller", func(s *AccountSettings) { s.Fallback = "/reseller/sorry" })
 	setAccount(t, l, "child", func(s *AccountSettings) { s.Parent = "reseller" })
@@ -182,13 +183,13 @@ func TestFallbackSound(t *testing.T) {
 	} {
 		got, err := l.Lookup(t.Context(), LookupRequest{Name: c.name, Account: c.account})
 		if c.want == "" {
-			wantErr(t, c.name, err, ErrNotFound)
+			libtest.WantErr(t, c.name, err, ErrNotFound)
 		} else if err != nil || !got.Fallback || got.ID != c.want && got.FreeSWITCH != c.want {
 			t.Errorf("%s of %q is %+v, %v", c.name, c.account, got, err)
 		}
 	}
 	_, err := l.Lookup(t.Context(), LookupRequest{Name: "a//b", Account: "child"})
-	wantErr(t, "a bad name", err, ErrBadName)
+	libtest.WantErr(t, "a bad name", err, ErrBadName)
 	put(t, l, "child", "hidden", mp3Sound(3), PutOptions{Streamable: new(false)})
 	got, err := l.Lookup(t.Context(), LookupRequest{Name: "hidden", Account: "child"})
 	if err != nil || !got.Fallback {
@@ -214,7 +215,8 @@ func TestPlayerStrings(t *testing.T) {
 		for _, stream := range []string{"new", "extant"} {
 			r := LookupRequest{Name: "tone.wav", Account: "acme", Stream: stream}
 			want := map[string]Player{"new": PlayerHTTPCache, "extant": PlayerShout}
-			equal(t, "player of "+stream, must[Lookup](t)(l.Lookup(t.Context(), r)).Player, want[stream])
+			libtest.Equal(t, "player of "+stream, libtest.Must[Lookup](t)(l.Lookup(t.Context(), r)).Player,
+				want[stream])
 		}
 	}
 	for _, c := range []struct {
@@ -253,7 +255,7 @@ func TestPlayerStrings(t *testing.T) {
 	_, err := l.Lookup(t.Context(), LookupRequest{
 		Name: "file_string://tone.wav!tone_stream://%(1,0,440)!/acme/song!", Account: "acme",
 	})
-	wantErr(t, "a macro that a name with '!' breaks", err, ErrNotFound)
+	libtest.WantErr(t, "a macro that a name with '!' breaks", err, ErrNotFound)
 	got, err := l.Lookup(t.Context(), LookupRequest{
 		Name:    "file_string://tone.wav!tone_stream://%(1,0,440)!!/acme/tone.wav",
 		Account: "acme", Player: PlayerPlain,
@@ -276,7 +278,7 @@ func TestLookupAll(t *testing.T) {
 	put(t, l, "acme", "x", mp3Sound(3), PutOptions{})
 	put(t, l, "acme", "y", mp3Sound(3), PutOptions{})
 	begin()
-	got := must[[]LookupResult](t)(l.LookupAll(ctx, []LookupRequest{
+	got := libtest.Must[[]LookupResult](t)(l.LookupAll(ctx, []LookupRequest{
 		{Name: "silence"},
 		{Name: "a//b"},
 		{Name: "x", Account: "acme"},
@@ -288,11 +290,11 @@ func TestLookupAll(t *testing.T) {
 		id  string
 		err error
 	}{{"", nil}, {"", ErrBadName}, {"x", nil}, {"", ErrNotFound}, {"y", nil}, {"x", nil}} {
-		wantErr(t, got[i].Lookup.ID, got[i].Err, want.err)
-		equal(t, "id", got[i].Lookup.ID, want.id)
+		libtest.WantErr(t, got[i].Lookup.ID, got[i].Err, want.err)
+		libtest.Equal(t, "id", got[i].Lookup.ID, want.id)
 	}
 	_, err := l.LookupAll(ctx, make([]LookupRequest, LookupBatchMax+1))
-	equal(t, "too many", fieldCode(err, "lookups"), fieldTooLong)
+	libtest.Equal(t, "too many", fieldCode(err, "lookups"), fieldTooLong)
 }
 
 // FuzzPlaces: whatever a name is, it leads to a handful of well formed places,

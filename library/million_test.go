@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/libtest"
 	"carillon/library/rows"
 )
 
@@ -33,10 +34,10 @@ const (
 func TestManyDocuments(t *testing.T) {
 	documents := manyDefault
 	if text := os.Getenv(envDocuments); text != "" {
-		documents = must[int](t)(strconv.Atoi(text))
+		documents = libtest.Must[int](t)(strconv.Atoi(text))
 	}
 	dir := t.TempDir()
-	l := openLibrary(t, testConfig(), testDeps(openLocal(t, dir)))
+	l := openLibrary(t, testConfig(), testDeps(libtest.OpenStore(t, dir)))
 	sound := put(t, l, SystemAccount, "en-us/hello", mp3Sound(10),
 		PutOptions{Prompt: "hello", Language: "en-us"})
 	idle := heap()
@@ -48,13 +49,13 @@ func TestManyDocuments(t *testing.T) {
 			d := sound
 			d.Account, d.ID, d.Prompt = account(n), fmt.Sprintf("vm/%d/message.mp3", n), ""
 			d.Metadata = map[string]string{"caller": "+4312345678", "mailbox": strconv.Itoa(n % 5000)}
-			value := must[[]byte](t)(encodeDocument(&d))
+			value := libtest.Must[[]byte](t)(encodeDocument(&d))
 			key := mediaKey(d.Account, d.ID)
 			txn.Put = append(txn.Put, blobstore.Row{Key: key, Value: value, Weight: uint64(d.Size)},
 				blobstore.Row{Key: blobstore.RefKey(d.Blob, key), Value: rows.EncodeText("")})
 			n++
 		}
-		must[uint64](t)(l.rows.Commit(t.Context(), txn))
+		libtest.Must[uint64](t)(l.rows.Commit(t.Context(), txn))
 	}
 	t.Logf("%d documents were written in %v", documents, time.Since(began).Round(time.Second))
 	t.Logf("heap %d MB, before them %d MB; resident %s; on disk %d MB",
@@ -85,17 +86,17 @@ func TestManyDocuments(t *testing.T) {
 	t.Logf("heap %d MB after the lookups; resident %s", heap()>>20, resident())
 
 	start := time.Now()
-	page := must[Page](t)(l.List(t.Context(), account(7), ListQuery{Limit: 100}))
+	page := libtest.Must[Page](t)(l.List(t.Context(), account(7), ListQuery{Limit: 100}))
 	t.Logf("a page of %d: %v", len(page.Items), time.Since(start))
 	start = time.Now()
-	u := must[AccountUsage](t)(l.Usage(t.Context(), account(7)))
+	u := libtest.Must[AccountUsage](t)(l.Usage(t.Context(), account(7)))
 	t.Logf("counting %d items of an account: %v", u.Items, time.Since(start))
 	accounts, _, err := l.Accounts(t.Context(), "", PageLimitMax)
 	if err != nil || len(accounts) < min(documents, PageLimitMax) {
 		t.Errorf("%d accounts, %v", len(accounts), err)
 	}
 	start = time.Now()
-	x := must[Expiry](t)(l.Expiring(t.Context(), account(7), ExpiryQuery{
+	x := libtest.Must[Expiry](t)(l.Expiring(t.Context(), account(7), ExpiryQuery{
 		RetentionSeconds: map[Class]int64{ClassUpload: 1}, At: time.Now().Add(time.Hour),
 	}))
 	t.Logf("a preview of %d items: %v", x.Items, time.Since(start))
@@ -129,7 +130,7 @@ func resident() string {
 func size(t *testing.T, dir string) int64 {
 	t.Helper()
 	var n int64
-	entries := must[[]os.DirEntry](t)(os.ReadDir(dir))
+	entries := libtest.Must[[]os.DirEntry](t)(os.ReadDir(dir))
 	for _, e := range entries {
 		if e.IsDir() {
 			n += size(t, dir+"/"+e.Name())

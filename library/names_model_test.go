@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"carillon/blobstore"
+	"carillon/library/libtest"
 	"carillon/library/rows"
 )
 
@@ -20,7 +21,7 @@ import (
 // the sounds that they were given last.
 func TestNamesStayConsistent(t *testing.T) {
 	t.Parallel()
-	cfg, local := testConfig(), openLocal(t, t.TempDir())
+	cfg, local := testConfig(), libtest.OpenStore(t, t.TempDir())
 	cfg.UndeleteWindow = time.Hour
 	l := openLibrary(t, cfg, testDeps(local))
 	run := 0
@@ -45,7 +46,7 @@ func TestNamesStayConsistent(t *testing.T) {
 	if left := refs(t, local); len(left) != 0 {
 		t.Errorf("references are left: %q", left)
 	}
-	if left := keys(t, local, promptPrefix); len(left) != 0 {
+	if left := libtest.Keys(t, local, promptPrefix); len(left) != 0 {
 		t.Errorf("index rows are left: %q", left)
 	}
 }

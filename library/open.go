@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/forms"
 	"carillon/library/naming"
 	"carillon/library/rows"
@@ -58,6 +59,7 @@ type Library struct {
 	writer   blobstore.Writer
 	shelf    blobstore.Shelf
 	rows     rows.Store
+	feed     *feed.Feed
 	log      *slog.Logger
 	metrics  *metrics
 	cache    *documentCache
@@ -98,7 +100,9 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 	l := &Library{
 		cfg: withDefaults(cfg), deps: deps,
 		writer: deps.Writer, shelf: deps.Shelf, rows: rows.Store{Catalog: deps.Catalog},
-		log:      deps.Log.With("component", "library"),
+		log: deps.Log.With("component", "library"),
+		feed: feed.New(feed.Config{Kept: cfg.EventsKept, Max: cfg.EventsMax},
+			rows.Store{Catalog: deps.Catalog}),
 		cache:    newDocumentCache(),
 		buffers:  blobstore.NewBuffers(),
 		exporter: newExporter(),
@@ -175,8 +179,6 @@ func withDefaults(cfg Config) Config {
 	cfg.StationIdle = cmp.Or(cfg.StationIdle, StationIdleDefault)
 	cfg.SourcesMax = cmp.Or(cfg.SourcesMax, SourcesMaxDefault)
 	cfg.TakeoverQuiet = cmp.Or(cfg.TakeoverQuiet, TakeoverQuietDefault)
-	cfg.EventsKept = cmp.Or(cfg.EventsKept, EventsKeptDefault)
-	cfg.EventsMax = cmp.Or(cfg.EventsMax, EventsMaxDefault)
 	cfg.HTTPURL = strings.TrimRight(cfg.HTTPURL, "/")
 	return cfg
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/library/libtest"
 	"carillon/library/rows"
 )
 
@@ -133,7 +134,7 @@ func noCommit(context.Context, blobstore.Txn) (uint64, error) { return 0, blobst
 
 func newFaulty(t *testing.T) (*Library, *faulty) {
 	t.Helper()
-	f := &faulty{Local: openLocal(t, t.TempDir())}
+	f := &faulty{Local: libtest.OpenStore(t, t.TempDir())}
 	deps := testDeps(f.Local)
 	deps.Writer, deps.Catalog = f, f
 	cfg := testConfig()
@@ -155,7 +156,7 @@ func TestClaimIsBounded(t *testing.T) {
 		})
 		start := time.Now()
 		_, err := l.Claim(t.Context(), ticketRequest(l, r))
-		wantErr(t, "claim", err, ErrUnavailable)
+		libtest.WantErr(t, "claim", err, ErrUnavailable)
 		if took := time.Since(start); took != claimWait {
 			t.Errorf("claim took %v, want %v", took, claimWait)
 		}
@@ -177,7 +178,7 @@ func TestClaimOfUnknownOutcome(t *testing.T) {
 		}
 	})
 	_, err := l.Claim(t.Context(), ticketRequest(l, r))
-	wantErr(t, "claim", err, blobstore.ErrUnavailable)
+	libtest.WantErr(t, "claim", err, blobstore.ErrUnavailable)
 	f.set(func(f *faulty) { f.commit = nil })
 	if got := recordingNow(t, l, r.ID); got.State != StateLive {
 		t.Fatalf("recording is %s", got.State)
@@ -207,13 +208,13 @@ func TestOutageWhileLive(t *testing.T) {
 		n, err = s.Write(piece)
 		taken.Write(piece[:n])
 	}
-	wantErr(t, "write", err, ErrUnavailable)
+	libtest.WantErr(t, "write", err, ErrUnavailable)
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	wantErr(t, "close", s.Close(short, EndedCut), context.DeadlineExceeded)
+	libtest.WantErr(t, "close", s.Close(short, EndedCut), context.DeadlineExceeded)
 
 	f.set(func(f *faulty) { f.write, f.commit, f.fresh = nil, nil, nil })
-	if err := s.Close(bounded(t), EndedClean); err != nil { // waits for the first
+	if err := s.Close(libtest.Bounded(t), EndedClean); err != nil { // waits for the first
 		t.Fatal(err)
 	}
 	d, err := l.Get(t.Context(), "acme", "x.mp3", Fresh)
@@ -235,7 +236,7 @@ func TestPutOfUnknownOutcome(t *testing.T) {
 	})
 	sound := mp3Sound(4000)
 	_, _, err := l.Put(t.Context(), "acme", "x", bytes.NewReader(sound), PutOptions{Length: -1})
-	wantErr(t, "put", err, blobstore.ErrUnavailable)
+	libtest.WantErr(t, "put", err, blobstore.ErrUnavailable)
 	d, err := l.Get(t.Context(), "acme", "x", Local)
 	if err != nil || !bytes.Equal(readItem(t, l, d), sound) {
 		t.Errorf("item %+v, %v", d, err)
@@ -256,11 +257,11 @@ func TestOutage(t *testing.T) {
 		t.Errorf("get: %v", err)
 	}
 	_, err := l.Get(ctx, "acme", "y", Fresh)
-	wantErr(t, "get of what is not here", err, ErrUnavailable)
+	libtest.WantErr(t, "get of what is not here", err, ErrUnavailable)
 	_, err = l.Get(ctx, "acme", "x", Linearizable)
-	wantErr(t, "linearizable get", err, ErrUnavailable)
+	libtest.WantErr(t, "linearizable get", err, ErrUnavailable)
 	_, err = l.Get(ctx, "acme", "y", Local)
-	wantErr(t, "local get", err, ErrNotFound)
+	libtest.WantErr(t, "local get", err, ErrNotFound)
 	if _, err := l.Lookup(ctx, LookupRequest{Name: "x", Account: "acme"}); err != nil {
 		t.Errorf("lookup: %v", err)
 	}
@@ -286,7 +287,7 @@ func TestConflictsEnd(t *testing.T) {
 		}
 	})
 	_, _, err := l.Put(t.Context(), "acme", "x", bytes.NewReader(mp3Sound(3)), PutOptions{Length: -1})
-	wantErr(t, "put", err, blobstore.ErrConflict)
+	libtest.WantErr(t, "put", err, blobstore.ErrConflict)
 	if tries != rows.WriteTriesMax {
 		t.Errorf("%d tries, want %d", tries, rows.WriteTriesMax)
 	}
@@ -304,18 +305,18 @@ func TestSealedByOthers(t *testing.T) {
 	}
 	sound := mp3Sound(50)
 	write(t, s, sound)
-	waitFor(t, "bytes are durable", func() bool { return s.live.Durable() == int64(len(sound)) })
+	libtest.WaitFor(t, "bytes are durable", func() bool { return s.live.Durable() == int64(len(sound)) })
 	deps := testDeps(local)
 	deps.NodeID, deps.Gone = "node-2", func(string) bool { return true }
 	openLibrary(t, testConfig(), deps)
 	select {
 	case <-s.Done():
-	case <-bounded(t).Done():
+	case <-libtest.Bounded(t).Done():
 		t.Fatal("the session was not told")
 	}
 	_, err = s.Write(sound)
-	wantErr(t, "write", err, ErrState)
-	if err := s.Close(bounded(t), EndedClean); err != nil {
+	libtest.WantErr(t, "write", err, ErrState)
+	if err := s.Close(libtest.Bounded(t), EndedClean); err != nil {
 		t.Error(err)
 	}
 	reader, rec, err := l.OpenRecording(t.Context(), r.ID, FromStart)
@@ -341,19 +342,19 @@ func TestAbandonedMount(t *testing.T) {
 	f.set(func(f *faulty) { f.write = noMajority })
 	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	wantErr(t, "close", first.Close(short, EndedCut), context.DeadlineExceeded)
+	libtest.WantErr(t, "close", first.Close(short, EndedCut), context.DeadlineExceeded)
 	second, err := l.Claim(t.Context(), q)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.set(func(f *faulty) { f.write = nil })
-	if err := first.Close(bounded(t), EndedCut); err != nil {
+	if err := first.Close(libtest.Bounded(t), EndedCut); err != nil {
 		t.Error(err)
 	}
 	_, err = l.Claim(t.Context(), q)
-	wantErr(t, "third source", err, ErrMountInUse)
+	libtest.WantErr(t, "third source", err, ErrMountInUse)
 	write(t, second, mp3Sound(20))
-	if err := second.Close(bounded(t), EndedClean); err != nil {
+	if err := second.Close(libtest.Bounded(t), EndedClean); err != nil {
 		t.Error(err)
 	}
 	for _, s := range []*Session{first, second} {
@@ -361,7 +362,7 @@ func TestAbandonedMount(t *testing.T) {
 			t.Errorf("recording is %+v", got)
 		}
 	}
-	if left := keys(t, f, livePrefix); len(left) != 0 {
+	if left := libtest.Keys(t, f, livePrefix); len(left) != 0 {
 		t.Errorf("mounts are left: %q", left)
 	}
 }
@@ -370,7 +371,7 @@ func TestAbandonedMount(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	deps := testDeps(openLocal(t, t.TempDir()))
+	deps := testDeps(libtest.OpenStore(t, t.TempDir()))
 	deps.Metrics = registry
 	l := openLibrary(t, testConfig(), deps)
 	put(t, l, "acme", "x", mp3Sound(10), PutOptions{})

@@ -3,6 +3,8 @@ package library
 import (
 	"testing"
 
+	"carillon/library/libtest"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -25,7 +27,7 @@ func TestPromptList(t *testing.T) {
 	put(t, l, "acme-2", "x", mp3Sound(3), PutOptions{Prompt: "vm-x", Language: "en"})
 	names := func(q PromptQuery) (all []string) {
 		for q.Limit = 2; ; {
-			page := must[PromptPage](t)(l.Prompts(ctx, "acme", q))
+			page := libtest.Must[PromptPage](t)(l.Prompts(ctx, "acme", q))
 			for _, p := range page.Items {
 				all = append(all, p.Prompt)
 			}
@@ -50,15 +52,15 @@ func TestPromptList(t *testing.T) {
 			t.Errorf("%+v:\n%s", c.q, diff)
 		}
 	}
-	page := must[PromptPage](t)(l.Prompts(ctx, "acme", PromptQuery{Prefix: "vm-a"}))
+	page := libtest.Must[PromptPage](t)(l.Prompts(ctx, "acme", PromptQuery{Prefix: "vm-a"}))
 	want := []Prompt{{"vm-a", map[string]string{"en-us": "en-us/vm-a", "fr-fr": "fr-fr/vm-a"}}}
 	if diff := cmp.Diff(want, page.Items); diff != "" {
 		t.Error(diff)
 	}
-	languages := must[[]LanguageCount](t)(l.Languages(ctx, "acme"))
+	languages := libtest.Must[[]LanguageCount](t)(l.Languages(ctx, "acme"))
 	if diff := cmp.Diff([]LanguageCount{{"en-us", 4, 1}, {"fr", 1, 4}, {"fr-fr", 2, 3}}, languages); diff != "" {
 		t.Error(diff)
 	}
 	_, err := l.Prompts(ctx, "acme", PromptQuery{Missing: "a b"})
-	equal(t, "no language", fieldCode(err, "missing"), fieldInvalid)
+	libtest.Equal(t, "no language", fieldCode(err, "missing"), fieldInvalid)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/libtest"
 	"carillon/library/rows"
 )
 
@@ -35,22 +36,23 @@ func TestWrongClock(t *testing.T) {
 	})
 	put(t, l, "acme", "x", mp3Sound(3), PutOptions{})
 	now, ahead := time.Now(), time.Now().Add(10*365*day*time.Second)
-	wantErr(t, "pass", l.reapIfDue(ctx, now), nil)
+	libtest.WantErr(t, "pass", l.reapIfDue(ctx, now), nil)
 	for range 3 {
-		wantErr(t, "pass by the wrong clock", l.reapIfDue(ctx, ahead), nil)
+		libtest.WantErr(t, "pass by the wrong clock", l.reapIfDue(ctx, ahead), nil)
 		now = now.Add(time.Minute)
-		wantErr(t, "pass by the right clock", l.reapIfDue(ctx, now), nil)
+		libtest.WantErr(t, "pass by the right clock", l.reapIfDue(ctx, now), nil)
 		ahead = ahead.Add(time.Minute)
-		if r := must[Reaped](t)(l.LastReaped(ctx)); r.Error == "" || r.Expired.Items != 0 || r.Started.After(now) {
+		if r := libtest.Must[Reaped](t)(l.LastReaped(ctx)); r.Error == "" || r.Expired.Items != 0 ||
+			r.Started.After(now) {
 			t.Errorf("pass was %+v", r)
 		}
 	}
-	equal(t, "items", len(keys(t, local, mediaPrefix)), 1)
+	libtest.Equal(t, "items", len(libtest.Keys(t, local, mediaPrefix)), 1)
 	now = now.Add(40 * day * time.Second)
-	wantErr(t, "first pass after weeks", l.reapIfDue(ctx, now), nil)
-	equal(t, "items", len(keys(t, local, mediaPrefix)), 1)
-	wantErr(t, "second pass", l.reapIfDue(ctx, now.Add(time.Hour)), nil)
-	equal(t, "items", len(keys(t, local, mediaPrefix)), 0)
+	libtest.WantErr(t, "first pass after weeks", l.reapIfDue(ctx, now), nil)
+	libtest.Equal(t, "items", len(libtest.Keys(t, local, mediaPrefix)), 1)
+	libtest.WantErr(t, "second pass", l.reapIfDue(ctx, now.Add(time.Hour)), nil)
+	libtest.Equal(t, "items", len(libtest.Keys(t, local, mediaPrefix)), 0)
 }
 
 // TestRetention: what is too old goes, by class, and can be brought back; what
@@ -66,7 +68,8 @@ func TestRetention(t *testing.T) {
 	put(t, l, "acme", "en/p", sound, PutOptions{Class: ClassVoicemail, Prompt: "p", Language: "en"})
 	put(t, l, "other", "vm/1", sound, PutOptions{Class: ClassVoicemail})
 	put(t, l, SystemAccount, "s", sound, PutOptions{Class: ClassVoicemail})
-	must[Document](t)(l.Alias(ctx, AliasRequest{Alias: ItemName{"acme", "last"}, Of: ItemName{"acme", "vm/1"}}))
+	libtest.Must[Document](t)(l.Alias(ctx,
+		AliasRequest{Alias: ItemName{"acme", "last"}, Of: ItemName{"acme", "vm/1"}}))
 	setAccount(t, l, "acme", func(s *AccountSettings) {
 		s.RetentionSeconds = map[Class]int64{ClassVoicemail: 93 * day}
 	})
@@ -76,50 +79,52 @@ func TestRetention(t *testing.T) {
 	now := time.Now()
 	later := now.Add(93*day*time.Second + time.Minute)
 
-	preview := must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{At: later, Limit: 1}))
-	equal(t, "items that would go", preview.Usage, Usage{2, int64(2 * len(sound))})
-	equal(t, "of class voicemail", preview.Classes[ClassVoicemail].Items, 2)
-	equal(t, "shown", len(preview.Sample), 1)
-	equal(t, "would go today", must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{})).Items, 0)
+	preview := libtest.Must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{At: later, Limit: 1}))
+	libtest.Equal(t, "items that would go", preview.Usage, Usage{2, int64(2 * len(sound))})
+	libtest.Equal(t, "of class voicemail", preview.Classes[ClassVoicemail].Items, 2)
+	libtest.Equal(t, "shown", len(preview.Sample), 1)
+	libtest.Equal(t, "would go today", libtest.Must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{})).Items, 0)
 	try := ExpiryQuery{At: later, RetentionSeconds: map[Class]int64{ClassUpload: 1}}
-	equal(t, "of another retention", must[Expiry](t)(l.Expiring(ctx, "acme", try)).Sample[0].ID, "greeting")
+	libtest.Equal(t, "of another retention",
+		libtest.Must[Expiry](t)(l.Expiring(ctx, "acme", try)).Sample[0].ID, "greeting")
 	try.RetentionSeconds = map[Class]int64{"x": 1}
 	_, err := l.Expiring(ctx, "acme", try)
-	equal(t, "unknown class", fieldCode(err, "retention_seconds"), fieldUnknown)
+	libtest.Equal(t, "unknown class", fieldCode(err, "retention_seconds"), fieldUnknown)
 
-	wantErr(t, "pass", l.reapIfDue(ctx, now), nil)
-	equal(t, "items", len(keys(t, local, mediaPrefix)), 7)
-	wantErr(t, "pass of another node", l.reapIfDue(ctx, now.Add(time.Minute)), nil)
-	first := must[Reaped](t)(l.LastReaped(ctx))
-	equal(t, "passes within the interval", first.Started.UnixMilli(), now.UnixMilli())
+	libtest.WantErr(t, "pass", l.reapIfDue(ctx, now), nil)
+	libtest.Equal(t, "items", len(libtest.Keys(t, local, mediaPrefix)), 7)
+	libtest.WantErr(t, "pass of another node", l.reapIfDue(ctx, now.Add(time.Minute)), nil)
+	first := libtest.Must[Reaped](t)(l.LastReaped(ctx))
+	libtest.Equal(t, "passes within the interval", first.Started.UnixMilli(), now.UnixMilli())
 
-	wantErr(t, "pass", reapAt(t, l, later), nil)
+	libtest.WantErr(t, "pass", reapAt(t, l, later), nil)
 	want := []string{
 		mediaKey("acme", "en/p"), mediaKey("acme", "greeting"), mediaKey("acme", "last"), mediaKey("other", "vm/1"),
 		mediaKey(SystemAccount, "s"),
 	}
-	if got := keys(t, local, mediaPrefix); !slices.Equal(got, want) {
+	if got := libtest.Keys(t, local, mediaPrefix); !slices.Equal(got, want) {
 		t.Errorf("left are %q", got)
 	}
-	r := must[Reaped](t)(l.LastReaped(ctx))
-	equal(t, "expired", r.Expired, Usage{2, int64(2 * len(sound))})
-	equal(t, "can be brought back", r.Deleted, Usage{2, int64(2 * len(sound))})
+	r := libtest.Must[Reaped](t)(l.LastReaped(ctx))
+	libtest.Equal(t, "expired", r.Expired, Usage{2, int64(2 * len(sound))})
+	libtest.Equal(t, "can be brought back", r.Deleted, Usage{2, int64(2 * len(sound))})
 	if r.Ended == nil || r.Node != "node-1" || r.Error != "" {
 		t.Errorf("pass was %+v", r)
 	}
-	page := must[Page](t)(l.List(ctx, "acme", ListQuery{Deleted: true}))
-	equal(t, "reason", page.Items[0].Deletion.Reason, DeletedByRetention)
-	back := must[Document](t)(l.Undelete(ctx, UndeleteRequest{Account: "acme", ID: "vm/2"}))
+	page := libtest.Must[Page](t)(l.List(ctx, "acme", ListQuery{Deleted: true}))
+	libtest.Equal(t, "reason", page.Items[0].Deletion.Reason, DeletedByRetention)
+	back := libtest.Must[Document](t)(l.Undelete(ctx, UndeleteRequest{Account: "acme", ID: "vm/2"}))
 	if !back.Stored.After(page.Items[0].Stored.Add(-time.Millisecond)) {
 		t.Error("retention does not count anew")
 	}
 
 	// The window is over.
-	wantErr(t, "pass", reapAt(t, l, later.Add(2*time.Hour)), nil)
-	equal(t, "rows of deleted items", len(keys(t, local, deletedPrefix)), 1) // vm/2 is old again at that time
-	wantErr(t, "pass", reapAt(t, l, later.Add(24*time.Hour)), nil)
-	equal(t, "rows of deleted items", len(keys(t, local, deletedPrefix)), 0)
-	equal(t, "references", len(refs(t, local)), 4)
+	libtest.WantErr(t, "pass", reapAt(t, l, later.Add(2*time.Hour)), nil)
+	libtest.Equal(t, "rows of deleted items", len(libtest.Keys(t, local, deletedPrefix)),
+		1) // vm/2 is old again at that time
+	libtest.WantErr(t, "pass", reapAt(t, l, later.Add(24*time.Hour)), nil)
+	libtest.Equal(t, "rows of deleted items", len(libtest.Keys(t, local, deletedPrefix)), 0)
+	libtest.Equal(t, "references", len(refs(t, local)), 4)
 }
 
 // TestReapMany: more than one commit and one read-ahead can take.
@@ -133,29 +138,29 @@ func TestReapMany(t *testing.T) {
 		var txn blobstore.Txn
 		for ; n < items && len(txn.Put) < blobstore.TxnOpsMax-1; n++ {
 			d.ID = rows.NewID(time.Now())
-			value := must[[]byte](t)(encodeDocument(&d))
+			value := libtest.Must[[]byte](t)(encodeDocument(&d))
 			key := mediaKey("acme", d.ID)
 			txn.Put = append(txn.Put, blobstore.Row{Key: key, Value: value, Weight: 1},
 				blobstore.Row{Key: blobstore.RefKey(d.Blob, key), Value: rows.EncodeText("")})
 		}
-		must[uint64](t)(local.Commit(ctx, txn))
+		libtest.Must[uint64](t)(local.Commit(ctx, txn))
 	}
 	setAccount(t, l, "acme", func(s *AccountSettings) { s.RetentionSeconds = map[Class]int64{ClassUpload: 60} })
 	later := time.Now().Add(2 * time.Minute)
-	wantErr(t, "pass", reapAt(t, l, later), nil)
-	equal(t, "items left", len(keys(t, local, mediaPrefix)), 0)
-	equal(t, "deleted", len(keys(t, local, deletedPrefix)), items+1)
-	wantErr(t, "pass", reapAt(t, l, later.Add(2*time.Hour)), nil)
-	equal(t, "deleted", len(keys(t, local, deletedPrefix)), 0)
-	equal(t, "references", len(refs(t, local)), 0)
-	equal(t, "purged", must[Reaped](t)(l.LastReaped(ctx)).Purged.Items, items+1)
+	libtest.WantErr(t, "pass", reapAt(t, l, later), nil)
+	libtest.Equal(t, "items left", len(libtest.Keys(t, local, mediaPrefix)), 0)
+	libtest.Equal(t, "deleted", len(libtest.Keys(t, local, deletedPrefix)), items+1)
+	libtest.WantErr(t, "pass", reapAt(t, l, later.Add(2*time.Hour)), nil)
+	libtest.Equal(t, "deleted", len(libtest.Keys(t, local, deletedPrefix)), 0)
+	libtest.Equal(t, "references", len(refs(t, local)), 0)
+	libtest.Equal(t, "purged", libtest.Must[Reaped](t)(l.LastReaped(ctx)).Purged.Items, items+1)
 }
 
 // TestReapOnce: of two nodes of which each looks by itself, one does the pass.
 func TestReapOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		local := openLocal(t, t.TempDir())
+		local := libtest.OpenStore(t, t.TempDir())
 		first, second := testDeps(local), testDeps(local)
 		second.NodeID = "node-2"
 		cfg := testConfig()
@@ -203,37 +208,38 @@ func TestRetentionOfRecordings(t *testing.T) {
 	gone := ticket(t, l, RecordingRequest{Name: "gone.mp3"})
 	record(t, l, gone, sound, EndedCut)
 	for id, item := range map[string]string{kept.ID: "kept", gone.ID: "gone"} {
-		must[Document](t)(l.StoreRecording(ctx, id, StoreRequest{Account: "acme", ID: item, Class: ClassVoicemail}))
+		libtest.Must[Document](t)(l.StoreRecording(ctx, id,
+			StoreRequest{Account: "acme", ID: item, Class: ClassVoicemail}))
 	}
-	wantErr(t, "purge", l.Purge(ctx, "acme", "gone", ""), nil)
+	libtest.WantErr(t, "purge", l.Purge(ctx, "acme", "gone", ""), nil)
 	live := ticket(t, l, RecordingRequest{Name: "live.mp3"})
-	session := must[*Session](t)(l.Claim(ctx, ticketRequest(l, live)))
+	session := libtest.Must[*Session](t)(l.Claim(ctx, ticketRequest(l, live)))
 	write(t, session, sound)
 	later := time.Now().Add(2 * day * time.Second)
 
-	wantErr(t, "pass without a retention", reapAt(t, l, later), nil)
-	equal(t, "recordings", len(keys(t, local, recordingPrefix)), 4)
+	libtest.WantErr(t, "pass without a retention", reapAt(t, l, later), nil)
+	libtest.Equal(t, "recordings", len(libtest.Keys(t, local, recordingPrefix)), 4)
 	setAccount(t, l, "acme", func(s *AccountSettings) {
 		s.RetentionSeconds = map[Class]int64{ClassRecording: day}
 	})
-	preview := must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{At: later}))
-	equal(t, "items that would go", preview.Usage, Usage{1, int64(len(sound))})
-	equal(t, "name of it", preview.Sample[0].ID, "left.mp3")
-	equal(t, "would go today", must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{})).Items, 0)
+	preview := libtest.Must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{At: later}))
+	libtest.Equal(t, "items that would go", preview.Usage, Usage{1, int64(len(sound))})
+	libtest.Equal(t, "name of it", preview.Sample[0].ID, "left.mp3")
+	libtest.Equal(t, "would go today", libtest.Must[Expiry](t)(l.Expiring(ctx, "acme", ExpiryQuery{})).Items, 0)
 
 	later = later.Add(2 * time.Hour)
-	wantErr(t, "pass", reapAt(t, l, later), nil)
+	libtest.WantErr(t, "pass", reapAt(t, l, later), nil)
 	want := []string{recordingKey(kept.ID), recordingKey(live.ID)}
-	if got := keys(t, local, recordingPrefix); !slices.Equal(got, want) {
+	if got := libtest.Keys(t, local, recordingPrefix); !slices.Equal(got, want) {
 		t.Errorf("recordings left are %q, want %q", got, want)
 	}
-	equal(t, "names left", len(keys(t, local, namePrefix)), 2)
+	libtest.Equal(t, "names left", len(libtest.Keys(t, local, namePrefix)), 2)
 	_, err := l.Mount(ctx, "acme", "left.mp3")
-	wantErr(t, "what expired", err, ErrNotFound)
-	d := must[Document](t)(l.Undelete(ctx, UndeleteRequest{Account: "acme", ID: "left.mp3"}))
-	equal(t, "metadata of what came back", d.Metadata["call"], "1")
-	equal(t, "source", d.Source, sourceRecording)
-	equal(t, "bytes", len(readItem(t, l, d)), len(sound))
-	wantErr(t, "close", session.Close(bounded(t), EndedClean), nil)
-	equal(t, "references", len(refs(t, local)), 3)
+	libtest.WantErr(t, "what expired", err, ErrNotFound)
+	d := libtest.Must[Document](t)(l.Undelete(ctx, UndeleteRequest{Account: "acme", ID: "left.mp3"}))
+	libtest.Equal(t, "metadata of what came back", d.Metadata["call"], "1")
+	libtest.Equal(t, "source", d.Source, sourceRecording)
+	libtest.Equal(t, "bytes", len(readItem(t, l, d)), len(sound))
+	libtest.WantErr(t, "close", session.Close(libtest.Bounded(t), EndedClean), nil)
+	libtest.Equal(t, "references", len(refs(t, local)), 3)
 }

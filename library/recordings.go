@@ -12,6 +12,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/naming"
 	"carillon/library/rows"
 )
@@ -259,7 +260,7 @@ func (l *Library) DiscardRecording(ctx context.Context, recordingID string) erro
 		}
 		s.State, s.EndedBy = StateDiscarded, EndedByDiscard
 		c.putRecording(s)
-		c.event(EventRecordingDiscarded, recordingEvent(&s.Recording))
+		c.event(feed.RecordingDiscarded, recordingEvent(&s.Recording))
 		return c.Done()
 	})
 	if err != nil && !errors.Is(err, rows.ErrDone) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/libtest"
 	"carillon/library/rows"
 )
 
@@ -22,7 +23,7 @@ func record(t *testing.T, l *Library, r Recording, sound []byte, how Ending) *Se
 		t.Fatal(err)
 	}
 	write(t, s, sound)
-	if err := s.Close(bounded(t), how); err != nil {
+	if err := s.Close(libtest.Bounded(t), how); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -65,102 +66,103 @@ func TestRecordingLife(t *testing.T) {
 	sound := mp3Sound(200)
 	r := ticket(t, l, RecordingRequest{Name: "greeting", Metadata: map[string]string{"call": "7"}})
 	checkTicket(t, l, r)
-	s := must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+	s := libtest.Must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
 	write(t, s, sound[:100*mp3FrameBytes])
 	checkLive(t, l, r)
 	write(t, s, sound[100*mp3FrameBytes:])
-	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedClean), nil)
 	_, err := s.Write([]byte("late"))
-	wantErr(t, "write after close", err, ErrState)
+	libtest.WantErr(t, "write after close", err, ErrState)
 
 	sealed := recordingNow(t, l, r.ID)
-	equal(t, "state", sealed.State, StateSealed)
-	equal(t, "size", sealed.Size, int64(len(sound)))
-	equal(t, "frames", sealed.Audio.Frames, 200)
+	libtest.Equal(t, "state", sealed.State, StateSealed)
+	libtest.Equal(t, "size", sealed.Size, int64(len(sound)))
+	libtest.Equal(t, "frames", sealed.Audio.Frames, 200)
 	if sealed.Ended == nil {
 		t.Error("time of its end is not set")
 	}
 	checkStored(t, l, local, sealed, sound)
-	if left := keys(t, local, activePrefix); len(left) != 0 {
+	if left := libtest.Keys(t, local, activePrefix); len(left) != 0 {
 		t.Errorf("active rows are left: %q", left)
 	}
 }
 
 func checkTicket(t *testing.T, l *Library, r Recording) {
 	t.Helper()
-	equal(t, "state", r.State, StateWaiting)
-	equal(t, "name", r.Name, "greeting.mp3")
+	libtest.Equal(t, "state", r.State, StateWaiting)
+	libtest.Equal(t, "name", r.Name, "greeting.mp3")
 	if len(r.Token) < 22 || r.Expires == nil { // 128 bits
 		t.Errorf("ticket is %+v", r)
 	}
 	text := l.RecordURL(r)
-	u := must[*url.URL](t)(url.Parse(text))
+	u := libtest.Must[*url.URL](t)(url.Parse(text))
 	password, _ := u.User.Password()
-	equal(t, "scheme", u.Scheme, "shout")
-	equal(t, "user", u.User.Username(), r.ID)
-	equal(t, "password", password, r.Token)
-	equal(t, "host", u.Host, "127.0.0.1:8000")
-	equal(t, "path", u.Path, "/greeting.mp3")
+	libtest.Equal(t, "scheme", u.Scheme, "shout")
+	libtest.Equal(t, "user", u.User.Username(), r.ID)
+	libtest.Equal(t, "password", password, r.Token)
+	libtest.Equal(t, "host", u.Host, "127.0.0.1:8000")
+	libtest.Equal(t, "path", u.Path, "/greeting.mp3")
 	if strings.ContainsAny(text, "%? ") || strings.Count(text, "@") != 1 {
 		t.Errorf("libshout would change %s", text)
 	}
 	now := recordingNow(t, l, r.ID)
-	equal(t, "token that is told later", now.Token, "")
-	equal(t, "metadata", now.Metadata["call"], "7")
+	libtest.Equal(t, "token that is told later", now.Token, "")
+	libtest.Equal(t, "metadata", now.Metadata["call"], "7")
 	_, _, err := l.OpenRecording(t.Context(), r.ID, FromStart)
-	wantErr(t, "open before the source", err, ErrState)
+	libtest.WantErr(t, "open before the source", err, ErrState)
 }
 
 func checkLive(t *testing.T, l *Library, r Recording) {
 	t.Helper()
 	ctx := t.Context()
 	live := recordingNow(t, l, r.ID)
-	equal(t, "state", live.State, StateLive)
-	equal(t, "size", live.Size, 100*mp3FrameBytes)
-	equal(t, "duration", live.DurationMS, 100*mp3FrameMS)
-	equal(t, "node", live.Node, "node-1")
+	libtest.Equal(t, "state", live.State, StateLive)
+	libtest.Equal(t, "size", live.Size, 100*mp3FrameBytes)
+	libtest.Equal(t, "duration", live.DurationMS, 100*mp3FrameMS)
+	libtest.Equal(t, "node", live.Node, "node-1")
 	if live.Started == nil {
 		t.Error("time of its start is not set")
 	}
-	m := must[Mount](t)(l.Mount(ctx, "acme", "greeting.mp3"))
+	m := libtest.Must[Mount](t)(l.Mount(ctx, "acme", "greeting.mp3"))
 	if m.Recording == nil || m.Recording.ID != r.ID {
 		t.Errorf("mount is %+v", m)
 	}
-	answer := must[Lookup](t)(l.Lookup(ctx, LookupRequest{Name: "greeting.mp3", Account: "acme"}))
-	equal(t, "recording of the lookup", answer.RecordingID, r.ID)
-	equal(t, "freeswitch", answer.FreeSWITCH, "shout://127.0.0.1:8000/acme/greeting.mp3")
-	equal(t, "stream_url", answer.StreamURL, "http://127.0.0.1:8080/media/acme/greeting.mp3")
+	answer := libtest.Must[Lookup](t)(l.Lookup(ctx, LookupRequest{Name: "greeting.mp3", Account: "acme"}))
+	libtest.Equal(t, "recording of the lookup", answer.RecordingID, r.ID)
+	libtest.Equal(t, "freeswitch", answer.FreeSWITCH, "shout://127.0.0.1:8000/acme/greeting.mp3")
+	libtest.Equal(t, "stream_url", answer.StreamURL, "http://127.0.0.1:8080/media/acme/greeting.mp3")
 	_, err := l.StoreRecording(ctx, r.ID, StoreRequest{Account: "acme", ID: "early"})
-	wantErr(t, "store while live", err, ErrState)
+	libtest.WantErr(t, "store while live", err, ErrState)
 }
 
 func checkStored(t *testing.T, l *Library, local *blobstore.Local, r Recording, sound []byte) {
 	t.Helper()
 	ctx := t.Context()
-	d := must[Document](t)(l.StoreRecording(ctx, r.ID, StoreRequest{Account: "acme", ID: "vm/1.mp3"}))
-	equal(t, "sha256", d.SHA256, r.SHA256)
-	equal(t, "source", d.Source, sourceRecording)
-	equal(t, "metadata", d.Metadata["call"], "7")
-	again := must[Document](t)(l.StoreRecording(ctx, r.ID, StoreRequest{Account: "acme", ID: "vm/1.mp3"}))
-	equal(t, "revision when stored again", again.Revision, d.Revision)
+	d := libtest.Must[Document](t)(l.StoreRecording(ctx, r.ID, StoreRequest{Account: "acme", ID: "vm/1.mp3"}))
+	libtest.Equal(t, "sha256", d.SHA256, r.SHA256)
+	libtest.Equal(t, "source", d.Source, sourceRecording)
+	libtest.Equal(t, "metadata", d.Metadata["call"], "7")
+	again := libtest.Must[Document](t)(l.StoreRecording(ctx, r.ID,
+		StoreRequest{Account: "acme", ID: "vm/1.mp3"}))
+	libtest.Equal(t, "revision when stored again", again.Revision, d.Revision)
 	_, err := l.StoreRecording(ctx, r.ID, StoreRequest{Account: "acme", ID: "vm/2.mp3"})
-	wantErr(t, "store elsewhere too", err, ErrState)
-	wantErr(t, "discard what is stored", l.DiscardRecording(ctx, r.ID), ErrState)
+	libtest.WantErr(t, "store elsewhere too", err, ErrState)
+	libtest.WantErr(t, "discard what is stored", l.DiscardRecording(ctx, r.ID), ErrState)
 	if !bytes.Equal(readItem(t, l, d), sound) {
 		t.Error("bytes came back changed")
 	}
 	if got := refs(t, local); !slices.Equal(got, []string{refKeyOf(&d)}) {
 		t.Errorf("references are %q, want the item's alone", got)
 	}
-	m := must[Mount](t)(l.Mount(ctx, "acme", "greeting.mp3"))
+	m := libtest.Must[Mount](t)(l.Mount(ctx, "acme", "greeting.mp3"))
 	if m.Doc == nil || m.Doc.ID != "vm/1.mp3" {
 		t.Errorf("media name of a stored recording is %+v", m)
 	}
-	wantErr(t, "delete", l.Delete(ctx, "acme", "vm/1.mp3", ""), nil)
+	libtest.WantErr(t, "delete", l.Delete(ctx, "acme", "vm/1.mp3", ""), nil)
 	_, err = l.Mount(ctx, "acme", "greeting.mp3")
-	wantErr(t, "mount after the item went", err, ErrNotFound)
+	libtest.WantErr(t, "mount after the item went", err, ErrNotFound)
 	_, _, err = l.OpenRecording(ctx, r.ID, FromStart)
-	wantErr(t, "open after the item went", err, ErrNotFound)
+	libtest.WantErr(t, "open after the item went", err, ErrNotFound)
 }
 
 // TestTicketRefusals: each wrong way to use a ticket, and that it still works
@@ -190,17 +192,17 @@ func TestTicketRefusals(t *testing.T) {
 		q := good
 		c.edit(&q)
 		_, err := l.Claim(ctx, q)
-		wantErr(t, c.name, err, c.want)
+		libtest.WantErr(t, c.name, err, c.want)
 	}
 	record(t, l, r, mp3Sound(20), EndedClean)
 	_, err := l.Claim(ctx, good)
-	wantErr(t, "second use", err, ErrTicketUsed)
+	libtest.WantErr(t, "second use", err, ErrTicketUsed)
 
 	if err := l.DiscardRecording(ctx, other.ID); err != nil {
 		t.Fatal(err)
 	}
 	_, err = l.Claim(ctx, ticketRequest(l, other))
-	wantErr(t, "discarded ticket", err, ErrUnauthorized)
+	libtest.WantErr(t, "discarded ticket", err, ErrUnauthorized)
 }
 
 // TestBadRequests: what is no request for a ticket.
@@ -221,14 +223,14 @@ func TestBadRequests(t *testing.T) {
 		{RecordingRequest{Account: "a", Metadata: map[string]string{"": "x"}}, ErrBadRequest},
 	} {
 		_, err := l.CreateRecording(t.Context(), c.r)
-		wantErr(t, "request", err, c.want)
+		libtest.WantErr(t, "request", err, c.want)
 	}
 }
 
 // TestOneTicketManySources: of many sources with one ticket exactly one wins.
 func TestOneTicketManySources(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	// Two nodes over one catalog, so that not only the node's own table decides.
 	nodes := []*Library{openLibrary(t, testConfig(), testDeps(local))}
 	deps := testDeps(local)
@@ -252,7 +254,7 @@ func TestOneTicketManySources(t *testing.T) {
 		if len(sessions) != 1 {
 			t.Fatalf("%d sources won", len(sessions))
 		}
-		if err := (<-sessions).Close(bounded(t), EndedClean); err != nil {
+		if err := (<-sessions).Close(libtest.Bounded(t), EndedClean); err != nil {
 			t.Error(err)
 		}
 	}
@@ -272,11 +274,11 @@ func TestConfiguredSource(t *testing.T) {
 		{Mount: q.Mount, User: "bar", Password: "foo"},
 	} {
 		_, err := l.Claim(ctx, bad)
-		wantErr(t, "credentials", err, ErrUnauthorized)
+		libtest.WantErr(t, "credentials", err, ErrUnauthorized)
 	}
 	for _, mount := range []string{"", "../x", "a\x00", strings.Repeat("m", 10<<10), "\xff"} {
 		_, err := l.Claim(ctx, SourceRequest{Mount: mount, User: "foo", Password: "bar"})
-		wantErr(t, "mount", err, ErrBadName)
+		libtest.WantErr(t, "mount", err, ErrBadName)
 	}
 	for round := range 2 {
 		s, err := l.Claim(ctx, q)
@@ -284,23 +286,24 @@ func TestConfiguredSource(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = l.Claim(ctx, q)
-		wantErr(t, "same mount", err, ErrMountInUse)
+		libtest.WantErr(t, "same mount", err, ErrMountInUse)
 		sound := mp3Sound(50 + round)
 		write(t, s, sound)
-		if err := s.Close(bounded(t), EndedClean); err != nil {
+		if err := s.Close(libtest.Bounded(t), EndedClean); err != nil {
 			t.Fatal(err)
 		}
 		r := recordingNow(t, l, s.Recording().ID)
-		d := must[Document](t)(l.Get(ctx, "acme", "fs_abc.mp3", Fresh))
-		equal(t, "state", r.State, StateStored)
-		equal(t, "item", r.Item, d.ID)
-		equal(t, "name", d.Name, "Title")
-		equal(t, "size", d.Size, int64(len(sound)))
+		d := libtest.Must[Document](t)(l.Get(ctx, "acme", "fs_abc.mp3", Fresh))
+		libtest.Equal(t, "state", r.State, StateStored)
+		libtest.Equal(t, "item", r.Item, d.ID)
+		libtest.Equal(t, "name", d.Name, "Title")
+		libtest.Equal(t, "size", d.Size, int64(len(sound)))
 		if got := refs(t, local); !slices.Equal(got, []string{refKeyOf(&d)}) {
 			t.Errorf("references are %q", got)
 		}
 	}
-	if left := append(keys(t, local, livePrefix), keys(t, local, activePrefix)...); len(left) != 0 {
+	if left := append(libtest.Keys(t, local, livePrefix),
+		libtest.Keys(t, local, activePrefix)...); len(left) != 0 {
 		t.Errorf("rows are left: %q", left)
 	}
 	if recs, _, err := l.ListRecordings(ctx, "acme", "", 0); err != nil || len(recs) != 2 {
@@ -338,9 +341,9 @@ func TestEndings(t *testing.T) {
 			t.Errorf("%s: item %+v, %v", c.name, d, err)
 		}
 		if !c.item {
-			wantErr(t, c.name, err, ErrNotFound)
+			libtest.WantErr(t, c.name, err, ErrNotFound)
 			_, err := l.StoreRecording(t.Context(), r.ID, StoreRequest{Account: "acme", ID: "y"})
-			wantErr(t, c.name, err, ErrUnsupportedMedia)
+			libtest.WantErr(t, c.name, err, ErrUnsupportedMedia)
 		}
 		reader, _, err := l.OpenRecording(t.Context(), r.ID, FromStart)
 		if err != nil {
@@ -357,20 +360,20 @@ func TestRecordingLimits(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig()
 	cfg.RecordingBytesMax, cfg.SourcesMax = 1000, 1
-	l := openLibrary(t, cfg, testDeps(openLocal(t, t.TempDir())))
+	l := openLibrary(t, cfg, testDeps(libtest.OpenStore(t, t.TempDir())))
 	first, second := ticket(t, l, RecordingRequest{}), ticket(t, l, RecordingRequest{})
 	s, err := l.Claim(t.Context(), ticketRequest(l, first))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = l.Claim(t.Context(), ticketRequest(l, second))
-	wantErr(t, "second source", err, ErrLimit)
+	libtest.WantErr(t, "second source", err, ErrLimit)
 	n, err := s.Write(mp3Sound(10))
-	wantErr(t, "write", err, ErrTooLarge)
+	libtest.WantErr(t, "write", err, ErrTooLarge)
 	if n != 1000 {
 		t.Errorf("%d bytes were taken", n)
 	}
-	if err := s.Close(bounded(t), EndedCut); err != nil {
+	if err := s.Close(libtest.Bounded(t), EndedCut); err != nil {
 		t.Fatal(err)
 	}
 	if got := recordingNow(t, l, first.ID); got.Size != 1000 || got.State != StateTruncated {
@@ -396,29 +399,29 @@ func TestDiscardLive(t *testing.T) {
 	}
 	select {
 	case <-s.Done():
-	case <-bounded(t).Done():
+	case <-libtest.Bounded(t).Done():
 		t.Fatal("the session was not told")
 	}
 	_, err = s.Write([]byte("x"))
-	wantErr(t, "write", err, ErrState)
-	if err := s.Close(bounded(t), EndedCut); err != nil {
+	libtest.WantErr(t, "write", err, ErrState)
+	if err := s.Close(libtest.Bounded(t), EndedCut); err != nil {
 		t.Fatal(err)
 	}
 	if got := recordingNow(t, l, r.ID); got.State != StateDiscarded {
 		t.Errorf("recording is %+v", got)
 	}
 	_, err = l.Mount(t.Context(), "acme", "x.mp3")
-	wantErr(t, "mount", err, ErrNotFound)
+	libtest.WantErr(t, "mount", err, ErrNotFound)
 	_, err = l.Get(t.Context(), "acme", "x", Fresh)
-	wantErr(t, "item", err, ErrNotFound)
+	libtest.WantErr(t, "item", err, ErrNotFound)
 	_, _, err = l.OpenRecording(t.Context(), r.ID, FromStart)
-	wantErr(t, "open", err, ErrNotFound)
+	libtest.WantErr(t, "open", err, ErrNotFound)
 	if left := refs(t, local); len(left) != 0 {
 		t.Errorf("references are left: %q", left)
 	}
 	l.pass(t.Context(), time.Now().Add(discardedKept))
 	_, err = l.Recording(t.Context(), r.ID)
-	wantErr(t, "read after it was forgotten", err, ErrNotFound)
+	libtest.WantErr(t, "read after it was forgotten", err, ErrNotFound)
 }
 
 // TestExpiry: a ticket whose time has passed cannot be used, is not shown, and
@@ -427,24 +430,24 @@ func TestExpiry(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig()
 	cfg.TicketTTL = time.Millisecond
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	l := openLibrary(t, cfg, testDeps(local))
 	r := ticket(t, l, RecordingRequest{})
-	waitFor(t, "ticket expires", func() bool { return time.Now().After(*r.Expires) })
+	libtest.WaitFor(t, "ticket expires", func() bool { return time.Now().After(*r.Expires) })
 	_, err := l.Claim(t.Context(), ticketRequest(l, r))
-	wantErr(t, "claim", err, ErrUnauthorized)
+	libtest.WantErr(t, "claim", err, ErrUnauthorized)
 	_, err = l.Recording(t.Context(), r.ID)
-	wantErr(t, "read", err, ErrNotFound)
+	libtest.WantErr(t, "read", err, ErrNotFound)
 	if recs, _, err := l.ListRecordings(t.Context(), "", "", 0); err != nil || len(recs) != 0 {
 		t.Errorf("listed %v, %v", recs, err)
 	}
 	l.pass(t.Context(), time.Now())
-	if left := keys(t, local, recordingPrefix); len(left) != 1 {
+	if left := libtest.Keys(t, local, recordingPrefix); len(left) != 1 {
 		t.Errorf("rows are %q", left)
 	}
 	l.pass(t.Context(), time.Now().Add(expiredKept))
 	for _, prefix := range []string{recordingPrefix, ownerPrefix, activePrefix, namePrefix} {
-		if left := keys(t, local, prefix); len(left) != 0 {
+		if left := libtest.Keys(t, local, prefix); len(left) != 0 {
 			t.Errorf("rows are left: %q", left)
 		}
 	}

@@ -6,18 +6,19 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/libtest"
 )
 
 // TestRecovery: a node that dies while it records finds what was durable when
 // it starts again, marks it truncated and stores what was to be stored.
 func TestRecovery(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	sound := mp3Sound(100)
 	plain, auto, empty := crash(t, local, sound)
 
 	l := openLibrary(t, testConfig(), testDeps(local))
-	waitFor(t, "recordings are recovered", func() bool {
+	libtest.WaitFor(t, "recordings are recovered", func() bool {
 		return recordingNow(t, l, plain.ID).State == StateTruncated &&
 			recordingNow(t, l, auto.ID).State == StateStored && recordingNow(t, l, empty.ID).State == StateTruncated
 	})
@@ -25,8 +26,8 @@ func TestRecovery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "size", rec.Size, int64(len(sound)))
-	equal(t, "frames", rec.Audio.Frames, 100)
+	libtest.Equal(t, "size", rec.Size, int64(len(sound)))
+	libtest.Equal(t, "frames", rec.Audio.Frames, 100)
 	if got := readAll(t, r); !bytes.Equal(got, sound) {
 		t.Errorf("%d bytes came back", len(got))
 	}
@@ -38,7 +39,8 @@ func TestRecovery(t *testing.T) {
 		t.Errorf("empty recording is %+v", got)
 	}
 	// A Get may see a row of a commit a moment before a Scan sees all of it.
-	waitFor(t, "active rows are gone", func() bool { return len(keys(t, local, activePrefix)) == 0 })
+	libtest.WaitFor(t, "active rows are gone",
+		func() bool { return len(libtest.Keys(t, local, activePrefix)) == 0 })
 }
 
 // crash makes three live recordings whose bytes are durable and whose library
@@ -61,7 +63,7 @@ func crash(t *testing.T, local *blobstore.Local, sound []byte) (plain, auto, emp
 			continue
 		}
 		write(t, s, sound)
-		waitFor(t, "bytes are durable", func() bool {
+		libtest.WaitFor(t, "bytes are durable", func() bool {
 			info, err := local.Stat(t.Context(), s.blob)
 			return err == nil && info.Size == int64(len(sound))
 		})
@@ -78,7 +80,7 @@ func crash(t *testing.T, local *blobstore.Local, sound []byte) (plain, auto, emp
 // another, and the mount of a configured source is free again.
 func TestGone(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	sound := mp3Sound(100)
 	plain, _, _ := crash(t, local, sound)
 	deps := testDeps(local)
@@ -91,7 +93,7 @@ func TestGone(t *testing.T) {
 	deps.NodeID, deps.Metrics = "node-3", nil
 	deps.Gone = func(node string) bool { return node == "node-1" }
 	l := openLibrary(t, testConfig(), deps)
-	waitFor(t, "recording is recovered", func() bool {
+	libtest.WaitFor(t, "recording is recovered", func() bool {
 		return recordingNow(t, l, plain.ID).State == StateTruncated
 	})
 }
@@ -99,7 +101,7 @@ func TestGone(t *testing.T) {
 // TestCloseSeals: what is live when the library closes is sealed as cut short.
 func TestCloseSeals(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	l, err := Open(t.Context(), testConfig(), testDeps(local))
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +116,7 @@ func TestCloseSeals(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = l.Claim(t.Context(), SourceRequest{Mount: "x", User: "foo", Password: "bar"})
-	wantErr(t, "claim after close", err, ErrUnavailable)
+	libtest.WantErr(t, "claim after close", err, ErrUnavailable)
 	again := openLibrary(t, testConfig(), testDeps(local))
 	if got := recordingNow(t, again, r.ID); got.State != StateTruncated || got.Size != 10*mp3FrameBytes {
 		t.Errorf("recording is %+v", got)

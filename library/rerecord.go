@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"carillon/library/feed"
 	"carillon/library/rows"
 )
 
@@ -59,6 +60,6 @@ func (l *Library) dropReplaced(ctx context.Context, c *change, s *stored) error 
 	c.letGo(old)
 	old.State, old.EndedBy = StateDiscarded, EndedByRerecord
 	c.putRecording(old)
-	c.event(EventRecordingDiscarded, recordingEvent(&old.Recording))
+	c.event(feed.RecordingDiscarded, recordingEvent(&old.Recording))
 	return nil
 }

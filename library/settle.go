@@ -9,6 +9,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/rows"
 )
 
@@ -137,18 +138,18 @@ func (o *outcome) apply(s *stored) string {
 
 // tell adds the events of a recording that has just ended.
 func (o *outcome) tell(c *change, s *stored) {
-	kind := EventRecordingSealed
+	kind := feed.RecordingSealed
 	switch s.State {
 	case StateTruncated:
-		kind = EventRecordingTruncated
+		kind = feed.RecordingTruncated
 	case StateDiscarded:
-		kind = EventRecordingDiscarded
+		kind = feed.RecordingDiscarded
 	case StateSealed, StateWaiting, StateLive, StateStored:
 	}
 	ended := recordingEvent(&s.Recording)
 	ended.Warning, ended.Detail = s.Warning, "ended by "+string(s.EndedBy)
 	c.event(kind, ended)
-	if kind == EventRecordingDiscarded {
+	if kind == feed.RecordingDiscarded {
 		return
 	}
 	if s.Audio != nil && s.Size > 0 {
@@ -159,7 +160,7 @@ func (o *outcome) tell(c *change, s *stored) {
 	if s.Size > 0 {
 		e.Detail = "what the source sent is no audio"
 	}
-	c.event(EventRecordingFailed, e)
+	c.event(feed.RecordingFailed, e)
 }
 
 // recover seals what is there of a live recording whose source is gone with

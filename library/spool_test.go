@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/library/libtest"
 )
 
 // spooling is a library over a store with bad moments, and with a spool that
@@ -29,7 +30,7 @@ type spooling struct {
 
 func newSpooling(t *testing.T) *spooling {
 	t.Helper()
-	s := &spooling{t: t, f: &faulty{Local: openLocal(t, t.TempDir())}, dir: t.TempDir()}
+	s := &spooling{t: t, f: &faulty{Local: libtest.OpenStore(t, t.TempDir())}, dir: t.TempDir()}
 	s.led.Store(true)
 	s.open()
 	t.Cleanup(s.close)
@@ -91,7 +92,7 @@ func (s *spooling) put(id string, sound []byte) Document {
 
 func (s *spooling) plays(id string, want []byte) {
 	s.t.Helper()
-	waitFor(s.t, id+" is there", func() bool {
+	libtest.WaitFor(s.t, id+" is there", func() bool {
 		d, err := s.Get(s.t.Context(), "acme", id, Local)
 		return err == nil && bytes.Equal(readItem(s.t, s.Library, d), want)
 	})
@@ -121,17 +122,17 @@ func TestUploadsAreSpooled(t *testing.T) {
 	defer cancel()
 	_, _, err := s.Put(ctx, "acme", "c.wav", bytes.NewReader(short),
 		PutOptions{Length: int64(len(short)), IfNoneMatch: "*"})
-	if equal(t, "status", FaultOf(err).Status, 503); err == nil {
+	if libtest.Equal(t, "status", FaultOf(err).Status, 503); err == nil {
 		t.Error("a conditional write was taken without a majority")
 	}
 	s.close()
 	s.open()
-	equal(t, "items after the restart", len(s.Spooled()), 3)
+	libtest.Equal(t, "items after the restart", len(s.Spooled()), 3)
 	s.find()
 	s.plays("b.wav", long)
 	s.plays("a.wav", last) // the later one
-	waitFor(t, "the spool is empty", func() bool { return s.spool.Stats().Items == 0 })
-	equal(t, "put aside", s.spool.Stats().Quarantined, 0)
+	libtest.WaitFor(t, "the spool is empty", func() bool { return s.spool.Stats().Items == 0 })
+	libtest.Equal(t, "put aside", s.spool.Stats().Quarantined, 0)
 }
 
 // Goal: a leader that is lost in the middle of an upload, or before its commit,
@@ -188,14 +189,14 @@ func TestSpooledUploadIsSuperseded(t *testing.T) {
 	old, newer := wavSound(10), wavSound(20)
 	s.lose()
 	d := s.put("a.wav", old)
-	waitFor(t, "a later millisecond", func() bool { return time.Since(d.Created) > 2*time.Millisecond })
+	libtest.WaitFor(t, "a later millisecond", func() bool { return time.Since(d.Created) > 2*time.Millisecond })
 	// Another node has a majority.
 	other := openLibrary(t, testConfig(), testDeps(s.f.Local))
 	put(t, other, "acme", "a.wav", newer, PutOptions{})
 	s.find()
-	waitFor(t, "put aside", func() bool { return s.spool.Stats().Quarantined == 1 })
+	libtest.WaitFor(t, "put aside", func() bool { return s.spool.Stats().Quarantined == 1 })
 	s.plays("a.wav", newer)
-	waitFor(t, "the status says so", func() bool {
+	libtest.WaitFor(t, "the status says so", func() bool {
 		e, err := s.SpoolEntry(d.SpoolID)
 		return err == nil && e.State == SpoolQuarantined
 	})

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"testing"
+
+	"carillon/library/libtest"
 )
 
 // crash ends the library as if the process had been killed: nothing is sealed,
@@ -20,7 +22,7 @@ func (s *spooling) crash() {
 
 func (s *spooling) claim(r SourceRequest) *Session {
 	s.t.Helper()
-	session, err := s.Claim(bounded(s.t), r)
+	session, err := s.Claim(libtest.Bounded(s.t), r)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -37,7 +39,7 @@ func (s *spooling) write(session *Session, sound []byte) {
 // spilled waits until the spool holds so many bytes of sound.
 func (s *spooling) spilled(bytes int) {
 	s.t.Helper()
-	waitFor(s.t, "the sound is in the spool", func() bool {
+	libtest.WaitFor(s.t, "the sound is in the spool", func() bool {
 		var sum int64
 		for _, i := range s.spool.Items() {
 			start, end := i.Extent()
@@ -50,7 +52,7 @@ func (s *spooling) spilled(bytes int) {
 func (s *spooling) sounds(id string, want []byte, states ...State) Recording {
 	s.t.Helper()
 	var rec Recording
-	waitFor(s.t, "recording "+id+" is whole", func() bool {
+	libtest.WaitFor(s.t, "recording "+id+" is whole", func() bool {
 		got, err := s.recording(s.t.Context(), id)
 		if err != nil || got.Size != int64(len(want)) {
 			return false
@@ -77,12 +79,12 @@ func TestRecordingBeginsInSpool(t *testing.T) {
 			t.Parallel()
 			s := newSpooling(t)
 			asked := RecordingRequest{Account: "acme", Name: "a.mp3"}
-			ticket := must[Recording](t)(s.CreateRecording(t.Context(), asked))
+			ticket := libtest.Must[Recording](t)(s.CreateRecording(t.Context(), asked))
 			s.lose()
 			session := s.claim(ticketRequest(s.Library, ticket))
 			first, second := mp3Sound(100), mp3Sound(50)
 			s.write(session, first)
-			if rec := must[Recording](t)(s.Recording(t.Context(), ticket.ID)); rec.State != StateLive {
+			if rec := libtest.Must[Recording](t)(s.Recording(t.Context(), ticket.ID)); rec.State != StateLive {
 				t.Errorf("state %s", rec.State)
 			}
 			s.spilled(len(first))
@@ -93,7 +95,7 @@ func TestRecordingBeginsInSpool(t *testing.T) {
 			case "end", "end and crash":
 				session.end(EndedClean)
 				state = StateSealed
-				waitFor(t, "the end is written down", func() bool {
+				libtest.WaitFor(t, "the end is written down", func() bool {
 					_, ended := s.spool.Items()[0].End()
 					return ended
 				})
@@ -109,8 +111,8 @@ func TestRecordingBeginsInSpool(t *testing.T) {
 			}
 			s.find()
 			s.sounds(ticket.ID, first, state)
-			waitFor(t, "the spool is empty", func() bool { return s.spool.Stats().Items == 0 })
-			equal(t, "put aside", s.spool.Stats().Quarantined, 0)
+			libtest.WaitFor(t, "the spool is empty", func() bool { return s.spool.Stats().Items == 0 })
+			libtest.Equal(t, "put aside", s.spool.Stats().Quarantined, 0)
 		})
 	}
 }
@@ -124,14 +126,15 @@ func TestRecordingGoesOnInSpool(t *testing.T) {
 		t.Run("meanwhile "+sealed, func(t *testing.T) {
 			t.Parallel()
 			s := newSpooling(t)
-			ticket := must[Recording](t)(s.CreateRecording(t.Context(), RecordingRequest{
+			ticket := libtest.Must[Recording](t)(s.CreateRecording(t.Context(), RecordingRequest{
 				Account: "acme", Name: "a.mp3", StoreAs: map[string]string{"stored": "kept.mp3"}[sealed],
 			}))
 			session := s.claim(ticketRequest(s.Library, ticket))
 			sound := mp3Sound(200)
 			half := 100 * mp3FrameBytes
 			s.write(session, sound[:half])
-			waitFor(t, "the first half is durable", func() bool { return session.live.Durable() == int64(half) })
+			libtest.WaitFor(t, "the first half is durable",
+				func() bool { return session.live.Durable() == int64(half) })
 			s.lose()
 			s.write(session, sound[half:])
 			s.spilled(len(sound) - half)
@@ -140,7 +143,7 @@ func TestRecordingGoesOnInSpool(t *testing.T) {
 			if sealed != "" {
 				local := openLibrary(t, testConfig(), testDeps(s.f.Local)) // a node with a majority
 				local.deps.NodeID = "other"
-				rec := must[*stored](t)(local.recording(t.Context(), ticket.ID))
+				rec := libtest.Must[*stored](t)(local.recording(t.Context(), ticket.ID))
 				if err := local.recover(t.Context(), rec); err != nil {
 					t.Fatal(err)
 				}
@@ -153,8 +156,8 @@ func TestRecordingGoesOnInSpool(t *testing.T) {
 			if sealed == "stored" {
 				s.plays("kept.mp3", sound)
 			}
-			waitFor(t, "the spool is empty", func() bool { return s.spool.Stats().Items == 0 })
-			equal(t, "put aside", s.spool.Stats().Quarantined, 0)
+			libtest.WaitFor(t, "the spool is empty", func() bool { return s.spool.Stats().Items == 0 })
+			libtest.Equal(t, "put aside", s.spool.Stats().Quarantined, 0)
 		})
 	}
 }
@@ -164,7 +167,7 @@ func TestSpooledTicketIsTaken(t *testing.T) {
 	t.Parallel()
 	s := newSpooling(t)
 	asked := RecordingRequest{Account: "acme", Name: "a.mp3"}
-	ticket := must[Recording](t)(s.CreateRecording(t.Context(), asked))
+	ticket := libtest.Must[Recording](t)(s.CreateRecording(t.Context(), asked))
 	request := ticketRequest(s.Library, ticket)
 	s.lose()
 	sound, others := mp3Sound(30), mp3Sound(20)
@@ -173,20 +176,20 @@ func TestSpooledTicketIsTaken(t *testing.T) {
 	session.end(EndedClean)
 	s.spilled(len(sound))
 	other := openLibrary(t, testConfig(), testDeps(s.f.Local)) // with a majority
-	theirs, err := other.Claim(bounded(t), request)
+	theirs, err := other.Claim(libtest.Bounded(t), request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := theirs.Write(others); err != nil {
 		t.Fatal(err)
 	}
-	if err := theirs.Close(bounded(t), EndedClean); err != nil {
+	if err := theirs.Close(libtest.Bounded(t), EndedClean); err != nil {
 		t.Fatal(err)
 	}
 	s.find()
 	s.sounds(ticket.ID, others, StateSealed)
 	var second string
-	waitFor(t, "a second recording", func() bool {
+	libtest.WaitFor(t, "a second recording", func() bool {
 		all, _, err := s.ListRecordings(t.Context(), "acme", "", 10)
 		for _, r := range all {
 			if r.ID != ticket.ID && err == nil {
@@ -196,5 +199,5 @@ func TestSpooledTicketIsTaken(t *testing.T) {
 		return second != ""
 	})
 	rec := s.sounds(second, sound, StateSealed)
-	equal(t, "where it came from", rec.Metadata["spooled_recording"], ticket.ID)
+	libtest.Equal(t, "where it came from", rec.Metadata["spooled_recording"], ticket.ID)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/library/libtest"
 	"carillon/library/naming"
 )
 
@@ -89,7 +90,7 @@ func TestTimeline(t *testing.T) {
 // what they hear is the item, without a gap, round and round. Method: virtual
 // time; the MP3 is decoded and its tone looked for.
 func TestStation(t *testing.T) {
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	one := openLibrary(t, testConfig(), testDeps(local))
 	other := openLibrary(t, testConfig(), testDeps(local))
 	put(t, one, "acme", "tone", toneWAV(440, 8000*5/4), PutOptions{Name: "A"})
@@ -110,7 +111,7 @@ func TestStation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "six seconds of sound", func() bool {
+	libtest.WaitFor(t, "six seconds of sound", func() bool {
 		_, to, _ := far.ring.Span()
 		_, here, _ := s.ring.Span()
 		return to > int64(6*far.byteRate) && here > int64(6*s.byteRate)
@@ -175,7 +176,7 @@ func checkTone(t *testing.T, mp3 []byte) {
 // when nobody has listened for long.
 func TestStationChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		local := openLocal(t, t.TempDir())
+		local := libtest.OpenStore(t, t.TempDir())
 		deps := testDeps(local)
 		l, err := Open(t.Context(), testConfig(), deps)
 		if err != nil {

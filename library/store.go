@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/naming"
 	"carillon/library/rows"
 )
@@ -123,7 +124,7 @@ func (l *Library) storeInto(
 	s.State, s.ItemAccount, s.Item = StateStored, r.Account, r.ID
 	e := recordingEvent(&s.Recording)
 	e.Account = r.Account // where it is found now
-	c.event(EventRecordingStored, e)
+	c.event(feed.RecordingStored, e)
 	return &d, l.exportStored(ctx, c, s, &d)
 }
 

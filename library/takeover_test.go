@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/library/libtest"
 )
 
 func takeoverConfig() Config {
@@ -22,7 +23,7 @@ func takeoverConfig() Config {
 // the node of the source and on another.
 func TestNoTakeoverOfASourceThatIsWell(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	cfg := takeoverConfig()
 	cfg.TakeoverQuiet = time.Minute
 	one := openLibrary(t, cfg, testDeps(local))
@@ -30,18 +31,18 @@ func TestNoTakeoverOfASourceThatIsWell(t *testing.T) {
 	deps.NodeID, deps.Metrics = "node-2", prometheus.NewRegistry()
 	two := openLibrary(t, cfg, deps)
 	r := ticket(t, one, RecordingRequest{})
-	old := must[*Session](t)(one.Claim(t.Context(), ticketRequest(one, r)))
+	old := libtest.Must[*Session](t)(one.Claim(t.Context(), ticketRequest(one, r)))
 	sound := mp3Sound(30)
 	write(t, old, sound)
 	for _, l := range []*Library{one, two, two} {
 		_, err := l.Claim(t.Context(), ticketRequest(l, r))
-		wantErr(t, "claim beside a source that is well", err, ErrTicketUsed)
+		libtest.WantErr(t, "claim beside a source that is well", err, ErrTicketUsed)
 	}
 	write(t, old, sound)
-	wantErr(t, "close", old.Close(bounded(t), EndedClean), nil)
+	libtest.WantErr(t, "close", old.Close(libtest.Bounded(t), EndedClean), nil)
 	now := recordingNow(t, one, r.ID)
-	equal(t, "state", now.State, StateSealed)
-	equal(t, "size", now.Size, int64(2*len(sound)))
+	libtest.Equal(t, "state", now.State, StateSealed)
+	libtest.Equal(t, "size", now.Size, int64(2*len(sound)))
 }
 
 // checkWhole checks that the recording ended in order with that sound, and
@@ -60,7 +61,7 @@ func checkWhole(t *testing.T, l *Library, id string, want []byte, offsets ...int
 		t.Fatalf("segments are %+v", now.Segments)
 	}
 	for i, offset := range offsets {
-		equal(t, "offset of a segment", now.Segments[i].Offset, offset)
+		libtest.Equal(t, "offset of a segment", now.Segments[i].Offset, offset)
 		if now.Segments[i].Ended == nil || now.Segments[i].Started.IsZero() {
 			t.Errorf("segment is %+v", now.Segments[i])
 		}
@@ -72,143 +73,143 @@ func checkWhole(t *testing.T, l *Library, id string, want []byte, offsets ...int
 // the recording goes on at the last whole frame.
 func TestTakeover(t *testing.T) {
 	t.Parallel()
-	l := openLibrary(t, takeoverConfig(), testDeps(openLocal(t, t.TempDir())))
+	l := openLibrary(t, takeoverConfig(), testDeps(libtest.OpenStore(t, t.TempDir())))
 	r := ticket(t, l, RecordingRequest{StoreAs: "vm"})
 	first, second := mp3Sound(100), mp3Sound(50)
 	record(t, l, r, first[:100*mp3FrameBytes-40], EndedCut)
 	before := recordingNow(t, l, r.ID)
-	equal(t, "state", before.State, StateStored) // what there is can be heard already
-	equal(t, "duration of the cut one", before.DurationMS, 99*mp3FrameMS)
+	libtest.Equal(t, "state", before.State, StateStored) // what there is can be heard already
+	libtest.Equal(t, "duration of the cut one", before.DurationMS, 99*mp3FrameMS)
 
-	s := must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+	s := libtest.Must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
 	live := recordingNow(t, l, r.ID)
-	equal(t, "state", live.State, StateLive)
-	equal(t, "size", live.Size, 99*mp3FrameBytes)
+	libtest.Equal(t, "state", live.State, StateLive)
+	libtest.Equal(t, "size", live.Size, 99*mp3FrameBytes)
 	write(t, s, second)
-	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedClean), nil)
 
 	want := append(bytes.Clone(first[:99*mp3FrameBytes]), second...)
 	now := checkWhole(t, l, r.ID, want, 0, 99*mp3FrameBytes)
-	equal(t, "state", now.State, StateStored)
-	equal(t, "ended by", now.EndedBy, EndedBySource)
-	equal(t, "frames", now.Audio.Frames, 149)
-	d := must[Document](t)(l.Get(t.Context(), "acme", "vm", Fresh))
+	libtest.Equal(t, "state", now.State, StateStored)
+	libtest.Equal(t, "ended by", now.EndedBy, EndedBySource)
+	libtest.Equal(t, "frames", now.Audio.Frames, 149)
+	d := libtest.Must[Document](t)(l.Get(t.Context(), "acme", "vm", Fresh))
 	if d.SHA256 != now.SHA256 || len(d.Segments) != 2 || d.Truncated {
 		t.Errorf("item is %+v", d)
 	}
-	equal(t, "references", len(refs(t, l.rows)), 1)
+	libtest.Equal(t, "references", len(refs(t, l.rows)), 1)
 
 	_, err := l.Claim(t.Context(), ticketRequest(l, r))
-	wantErr(t, "claim after an end in order", err, ErrTicketUsed)
+	libtest.WantErr(t, "claim after an end in order", err, ErrTicketUsed)
 }
 
 // TestTakeoverOfALiveSource: the server may believe in a connection that is
 // gone; who has the ticket takes the recording from it.
 func TestTakeoverOfALiveSource(t *testing.T) {
 	t.Parallel()
-	l := openLibrary(t, takeoverConfig(), testDeps(openLocal(t, t.TempDir())))
+	l := openLibrary(t, takeoverConfig(), testDeps(libtest.OpenStore(t, t.TempDir())))
 	r := ticket(t, l, RecordingRequest{})
-	old := must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+	old := libtest.Must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
 	first, second := mp3Sound(30), mp3Sound(20)
 	write(t, old, first)
-	s := must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+	s := libtest.Must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
 	<-old.Done()
 	_, err := old.Write(first)
-	wantErr(t, "write of the old source", err, ErrState)
-	wantErr(t, "close of the old source", old.Close(bounded(t), EndedCut), nil)
+	libtest.WantErr(t, "write of the old source", err, ErrState)
+	libtest.WantErr(t, "close of the old source", old.Close(libtest.Bounded(t), EndedCut), nil)
 	write(t, s, second)
-	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedClean), nil)
 	now := checkWhole(t, l, r.ID, append(bytes.Clone(first), second...), 0, int64(len(first)))
-	equal(t, "state", now.State, StateSealed)
+	libtest.Equal(t, "state", now.State, StateSealed)
 }
 
 // TestTakeoverFromAnotherNode: the source comes back to another node while
 // the first still holds its connection, and while the first is dead.
 func TestTakeoverFromAnotherNode(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	one := openLibrary(t, takeoverConfig(), testDeps(local))
 	deps := testDeps(local)
 	deps.NodeID, deps.Metrics = "node-2", prometheus.NewRegistry()
 	two := openLibrary(t, takeoverConfig(), deps)
 
 	r := ticket(t, one, RecordingRequest{})
-	old := must[*Session](t)(one.Claim(t.Context(), ticketRequest(one, r)))
+	old := libtest.Must[*Session](t)(one.Claim(t.Context(), ticketRequest(one, r)))
 	first, second := mp3Sound(30), mp3Sound(20)
 	write(t, old, first)
-	s := must[*Session](t)(two.Claim(t.Context(), ticketRequest(two, r)))
+	s := libtest.Must[*Session](t)(two.Claim(t.Context(), ticketRequest(two, r)))
 	<-old.Done()
 	write(t, s, second)
-	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedClean), nil)
 	now := checkWhole(t, two, r.ID, append(bytes.Clone(first), second...), 0, int64(len(first)))
-	equal(t, "node of the first segment", now.Segments[0].Node, "node-1")
-	equal(t, "node of the second segment", now.Segments[1].Node, "node-2")
+	libtest.Equal(t, "node of the first segment", now.Segments[0].Node, "node-1")
+	libtest.Equal(t, "node of the second segment", now.Segments[1].Node, "node-2")
 
 	// A node of which only its rows and its blob are left.
 	r = ticket(t, one, RecordingRequest{})
 	deps.NodeID, deps.Metrics = "node-3", prometheus.NewRegistry()
 	three := openLibrary(t, takeoverConfig(), deps)
-	row := must[*stored](t)(three.recording(t.Context(), r.ID))
+	row := libtest.Must[*stored](t)(three.recording(t.Context(), r.ID))
 	blob, request := blobstore.NewID(), ticketRequest(one, r)
-	wantErr(t, "begin", local.Begin(t.Context(), blob, blobstore.Spec{Live: true}), nil)
-	wantErr(t, "append", local.Append(t.Context(), blob, 0, first), nil)
-	wantErr(t, "go live", three.begin(t.Context(), row, blob, &request), nil)
-	s = must[*Session](t)(two.Claim(t.Context(), request))
+	libtest.WantErr(t, "begin", local.Begin(t.Context(), blob, blobstore.Spec{Live: true}), nil)
+	libtest.WantErr(t, "append", local.Append(t.Context(), blob, 0, first), nil)
+	libtest.WantErr(t, "go live", three.begin(t.Context(), row, blob, &request), nil)
+	s = libtest.Must[*Session](t)(two.Claim(t.Context(), request))
 	write(t, s, second)
-	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedClean), nil)
 	checkWhole(t, two, r.ID, append(bytes.Clone(first), second...), 0, int64(len(first)))
 }
 
 // Goal: what may not be continued is not.
 func TestNoTakeover(t *testing.T) {
 	t.Parallel()
-	l := openLibrary(t, takeoverConfig(), testDeps(openLocal(t, t.TempDir())))
+	l := openLibrary(t, takeoverConfig(), testDeps(libtest.OpenStore(t, t.TempDir())))
 	claim := func(r Recording) error {
 		s, err := l.Claim(t.Context(), ticketRequest(l, r))
 		if err == nil {
-			_ = s.Close(bounded(t), EndedCut)
+			_ = s.Close(libtest.Bounded(t), EndedCut)
 		}
 		return err
 	}
 	r := ticket(t, l, RecordingRequest{Name: "x.wav"})
 	record(t, l, r, wavSound(4000), EndedCut)
-	wantErr(t, "a file with a head", claim(r), ErrTicketUsed)
+	libtest.WantErr(t, "a file with a head", claim(r), ErrTicketUsed)
 
 	r = ticket(t, l, RecordingRequest{})
 	record(t, l, r, mp3Sound(20), EndedCut)
-	must[Document](t)(l.StoreRecording(t.Context(), r.ID, StoreRequest{Account: "acme", ID: "kept"}))
-	wantErr(t, "stored by hand", claim(r), ErrTicketUsed)
+	libtest.Must[Document](t)(l.StoreRecording(t.Context(), r.ID, StoreRequest{Account: "acme", ID: "kept"}))
+	libtest.WantErr(t, "stored by hand", claim(r), ErrTicketUsed)
 
 	r = ticket(t, l, RecordingRequest{})
 	record(t, l, r, nil, EndedCut)
-	wantErr(t, "cut before the first byte", claim(r), nil)
+	libtest.WantErr(t, "cut before the first byte", claim(r), nil)
 	l.cfg.TakeoverGrace = time.Nanosecond
-	wantErr(t, "after the grace", claim(r), ErrTicketUsed)
+	libtest.WantErr(t, "after the grace", claim(r), ErrTicketUsed)
 	l.cfg.TakeoverGrace = time.Minute
 	for range segmentsMax - 2 {
-		wantErr(t, "again", claim(r), nil)
+		libtest.WantErr(t, "again", claim(r), nil)
 	}
-	wantErr(t, "once too often", claim(r), ErrTicketUsed)
+	libtest.WantErr(t, "once too often", claim(r), ErrTicketUsed)
 }
 
 // Goal: more than a session keeps in memory is copied, too.
 func TestTakeoverOfALongRecording(t *testing.T) {
 	t.Parallel()
-	l := openLibrary(t, takeoverConfig(), testDeps(openLocal(t, t.TempDir())))
+	l := openLibrary(t, takeoverConfig(), testDeps(libtest.OpenStore(t, t.TempDir())))
 	r := ticket(t, l, RecordingRequest{})
 	first := mp3Sound((blobstore.LiveBufferBytesMax + 1<<20) / mp3FrameBytes)
-	s := must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+	s := libtest.Must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
 	for piece := range slices.Chunk(first, 1<<20) {
-		must[int](t)(s.Write(piece))
-		if err := s.durable(bounded(t)); err != nil {
+		libtest.Must[int](t)(s.Write(piece))
+		if err := s.durable(libtest.Bounded(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	wantErr(t, "close", s.Close(bounded(t), EndedCut), nil)
+	libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedCut), nil)
 	second, began := mp3Sound(10), time.Now()
-	s = must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+	s = libtest.Must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
 	t.Logf("%d bytes were copied in %v", len(first), time.Since(began))
 	write(t, s, second)
-	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedClean), nil)
 	checkWhole(t, l, r.ID, append(bytes.Clone(first), second...), 0, int64(len(first)))
 }

@@ -45,7 +45,7 @@ func (l *Library) tend(ctx context.Context) {
 		if l.rows.Fresh(ctx) != nil || !l.pass(ctx, time.Now()) {
 			wait = passAgain
 		} else {
-			l.logPass(ctx, "", l.trimEvents(ctx, time.Now()))
+			l.logPass(ctx, "", l.feed.Trim(ctx, time.Now()))
 		}
 		timer := time.NewTimer(wait)
 		select {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/library/libtest"
 )
 
 // Goal: what is not a limit is refused by name, and networks have one form.
@@ -26,7 +27,7 @@ func TestTicketLimitsChecked(t *testing.T) {
 		{Allow: make([]string, ticketAllowMax+1)},
 	} {
 		_, err := l.CreateRecording(t.Context(), RecordingRequest{Account: "acme", TicketLimits: bad})
-		wantErr(t, "limits", err, ErrBadRequest)
+		libtest.WantErr(t, "limits", err, ErrBadRequest)
 	}
 	r := ticket(t, l, RecordingRequest{
 		TicketLimits: TicketLimits{Allow: []string{"10.1.2.3/8", "::ffff:1.2.3.4"}},
@@ -46,11 +47,11 @@ func TestTicketAllow(t *testing.T) {
 	for _, from := range []string{"192.168.1.1:5", "[fd00::2]:5", "", "nonsense"} {
 		request.RemoteAddr = from
 		_, err := l.Claim(t.Context(), request)
-		wantErr(t, "claim from "+from, err, ErrUnauthorized)
+		libtest.WantErr(t, "claim from "+from, err, ErrUnauthorized)
 	}
 	request.RemoteAddr = "[::ffff:10.9.9.9]:40000"
-	s := must[*Session](t)(l.Claim(t.Context(), request))
-	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	s := libtest.Must[*Session](t)(l.Claim(t.Context(), request))
+	libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedClean), nil)
 }
 
 // Goal: at a limit of its ticket a recording is whole, at the node's it is not.
@@ -58,7 +59,7 @@ func TestTicketLimitsEndARecording(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig()
 	cfg.RecordingBytesMax = 100 * mp3FrameBytes
-	l := openLibrary(t, cfg, testDeps(openLocal(t, t.TempDir())))
+	l := openLibrary(t, cfg, testDeps(libtest.OpenStore(t, t.TempDir())))
 	for _, c := range []struct {
 		limits TicketLimits
 		state  State
@@ -70,17 +71,17 @@ func TestTicketLimitsEndARecording(t *testing.T) {
 		{TicketLimits{}, StateTruncated, EndedByNodeLimit, 100 * mp3FrameBytes},
 	} {
 		r := ticket(t, l, RecordingRequest{TicketLimits: c.limits})
-		s := must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+		s := libtest.Must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
 		sound, err := mp3Sound(200), error(nil)
 		for at := 0; err == nil && at < len(sound); at += mp3FrameBytes {
 			_, err = s.Write(sound[at : at+mp3FrameBytes])
 		}
-		wantErr(t, "write at the limit", err, ErrTooLarge)
-		wantErr(t, "close", s.Close(bounded(t), EndedCut), nil)
+		libtest.WantErr(t, "write at the limit", err, ErrTooLarge)
+		libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedCut), nil)
 		now := recordingNow(t, l, r.ID)
-		equal(t, "state", now.State, c.state)
-		equal(t, "ended by", now.EndedBy, c.by)
-		equal(t, "size", now.Size, c.size)
+		libtest.Equal(t, "state", now.State, c.state)
+		libtest.Equal(t, "ended by", now.EndedBy, c.by)
+		libtest.Equal(t, "size", now.Size, c.size)
 	}
 }
 
@@ -93,20 +94,20 @@ func TestTicketMinimum(t *testing.T) {
 	short := ticket(t, l, RecordingRequest{StoreAs: "vm", TicketLimits: limits})
 	record(t, l, short, mp3Sound(6), EndedClean)
 	now := recordingNow(t, l, short.ID)
-	equal(t, "state", now.State, StateDiscarded)
-	equal(t, "ended by", now.EndedBy, EndedByTooShort)
+	libtest.Equal(t, "state", now.State, StateDiscarded)
+	libtest.Equal(t, "ended by", now.EndedBy, EndedByTooShort)
 	if left := refs(t, local); len(left) != 0 {
 		t.Errorf("references are left: %q", left)
 	}
 	_, err := l.Get(t.Context(), "acme", "vm", Fresh)
-	wantErr(t, "item", err, ErrNotFound)
+	libtest.WantErr(t, "item", err, ErrNotFound)
 	l.pass(t.Context(), time.Now().Add(2*discardedKept))
 	_, err = l.Recording(t.Context(), short.ID)
-	wantErr(t, "later", err, ErrNotFound)
+	libtest.WantErr(t, "later", err, ErrNotFound)
 
 	long := ticket(t, l, RecordingRequest{StoreAs: "vm", TicketLimits: limits})
 	record(t, l, long, mp3Sound(7), EndedClean)
-	equal(t, "state", recordingNow(t, l, long.ID).State, StateStored)
+	libtest.Equal(t, "state", recordingNow(t, l, long.ID).State, StateStored)
 }
 
 // Goal: the silence of a FreeSWITCH that buffers file writes is recognised by
@@ -120,13 +121,13 @@ func TestWriteBufferingWarning(t *testing.T) {
 	}
 	r := ticket(t, l, RecordingRequest{})
 	record(t, l, r, wire, EndedClean)
-	equal(t, "warning", recordingNow(t, l, r.ID).Warning, WarningWriteBuffering)
+	libtest.Equal(t, "warning", recordingNow(t, l, r.ID).Warning, WarningWriteBuffering)
 
 	r = ticket(t, l, RecordingRequest{})
-	sound := must[[]byte](t)(audio.EncodeMP3(audio.Sine(8000, 440, 0.5, time.Second), 8000, 16000))
+	sound := libtest.Must[[]byte](t)(audio.EncodeMP3(audio.Sine(8000, 440, 0.5, time.Second), 8000, 16000))
 	sound = sound[:6*mp3FrameBytes] // as long, and not silent
 	record(t, l, r, sound, EndedClean)
-	equal(t, "warning", recordingNow(t, l, r.ID).Warning, "")
+	libtest.Equal(t, "warning", recordingNow(t, l, r.ID).Warning, "")
 }
 
 // Goal: an item takes what its store request says, and over it what stays.
@@ -140,17 +141,17 @@ func TestStoreRecordingWithFields(t *testing.T) {
 		Prompt: "vm-greeting", Metadata: map[string]string{"box": "200"}, IfMatch: "*",
 	}
 	_, err := l.StoreRecording(t.Context(), r.ID, request)
-	wantErr(t, "if-match on nothing", err, ErrPrecondition)
+	libtest.WantErr(t, "if-match on nothing", err, ErrPrecondition)
 	request.IfMatch, request.IfNoneMatch = "", "*"
-	d := must[Document](t)(l.StoreRecording(t.Context(), r.ID, request))
-	equal(t, "name", d.Name, "Greeting")
-	equal(t, "description", d.Description, "of box 100")
-	equal(t, "prompt", d.Prompt+" "+d.Language, "vm-greeting en-us")
-	equal(t, "metadata", d.Metadata["call"]+d.Metadata["box"], "7200")
+	d := libtest.Must[Document](t)(l.StoreRecording(t.Context(), r.ID, request))
+	libtest.Equal(t, "name", d.Name, "Greeting")
+	libtest.Equal(t, "description", d.Description, "of box 100")
+	libtest.Equal(t, "prompt", d.Prompt+" "+d.Language, "vm-greeting en-us")
+	libtest.Equal(t, "metadata", d.Metadata["call"]+d.Metadata["box"], "7200")
 
 	again := ticket(t, l, RecordingRequest{})
 	record(t, l, again, mp3Sound(20), EndedClean)
 	_, err = l.StoreRecording(t.Context(), again.ID, request)
-	wantErr(t, "if-none-match", err, ErrPrecondition)
-	equal(t, "state", recordingNow(t, l, again.ID).State, StateSealed)
+	libtest.WantErr(t, "if-none-match", err, ErrPrecondition)
+	libtest.Equal(t, "state", recordingNow(t, l, again.ID).State, StateSealed)
 }

@@ -3,6 +3,8 @@ package library
 import (
 	"strings"
 	"testing"
+
+	"carillon/library/libtest"
 )
 
 // TestTitles: what the source says is heard now is known on this node at once,
@@ -11,11 +13,11 @@ func TestTitles(t *testing.T) {
 	t.Parallel()
 	l, _ := newLibrary(t)
 	r := ticket(t, l, RecordingRequest{})
-	s := must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
+	s := libtest.Must[*Session](t)(l.Claim(t.Context(), ticketRequest(l, r)))
 	s.SetTitle("one", map[string]string{"icy-name": "Radio"})
-	equal(t, "title at once", recordingNow(t, l, r.ID).Title, "one")
-	waitFor(t, "others see the title", func() bool {
-		row := must[*stored](t)(l.recording(t.Context(), r.ID))
+	libtest.Equal(t, "title at once", recordingNow(t, l, r.ID).Title, "one")
+	libtest.WaitFor(t, "others see the title", func() bool {
+		row := libtest.Must[*stored](t)(l.recording(t.Context(), r.ID))
 		return row.Title == "one" && row.ICY["icy-name"] == "Radio"
 	})
 	s.SetTitle("bad\x00", nil)
@@ -25,12 +27,12 @@ func TestTitles(t *testing.T) {
 		s.SetTitle("three", nil)
 	}
 	write(t, s, mp3Sound(9))
-	wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+	libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedClean), nil)
 	sealed := recordingNow(t, l, r.ID)
-	equal(t, "title", sealed.Title, "three")
-	equal(t, "name", sealed.ICY["icy-name"], "Radio")
+	libtest.Equal(t, "title", sealed.Title, "three")
+	libtest.Equal(t, "name", sealed.ICY["icy-name"], "Radio")
 	s.SetTitle("late", nil)
-	equal(t, "title", recordingNow(t, l, r.ID).Title, "three")
+	libtest.Equal(t, "title", recordingNow(t, l, r.ID).Title, "three")
 }
 
 // TestPasswordLine: all forms of the line open what they should, and no form
@@ -41,7 +43,7 @@ func TestPasswordLine(t *testing.T) {
 	cfg.Sources = append(cfg.Sources,
 		SourceAccount{User: "dj", Password: "a:b", Account: "radio"},
 		SourceAccount{User: "open", Password: "", Account: "open"})
-	l := openLibrary(t, cfg, testDeps(openLocal(t, t.TempDir())))
+	l := openLibrary(t, cfg, testDeps(libtest.OpenStore(t, t.TempDir())))
 	r := ticket(t, l, RecordingRequest{Name: "show.mp3"})
 	for line, want := range map[string]struct{ account, mount string }{
 		"bar":                {"acme", "stream"},
@@ -61,17 +63,17 @@ func TestPasswordLine(t *testing.T) {
 	} {
 		s, err := l.Claim(t.Context(), SourceRequest{PasswordOnly: true, Password: line, Mount: "stream"})
 		if want.account == "" {
-			wantErr(t, line, err, ErrUnauthorized)
+			libtest.WantErr(t, line, err, ErrUnauthorized)
 			continue
 		}
 		if err != nil {
 			t.Errorf("%s: %v", line, err)
 			continue
 		}
-		equal(t, line+": account", s.Recording().Account, want.account)
-		equal(t, line+": name", s.Recording().Name, want.mount)
-		wantErr(t, "close", s.Close(bounded(t), EndedClean), nil)
+		libtest.Equal(t, line+": account", s.Recording().Account, want.account)
+		libtest.Equal(t, line+": name", s.Recording().Name, want.mount)
+		libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedClean), nil)
 	}
 	_, err := l.Claim(t.Context(), SourceRequest{User: "*", Password: "bar", Mount: "x"})
-	wantErr(t, "a user called *", err, ErrUnauthorized)
+	libtest.WantErr(t, "a user called *", err, ErrUnauthorized)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/library/libtest"
 	"carillon/library/naming"
 )
 
@@ -90,8 +91,8 @@ func TestPlayURLs(t *testing.T) {
 	} {
 		d := Document{Account: strings.Repeat("a", naming.AccountBytesMax), ID: id}
 		d.Audio.Format = audio.FormatMP3
-		byHTTP := must[Lookup](t)(l.itemAnswer(t.Context(), &d, &LookupRequest{Protocol: "http"}))
-		byShout := must[Lookup](t)(l.itemAnswer(t.Context(), &d, &LookupRequest{Protocol: "shout"}))
+		byHTTP := libtest.Must[Lookup](t)(l.itemAnswer(t.Context(), &d, &LookupRequest{Protocol: "http"}))
+		byShout := libtest.Must[Lookup](t)(l.itemAnswer(t.Context(), &d, &LookupRequest{Protocol: "shout"}))
 		for _, url := range []string{byHTTP.StreamURL, byShout.StreamURL} {
 			path := url[strings.Index(url, "://")+3:]
 			if len(url) >= 1000 || !strings.HasSuffix(url, ".mp3") || strings.HasSuffix(url, ".mp3.mp3") {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/naming"
 	"carillon/library/rows"
 )
@@ -79,7 +80,7 @@ func (l *Library) Undelete(ctx context.Context, r UndeleteRequest) (Document, er
 			d.Prompt = "" // another has taken its place, and keeps it
 		}
 		c.writeDocument(ctx, nil, &d)
-		c.event(EventMediaUndeleted, mediaEvent(&d))
+		c.event(feed.MediaUndeleted, mediaEvent(&d))
 		return c.Done()
 	})
 	if err != nil {
@@ -184,4 +185,13 @@ func (l *Library) forgetAll(ctx context.Context, batch []Document) error {
 		}
 	}
 	return nil
+}
+
+// DeletedTotal is what all accounts have deleted and can bring back.
+func (l *Library) DeletedTotal(ctx context.Context) (Usage, error) {
+	t, err := l.rows.Tally(ctx, deletedPrefix)
+	if err != nil {
+		return Usage{}, fmt.Errorf("deleted items: %w", err)
+	}
+	return Usage{Items: int64(t.Items), Bytes: int64(t.Bytes)}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/naming"
 	"carillon/library/rows"
 )
@@ -45,7 +46,7 @@ type WebhookRequest struct {
 	// Secret signs the deliveries; "" or ***: as it was, and of a new webhook:
 	// one is made.
 	Secret  Secret   `json:"secret"`
-	Kinds   []string `json:"kinds"`   // as in EventQuery; none: all
+	Kinds   []string `json:"kinds"`   // as in feed.Query; none: all
 	Account string   `json:"account"` // "": all
 	// Disabled switches it off; its position is kept.
 	Disabled bool `json:"disabled"`
@@ -70,7 +71,7 @@ type Webhook struct {
 
 	State WebhookState `json:"state"`
 	// Position is up to where events were delivered or not wanted.
-	Position EventPosition `json:"position"`
+	Position feed.Position `json:"position"`
 	// Lag is how many events wait, at most webhookLagMax, and LagSeconds how
 	// long the oldest has.
 	Lag        int     `json:"lag_events"`
@@ -109,9 +110,11 @@ type webhookStateRow struct {
 	Off       bool   `json:"off,omitempty"` // failed for too long
 }
 
-func (r *webhookStateRow) position() EventPosition { return EventPosition{r.Revision, r.Number} }
+func (r *webhookStateRow) position() feed.Position {
+	return feed.Position{Revision: r.Revision, Number: r.Number}
+}
 
-func (r *webhookStateRow) moveTo(p EventPosition) { r.Revision, r.Number = p.Revision, p.Number }
+func (r *webhookStateRow) moveTo(p feed.Position) { r.Revision, r.Number = p.Revision, p.Number }
 
 func (r *webhookStateRow) state(off bool) WebhookState {
 	switch {
@@ -132,8 +135,8 @@ type hook struct {
 	stateRevision uint64 // 0: there is none yet
 }
 
-func (h *hook) query() EventQuery {
-	return EventQuery{After: h.state.position(), Account: h.row.Account, Kinds: h.row.Kinds}
+func (h *hook) query() feed.Query {
+	return feed.Query{After: h.state.position(), Account: h.row.Account, Kinds: h.row.Kinds}
 }
 
 func (h *hook) view() Webhook {
@@ -182,7 +185,7 @@ func (l *Library) checkWebhook(id string, r *WebhookRequest) error {
 	if l.deps.Sender == nil {
 		return errors.Join(err, fmt.Errorf("this node sends nothing: %w", ErrTarget))
 	}
-	err = errors.Join(err, l.deps.Sender.CheckTarget(r.URL), checkEventKinds(r.Kinds))
+	err = errors.Join(err, l.deps.Sender.CheckTarget(r.URL), feed.CheckKinds(r.Kinds))
 	if r.Account != "" {
 		err = errors.Join(err, naming.CheckAccount(r.Account))
 	}
@@ -215,19 +218,19 @@ func SignWebhook(secret string, timestamp int64, body []byte) string {
 
 // startOf is where a webhook begins: what was asked for, else where it is,
 // else now.
-func (l *Library) startOf(after string, was *webhookStateRow) (EventPosition, error) {
+func (l *Library) startOf(after string, was *webhookStateRow) (feed.Position, error) {
 	switch after {
 	case "now":
 		return l.EventsNow(), nil
 	case "oldest":
-		return EventPosition{}, nil
+		return feed.Position{}, nil
 	case "":
 		if was != nil {
 			return was.position(), nil
 		}
 		return l.EventsNow(), nil
 	}
-	p, err := ParseEventPosition(after)
+	p, err := feed.ParsePosition(after)
 	return p, err
 }
 

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
+	"carillon/library/libtest"
 	"carillon/library/rows"
 )
 
@@ -24,9 +26,17 @@ type receiver struct {
 }
 
 // events are those of the deliveries that were answered with 2xx, checked.
-func (r *receiver) events() []Event {
+// emit commits n events of a kind, each in a commit of its own.
+func emit(t *testing.T, l *Library, n int, kind feed.Kind, e feed.Event) {
+	t.Helper()
+	for range n {
+		libtest.Commit(t, l.rows, func(c *rows.Change) { feed.Add(c, kind, e) })
+	}
+}
+
+func (r *receiver) events() []feed.Event {
 	r.t.Helper()
-	var all []Event
+	var all []feed.Event
 	for _, s := range r.sent() {
 		var body WebhookBody
 		if err := json.Unmarshal(s.body, &body); err != nil {
@@ -45,7 +55,7 @@ func (r *receiver) events() []Event {
 	return all
 }
 
-func idsOf(events []Event) string {
+func idsOf(events []feed.Event) string {
 	ids := make([]string, len(events))
 	for i, e := range events {
 		ids[i] = e.ID
@@ -66,10 +76,10 @@ func openHooked(
 // that is opened again goes on where the last one was.
 func TestWebhook(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	r := &receiver{t: t}
 	l := openHooked(t, local, "node-1", r, nil)
-	emit(t, l, 3, EventMediaCreated, Event{Account: "acme", ID: "before"})
+	emit(t, l, 3, feed.MediaCreated, feed.Event{Account: "acme", ID: "before"})
 	hook, created, err := l.PutWebhook(t.Context(), "crm", WebhookRequest{
 		URL: "https://user:pa55@crm.example/in?key=s3cret", Kinds: []string{"media"}, Account: "acme",
 	})
@@ -79,48 +89,49 @@ func TestWebhook(t *testing.T) {
 	r.secret = hook.NewSecret
 	var want []string
 	for i := range 60 {
-		emit(t, l, 1, EventMediaCreated, Event{Account: "acme", ID: strconv.Itoa(i)})
-		emit(t, l, 1, EventMediaCreated, Event{Account: "other", ID: "no"})
-		emit(t, l, 1, EventExportDone, Event{Account: "acme", ID: "no"})
+		emit(t, l, 1, feed.MediaCreated, feed.Event{Account: "acme", ID: strconv.Itoa(i)})
+		emit(t, l, 1, feed.MediaCreated, feed.Event{Account: "other", ID: "no"})
+		emit(t, l, 1, feed.ExportDone, feed.Event{Account: "acme", ID: "no"})
 		want = append(want, strconv.Itoa(i))
 	}
-	waitFor(t, "all are delivered", func() bool { return len(r.events()) == 60 })
-	equal(t, "delivered", idsOf(r.events()), strings.Join(want, " "))
+	libtest.WaitFor(t, "all are delivered", func() bool { return len(r.events()) == 60 })
+	libtest.Equal(t, "delivered", idsOf(r.events()), strings.Join(want, " "))
 	if s := r.sent(); s[0].d.URL != "https://user:pa55@crm.example/in?key=s3cret" {
 		t.Errorf("sent to %s", s[0].d.URL)
 	}
-	waitFor(t, "the position is written", func() bool {
-		w := must[Webhook](t)(l.Webhook(t.Context(), "crm"))
+	libtest.WaitFor(t, "the position is written", func() bool {
+		w := libtest.Must[Webhook](t)(l.Webhook(t.Context(), "crm"))
 		return w.Lag == 0 && w.State == WebhookOK && w.Node == "node-1" && w.LastOK != nil
 	})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	l = openHooked(t, local, "node-1", r, nil)
-	emit(t, l, 1, EventMediaDeleted, Event{Account: "acme", ID: "60"})
-	waitFor(t, "it goes on", func() bool { return len(r.events()) > 60 })
-	equal(t, "delivered", idsOf(r.events()), strings.Join(append(want, "60"), " "))
+	emit(t, l, 1, feed.MediaDeleted, feed.Event{Account: "acme", ID: "60"})
+	libtest.WaitFor(t, "it goes on", func() bool { return len(r.events()) > 60 })
+	libtest.Equal(t, "delivered", idsOf(r.events()), strings.Join(append(want, "60"), " "))
 
 	again, created, err := l.PutWebhook(t.Context(), "crm", WebhookRequest{URL: "http://x", Secret: secretShown})
 	if err != nil || created || again.NewSecret != "" || len(again.Kinds) != 0 ||
 		again.Position != hookAt(t, l).Position {
 		t.Errorf("%+v, %v, %v", again, created, err)
 	}
-	wantErr(t, "delete", l.DeleteWebhook(t.Context(), "crm"), nil)
-	wantErr(t, "delete again", l.DeleteWebhook(t.Context(), "crm"), ErrNotFound)
-	emit(t, l, 1, EventMediaDeleted, Event{Account: "acme", ID: "61"})
-	equal(t, "rows left", len(keys(t, local, webhookPrefix))+len(keys(t, local, webhookStates)), 0)
+	libtest.WantErr(t, "delete", l.DeleteWebhook(t.Context(), "crm"), nil)
+	libtest.WantErr(t, "delete again", l.DeleteWebhook(t.Context(), "crm"), ErrNotFound)
+	emit(t, l, 1, feed.MediaDeleted, feed.Event{Account: "acme", ID: "61"})
+	libtest.Equal(t, "rows left",
+		len(libtest.Keys(t, local, webhookPrefix))+len(libtest.Keys(t, local, webhookStates)), 0)
 }
 
 func hookAt(t *testing.T, l *Library) Webhook {
 	t.Helper()
-	return must[Webhook](t)(l.Webhook(t.Context(), "crm"))
+	return libtest.Must[Webhook](t)(l.Webhook(t.Context(), "crm"))
 }
 
 // TestWebhookRefused: what is wrong is said at once, and their number is bounded.
 func TestWebhookRefused(t *testing.T) {
 	t.Parallel()
-	l := openHooked(t, openLocal(t, t.TempDir()), "node-1", &receiver{t: t}, nil)
+	l := openHooked(t, libtest.OpenStore(t, t.TempDir()), "node-1", &receiver{t: t}, nil)
 	for _, c := range []struct {
 		id   string
 		r    WebhookRequest
@@ -135,14 +146,14 @@ func TestWebhookRefused(t *testing.T) {
 		{"a", WebhookRequest{URL: "http://x", After: "yesterday"}, ErrBadRequest},
 	} {
 		_, _, err := l.PutWebhook(t.Context(), c.id, c.r)
-		wantErr(t, fmt.Sprintf("%q %+v", c.id, c.r), err, c.want)
+		libtest.WantErr(t, fmt.Sprintf("%q %+v", c.id, c.r), err, c.want)
 	}
 	for i := range WebhooksMax {
 		must2(t)(l.PutWebhook(t.Context(), strconv.Itoa(i), WebhookRequest{URL: "http://x", Disabled: true}))
 	}
 	_, _, err := l.PutWebhook(t.Context(), "more", WebhookRequest{URL: "http://x"})
-	wantErr(t, "one more", err, ErrLimit)
-	equal(t, "listed", len(must[[]Webhook](t)(l.Webhooks(t.Context()))), WebhooksMax)
+	libtest.WantErr(t, "one more", err, ErrLimit)
+	libtest.Equal(t, "listed", len(libtest.Must[[]Webhook](t)(l.Webhooks(t.Context()))), WebhooksMax)
 }
 
 // TestWebhookFails: a delivery is repeated until it arrives, the failure shows,
@@ -158,16 +169,16 @@ func TestWebhookFails(t *testing.T) {
 		}
 		return Receipt{Status: 200}, nil
 	}
-	l := openHooked(t, openLocal(t, t.TempDir()), "node-1", r, nil)
+	l := openHooked(t, libtest.OpenStore(t, t.TempDir()), "node-1", r, nil)
 	must2(t)(l.PutWebhook(t.Context(), "crm", WebhookRequest{URL: "http://x", Secret: Secret(r.secret)}))
-	emit(t, l, 1, EventMediaCreated, Event{Account: "acme", ID: "1"})
-	waitFor(t, "the failure shows", func() bool {
+	emit(t, l, 1, feed.MediaCreated, feed.Event{Account: "acme", ID: "1"})
+	libtest.WaitFor(t, "the failure shows", func() bool {
 		w := hookAt(t, l)
 		return w.State == WebhookFailing && w.Error == "status 503 down" && w.Lag == 1 && w.Failing != nil
 	})
-	emit(t, l, 1, EventMediaCreated, Event{Account: "acme", ID: "2"})
+	emit(t, l, 1, feed.MediaCreated, feed.Event{Account: "acme", ID: "2"})
 	fail.Store(false)
-	waitFor(t, "it recovers", func() bool {
+	libtest.WaitFor(t, "it recovers", func() bool {
 		w := hookAt(t, l)
 		return w.State == WebhookOK && w.Lag == 0 && w.Attempts == 0 && w.Error == ""
 	})
@@ -191,7 +202,7 @@ func must2(t *testing.T) func(Webhook, bool, error) {
 func TestWebhookGivesUp(t *testing.T) {
 	t.Parallel()
 	r := &receiver{t: t}
-	l := openHooked(t, openLocal(t, t.TempDir()), "other", r, nil)
+	l := openHooked(t, libtest.OpenStore(t, t.TempDir()), "other", r, nil)
 	must2(t)(l.PutWebhook(t.Context(), "crm", WebhookRequest{URL: "http://x", Disabled: true}))
 	h, err := l.hook(t.Context(), "crm")
 	if err != nil {
@@ -228,7 +239,7 @@ func TestWebhookGivesUp(t *testing.T) {
 // goes on without a gap.
 func TestWebhookOneNode(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	var gone atomic.Pointer[string]
 	isGone := func(node string) bool { g := gone.Load(); return g != nil && *g == node }
 	a, b := &receiver{t: t, secret: strings.Repeat("s", 20)}, &receiver{t: t, secret: strings.Repeat("s", 20)}
@@ -236,65 +247,65 @@ func TestWebhookOneNode(t *testing.T) {
 		"a": openHooked(t, local, "a", a, isGone), "b": openHooked(t, local, "b", b, isGone),
 	}
 	must2(t)(libs["a"].PutWebhook(t.Context(), "crm", WebhookRequest{URL: "http://x", Secret: Secret(a.secret)}))
-	emit(t, libs["b"], 5, EventMediaCreated, Event{Account: "acme", ID: "1"})
-	waitFor(t, "one delivers", func() bool { return len(a.events())+len(b.events()) == 5 })
+	emit(t, libs["b"], 5, feed.MediaCreated, feed.Event{Account: "acme", ID: "1"})
+	libtest.WaitFor(t, "one delivers", func() bool { return len(a.events())+len(b.events()) == 5 })
 	first, second := a, b
 	node := "a"
 	if len(b.events()) > 0 {
 		first, second, node = b, a, "b"
 	}
-	equal(t, "delivered by the other", len(second.events()), 0)
+	libtest.Equal(t, "delivered by the other", len(second.events()), 0)
 	if err := libs[node].Close(); err != nil { // it keeps the lease, as one that dies does
 		t.Fatal(err)
 	}
 	for name, l := range libs {
 		if name != node {
-			emit(t, l, 5, EventMediaCreated, Event{Account: "acme", ID: "2"})
+			emit(t, l, 5, feed.MediaCreated, feed.Event{Account: "acme", ID: "2"})
 		}
 	}
 	gone.Store(&node)
-	waitFor(t, "the other goes on", func() bool { return len(second.events()) >= 5 })
-	equal(t, "delivered first", idsOf(first.events()), "1 1 1 1 1")
-	equal(t, "delivered then", idsOf(second.events()), "2 2 2 2 2")
+	libtest.WaitFor(t, "the other goes on", func() bool { return len(second.events()) >= 5 })
+	libtest.Equal(t, "delivered first", idsOf(first.events()), "1 1 1 1 1")
+	libtest.Equal(t, "delivered then", idsOf(second.events()), "2 2 2 2 2")
 }
 
 // TestWebhookMisses: events that were trimmed before they could be delivered
 // are counted, and it goes on with those that are kept.
 func TestWebhookMisses(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	r := &receiver{t: t, secret: strings.Repeat("s", 20)}
 	l := openHooked(t, local, "node-1", r, nil)
 	must2(t)(l.PutWebhook(t.Context(), "crm", WebhookRequest{
 		URL: "http://x", Secret: Secret(r.secret), Disabled: true,
 	}))
-	old := time.Now().Add(-2 * EventsKeptDefault)
-	emit(t, l, 3, EventMediaCreated, Event{Account: "acme", ID: "old", Time: old})
-	emit(t, l, 1, EventMediaCreated, Event{Account: "acme", ID: "new"})
-	if err := l.trimEvents(t.Context(), time.Now()); err != nil {
+	old := time.Now().Add(-2 * feed.KeptDefault)
+	emit(t, l, 3, feed.MediaCreated, feed.Event{Account: "acme", ID: "old", Time: old})
+	emit(t, l, 1, feed.MediaCreated, feed.Event{Account: "acme", ID: "new"})
+	if err := l.feed.Trim(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	must2(t)(l.PutWebhook(t.Context(), "crm", WebhookRequest{URL: "http://x"}))
-	waitFor(t, "it goes on", func() bool { return len(r.events()) > 0 })
-	equal(t, "delivered", idsOf(r.events()), "new")
-	waitFor(t, "it says so", func() bool { return hookAt(t, l).Missed == 1 })
+	libtest.WaitFor(t, "it goes on", func() bool { return len(r.events()) > 0 })
+	libtest.Equal(t, "delivered", idsOf(r.events()), "new")
+	libtest.WaitFor(t, "it says so", func() bool { return hookAt(t, l).Missed == 1 })
 }
 
 // TestWebhookWithoutState: a webhook that came from a backup, which holds no
 // positions of another log, begins with what is kept.
 func TestWebhookWithoutState(t *testing.T) {
 	t.Parallel()
-	local := openLocal(t, t.TempDir())
+	local := libtest.OpenStore(t, t.TempDir())
 	r := &receiver{t: t, secret: strings.Repeat("s", 20)}
 	l := openHooked(t, local, "node-1", r, nil)
-	value := must[[]byte](t)(rows.Encode(webhookRow{URL: "http://x", Secret: r.secret, CreatedMS: 1}))
-	emit(t, l, 1, EventMediaCreated, Event{Account: "acme", ID: "kept"})
-	must[uint64](t)(local.Commit(t.Context(), blobstore.Txn{
+	value := libtest.Must[[]byte](t)(rows.Encode(webhookRow{URL: "http://x", Secret: r.secret, CreatedMS: 1}))
+	emit(t, l, 1, feed.MediaCreated, feed.Event{Account: "acme", ID: "kept"})
+	libtest.Must[uint64](t)(local.Commit(t.Context(), blobstore.Txn{
 		Put: []blobstore.Row{{Key: webhookKey("crm"), Value: value}},
 	}))
-	waitFor(t, "it delivers", func() bool { return len(r.events()) == 1 })
-	equal(t, "delivered", idsOf(r.events()), "kept")
-	waitFor(t, "its position is written", func() bool { return hookAt(t, l).Lag == 0 })
+	libtest.WaitFor(t, "it delivers", func() bool { return len(r.events()) == 1 })
+	libtest.Equal(t, "delivered", idsOf(r.events()), "kept")
+	libtest.WaitFor(t, "its position is written", func() bool { return hookAt(t, l).Lag == 0 })
 	must2(t)(l.PutWebhook(t.Context(), "crm", WebhookRequest{URL: "http://y"}))
 }
 
@@ -306,12 +317,12 @@ func TestWebhookTried(t *testing.T) {
 	r.answer = func(context.Context, int, Delivery) (Receipt, error) {
 		return Receipt{Status: 401, Text: "who are you"}, nil
 	}
-	l := openHooked(t, openLocal(t, t.TempDir()), "node-1", r, nil)
+	l := openHooked(t, libtest.OpenStore(t, t.TempDir()), "node-1", r, nil)
 	must2(t)(l.PutWebhook(t.Context(), "crm", WebhookRequest{
 		URL: "http://x", Secret: Secret(r.secret), Disabled: true,
 	}))
 	before := hookAt(t, l)
-	got := must[WebhookTest](t)(l.TestWebhook(t.Context(), "crm"))
+	got := libtest.Must[WebhookTest](t)(l.TestWebhook(t.Context(), "crm"))
 	if got.Status != 401 || got.OK || got.Text != "who are you" || got.TookMS < 0 {
 		t.Errorf("%+v", got)
 	}
@@ -324,5 +335,5 @@ func TestWebhookTried(t *testing.T) {
 		t.Errorf("%+v, was %+v", after, before)
 	}
 	_, err := l.TestWebhook(t.Context(), "other")
-	wantErr(t, "unknown", err, ErrNotFound)
+	libtest.WantErr(t, "unknown", err, ErrNotFound)
 }

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/rows"
 )
 
 // webhookLagMax bounds how many waiting events are counted for a listing.
-const webhookLagMax = EventPageMax
+const webhookLagMax = feed.PageMax
 
 // PutWebhook makes a webhook or changes it, and says whether it is new. Its
 // position stays unless r.After says otherwise; one that was disabled because

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/feed"
 	"carillon/library/rows"
 )
 
@@ -117,7 +118,7 @@ func (d *deliverer) await(ctx context.Context, changed <-chan struct{}) error {
 
 // miss goes on where the feed begins, and says so.
 func (d *deliverer) miss(ctx context.Context, cause error) error {
-	trimmed, _, err := d.l.trimmed(ctx)
+	trimmed, err := d.l.feed.Trimmed(ctx)
 	if err != nil {
 		return err
 	}
@@ -131,7 +132,7 @@ func (d *deliverer) miss(ctx context.Context, cause error) error {
 }
 
 // deliver sends the events until they have arrived, or the webhook is disabled.
-func (d *deliverer) deliver(ctx context.Context, events []Event) error {
+func (d *deliverer) deliver(ctx context.Context, events []feed.Event) error {
 	for {
 		receipt, err := d.send(ctx, events)
 		if ctx.Err() != nil {
@@ -178,7 +179,7 @@ func (d *deliverer) failed(
 	if s.Error = fmt.Sprintf("status %d %s", r.Status, r.Text); cause != nil {
 		s.Error = cause.Error()
 	}
-	s.Error = s.Error[:min(len(s.Error), eventDetailBytesMax)]
+	s.Error = s.Error[:min(len(s.Error), feed.DetailBytesMax)]
 	if now.Sub(rows.FromMS(s.FailingMS)) > webhookGiveUp {
 		s.Off = true
 		d.l.log.ErrorContext(ctx, "webhook is disabled, it failed for too long", "webhook", d.h.id,
@@ -196,17 +197,18 @@ func (d *deliverer) failed(
 
 // WebhookBody is what is posted.
 type WebhookBody struct {
-	Webhook string  `json:"webhook"`
-	Events  []Event `json:"events"`
+	Webhook string       `json:"webhook"`
+	Events  []feed.Event `json:"events"`
 }
 
 // send posts events once.
-func (d *deliverer) send(ctx context.Context, events []Event) (Receipt, error) {
+func (d *deliverer) send(ctx context.Context, events []feed.Event) (Receipt, error) {
 	return d.l.post(ctx, &d.h, events, "Carillon-Event-Id", events[0].Position.String())
 }
 
 // post sends one signed delivery with a header of its own.
-func (l *Library) post(ctx context.Context, h *hook, events []Event, name, value string) (Receipt, error) {
+func (l *Library) post(ctx context.Context, h *hook, events []feed.Event, name, value string) (Receipt,
+	error) {
 	body, err := json.Marshal(WebhookBody{h.id, events})
 	if err != nil {
 		return Receipt{}, fmt.Errorf("webhook %s: %w", h.id, err)
@@ -254,7 +256,7 @@ func (l *Library) TestWebhook(ctx context.Context, id string) (WebhookTest, erro
 		return WebhookTest{}, fmt.Errorf("this node sends nothing: %w", ErrTarget)
 	}
 	begun := time.Now()
-	receipt, err := l.post(ctx, &h, []Event{}, "Carillon-Test", "true")
+	receipt, err := l.post(ctx, &h, []feed.Event{}, "Carillon-Test", "true")
 	t := WebhookTest{
 		OK: err == nil && receipt.Status/100 == 2, Status: receipt.Status, Text: receipt.Text,
 		TookMS: time.Since(begun).Milliseconds(),

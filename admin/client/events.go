@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carillon/library"
+	"carillon/library/feed"
 )
 
 // feedSilenceMax is how long a feed may say nothing: three heartbeats. Then
@@ -35,7 +36,7 @@ type EventOptions struct {
 // at the end of a feed that is not followed, library.ErrUnavailable when the
 // node went away or stops, and library.ErrTrimmed when the position is not kept.
 func (c *Client) Events(
-	ctx context.Context, o EventOptions, fn func(library.Event) error,
+	ctx context.Context, o EventOptions, fn func(feed.Event) error,
 ) (next string, err error) {
 	next = o.After
 	v := url.Values{}
@@ -88,7 +89,7 @@ func (c *Client) Events(
 }
 
 // event hands an event on, or says that it was the last.
-func (c *Client) event(e sseEvent, fn func(library.Event) error) (done bool, err error) {
+func (c *Client) event(e sseEvent, fn func(feed.Event) error) (done bool, err error) {
 	switch e.kind {
 	case "":
 		return false, nil
@@ -105,7 +106,7 @@ func (c *Client) event(e sseEvent, fn func(library.Event) error) (done bool, err
 		}
 		return true, &Error{Code: body.Error.Code, Message: body.Error.Message, kind: c.codes[body.Error.Code]}
 	}
-	var event library.Event
+	var event feed.Event
 	if err := json.Unmarshal([]byte(e.data), &event); err != nil {
 		return true, fmt.Errorf("event %s: %w", e.id, err)
 	}

@@ -9,7 +9,7 @@ import (
 	"carillon/library"
 )
 
-// sseLineBytesMax bounds a line of a stream: an event of library.EventBytesMax
+// sseLineBytesMax bounds a line of a stream: an event of feed.EventBytesMax
 // in the public form, with room.
 const sseLineBytesMax = 64 << 10
 

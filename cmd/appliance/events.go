@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"carillon/admin/client"
-	"carillon/library"
+	"carillon/library/feed"
 )
 
 // eventsRetryWait is the pause before a lost feed is taken up again.
@@ -28,9 +28,9 @@ func (e *eventsCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 	if err != nil {
 		return err
 	}
-	show := func(ev library.Event) error { return printEvent(tty.out, ev) }
+	show := func(ev feed.Event) error { return printEvent(tty.out, ev) }
 	if g.JSON {
-		show = func(ev library.Event) error { return printJSONLine(tty.out, ev) }
+		show = func(ev feed.Event) error { return printJSONLine(tty.out, ev) }
 	}
 	o := client.EventOptions{After: e.After, Account: e.Account, Kinds: e.Kind, Follow: e.Follow}
 	for {
@@ -57,7 +57,7 @@ func (e *eventsCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 }
 
 // printEvent is a line for people.
-func printEvent(w io.Writer, e library.Event) error {
+func printEvent(w io.Writer, e feed.Event) error {
 	what := e.Account
 	if e.ID != "" {
 		what += "/" + e.ID
