@@ -225,7 +225,7 @@ func feedOperations() []operation {
 }
 
 func clusterOperations() []operation {
-	const node = "/v1/cluster/nodes/{id}"
+	const node, recovery = "/v1/cluster/nodes/{id}", "/v1/cluster/groups/{group}/recovery"
 	object := map[string]any{}
 	return []operation{
 		{
@@ -244,6 +244,14 @@ func clusterOperations() []operation {
 		{
 			method: http.MethodPost, path: node + "/undrain", summary: "Give it its share again", out: object,
 			status: http.StatusAccepted,
+		},
+		{
+			method: http.MethodGet, path: recovery, query: "node", out: object,
+			summary: "What is known of a blob group that may have lost its majority",
+		},
+		{
+			method: http.MethodPost, path: recovery, in: RecoverGroupRequest{}, out: object,
+			status: http.StatusAccepted, summary: "Go on with what one node has of it, giving the lost nodes up",
 		},
 		{method: http.MethodGet, path: "/v1/version", summary: "Which build answers", out: Version{}},
 		{method: http.MethodGet, path: "/v1/openapi.json", summary: "This document", out: object},

@@ -39,7 +39,13 @@ func (n *Node) form(c charter) error {
 	if err := n.blobs.CountBy(n.ctx, c.Shards); err != nil {
 		return fmt.Errorf("count blobs: %w", err)
 	}
-	n.raft.leftBehind.set(c.Removed)
+	orders, _, err := n.groupOrders(n.ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.fence(&c, orders.Lost); err != nil {
+		return err
+	}
 	if err := n.openGroups(c); err != nil {
 		return err
 	}
@@ -87,6 +93,13 @@ func (n *Node) openGroups(c charter) (err error) {
 // left a group and forgot it would found another one of the same name.
 func (n *Node) reopenShard(s int, c charter) error {
 	name := blobGroup(s)
+	mark, err := loadRecovered(n.raftDir(), name)
+	if err != nil {
+		return err
+	}
+	if !mark.Done {
+		return n.finishRecovery(s, &c, mark)
+	}
 	stay, err := loadStay(n.raftDir(), name)
 	if err != nil {
 		return err

@@ -112,6 +112,9 @@ func (n *Node) serveGroup(_ context.Context, _ string, req []byte) ([]byte, erro
 
 // askGroup asks one node.
 func (n *Node) askGroup(ctx context.Context, node, name string, verify bool) (groupView, error) {
+	if n.raft.leftBehind.has(node) {
+		return groupView{}, errBehind // it may lead what the group was before
+	}
 	b, err := n.link.Call(ctx, node, kindGroup, append(appendText(nil, name), flag(verify)))
 	if err != nil {
 		return groupView{}, err //nolint:wrapcheck // sentinels of blobstore or peer

@@ -76,6 +76,7 @@ type Node struct {
 	kick     chan struct{} // wakes placeLoop
 	opened   time.Time
 	asked    time.Time // when this node last asked for its standing; of placeLoop
+	obeyed   uint64    // revision of the orders that are carried out; of placeLoop
 	failed   chan error
 	lost     chan string // nodes whose connections ended, see takeover.go
 	//nolint:containedctx // it ends what outlives any call: loops and their calls

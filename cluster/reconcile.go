@@ -38,6 +38,9 @@ func (n *Node) placeLoop() {
 		if err := n.refreshFormat(n.ctx, n.charter.LogFormat); errors.Is(err, blobstore.ErrFormat) {
 			n.fail(err)
 		}
+		if err := n.obeyOrders(n.ctx); err != nil && n.ctx.Err() == nil {
+			n.log.Error("recovery of a group not finished", "error", err)
+		}
 		n.host(n.ctx)
 		if n.catalog.leads() {
 			if err := n.raiseFormat(n.ctx); err != nil && n.ctx.Err() == nil {

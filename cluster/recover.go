@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"carillon/blobstore"
 )
 
@@ -368,34 +366,21 @@ func (r *Recovery) rewrite(g RecoverGroup) (done bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, state.store.Close()) }()
-	m := r.machine(g.Name)
-	if err := m.recover(state.snapshots); err != nil {
-		return false, err
-	}
-	var servers []raft.Server
-	for _, id := range g.After {
-		servers = append(servers, raft.Server{
-			Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(id),
-		})
-	}
-	err = raft.RecoverCluster(state.conf, m, state.store, state.store, state.snapshots, state.transport,
-		raft.Configuration{Servers: servers})
-	if err = errors.Join(err, m.failure()); err != nil {
-		return false, err
-	}
-	// A snapshot that was being restored has nobody to come from any more: what
-	// had arrived of it is what there is, and what lacks is listed by silent.
-	err = removeFile(filepath.Join(r.groupDir(g.Name), halfwayFile))
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
-	}
-	return true, err
+	return true, state.rewrite(r.groupDir(g.Name), r.machine(g.Name), g.After)
 }
 
 // silent lists the holders of references to blobs that are not whole here.
 func (r *Recovery) silent(ctx context.Context) ([]string, error) {
+	return silentHolders(ctx, r.deps.Catalog, r.deps.Blobs, func(blobstore.ID) bool { return true })
+}
+
+// silentHolders are the holders of references whose blob is not whole in the
+// store, of those blobs that are looked at.
+func silentHolders(
+	ctx context.Context, rows *blobstore.CatalogStore, blobs *blobstore.Store, look func(blobstore.ID) bool,
+) ([]string, error) {
 	out := []string{}
-	for row, err := range r.deps.Catalog.Scan(ctx, blobstore.RefPrefix, "") {
+	for row, err := range rows.Scan(ctx, blobstore.RefPrefix, "") {
 		if err != nil {
 			return out, fmt.Errorf("list references: %w", err)
 		}
@@ -404,7 +389,10 @@ func (r *Recovery) silent(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return out, fmt.Errorf("reference %q: %w", row.Key, err)
 		}
-		info, err := r.deps.Blobs.Stat(ctx, id)
+		if !look(id) {
+			continue
+		}
+		info, err := blobs.Stat(ctx, id)
 		switch {
 		case errors.Is(err, blobstore.ErrNotFound), err == nil && !info.Sealed && !info.Spec.Live:
 			out = append(out, holder)

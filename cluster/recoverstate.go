@@ -3,8 +3,10 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,19 +32,49 @@ type groupState struct {
 }
 
 func (r *Recovery) openState(name string) (*groupState, error) {
-	dir := r.groupDir(name)
-	s := &groupState{conf: raftConfig(groupSpec{
+	return openGroupState(r.groupDir(name), groupSpec{
 		name: name, nodeID: r.id, electionWait: r.cfg.ElectionWait, chatter: r.log,
-	})}
-	_, s.transport = raft.NewInmemTransport(raft.ServerAddress(r.id))
+	})
+}
+
+// openGroupState opens what lies in a group's directory, as spec says of it.
+func openGroupState(dir string, spec groupSpec) (*groupState, error) {
+	s := &groupState{conf: raftConfig(spec)}
+	_, s.transport = raft.NewInmemTransport(raft.ServerAddress(spec.nodeID))
 	var err error
-	if s.store, err = openLogStore(filepath.Join(dir, "wal"), r.log); err != nil {
+	if s.store, err = openLogStore(filepath.Join(dir, "wal"), spec.chatter); err != nil {
 		return nil, err
 	}
-	if s.snapshots, err = openSnapshots(dir, r.log); err != nil {
+	if s.snapshots, err = openSnapshots(dir, spec.chatter); err != nil {
 		return nil, fmt.Errorf("%w (log: %v)", err, s.store.Close()) //nolint:errorlint // the first one counts
 	}
 	return s, nil
+}
+
+// rewrite applies everything in the log and makes voters the only members.
+// Again, at any point of it: the same.
+func (s *groupState) rewrite(dir string, m replaying, voters []string) error {
+	if err := m.recover(s.snapshots); err != nil {
+		return err //nolint:wrapcheck // the caller says of which group
+	}
+	var servers []raft.Server
+	for _, id := range voters {
+		servers = append(servers, raft.Server{
+			Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(id),
+		})
+	}
+	err := raft.RecoverCluster(s.conf, m, s.store, s.store, s.snapshots, s.transport,
+		raft.Configuration{Servers: servers})
+	if err = errors.Join(err, m.failure()); err != nil {
+		return err
+	}
+	// A snapshot that was being restored has nobody to come from any more: what
+	// had arrived of it is what there is, and what lacks is listed as silent.
+	err = removeFile(filepath.Join(dir, halfwayFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // read fills in what log and snapshots say of the group.

@@ -32,6 +32,7 @@ const (
 	kindHost     byte = 32 // group → nothing, once this node has opened it
 	kindStanding byte = 33 // node → its state as this node knows it
 	kindWhole    byte = 34 // group → nothing, once this node has everything of it
+	kindWitness  byte = 50 // group, flag → GroupWitness as JSON
 	kindRefused  byte = 30 // node → whether it refuses connections, and last positions
 )
 
@@ -65,7 +66,8 @@ func (n *Node) serve() {
 	n.link.Handle(kindHash, n.guarded(n.serveHash))
 	n.link.Handle(kindGroup, n.guarded(n.serveGroup))
 	n.link.Handle(kindHost, n.guarded(n.serveHost))
-	n.link.Handle(kindStanding, n.guarded(n.serveStanding))
+	n.link.Handle(kindStanding, n.serveStanding) // who was given up must hear of it
+	n.link.Handle(kindWitness, n.guarded(n.serveWitness))
 	n.link.Handle(kindWhole, n.guarded(n.serveWhole))
 	n.link.Handle(kindRefused, n.guarded(n.serveRefused))
 }

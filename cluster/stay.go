@@ -102,6 +102,9 @@ func (n *Node) comeTo(s int) error {
 	if n.ctx.Err() != nil {
 		return fmt.Errorf("cluster: %w", blobstore.ErrClosed)
 	}
+	if mark, err := loadRecovered(n.raftDir(), blobGroup(s)); err != nil || !mark.Done {
+		return errors.Join(err, errUnfinished)
+	}
 	if err := n.saveStay(blobGroup(s), stayMember, 0); err != nil {
 		return err
 	}

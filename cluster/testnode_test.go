@@ -152,7 +152,14 @@ func noise(seed uint64, size int) []byte {
 // upload stores body as a blob and a catalog row that refers to it, in one
 // step if it is small, as the library does.
 func upload(ctx context.Context, n *testNode, key string, body []byte) (blobstore.ID, error) {
-	rec := blobstore.NewRecorder(ctx, n.Writer(), blobstore.RecorderConfig{BytesMax: 1 << 30})
+	return uploadAs(ctx, n, blobstore.ID{}, key, body)
+}
+
+// uploadAs is upload of a blob whose id the caller has chosen, if it has.
+func uploadAs(
+	ctx context.Context, n *testNode, as blobstore.ID, key string, body []byte,
+) (blobstore.ID, error) {
+	rec := blobstore.NewRecorder(ctx, n.Writer(), blobstore.RecorderConfig{ID: as, BytesMax: 1 << 30})
 	if _, err := rec.Write(body); err != nil {
 		return blobstore.ID{}, err
 	}

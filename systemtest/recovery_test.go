@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,12 +19,16 @@ import (
 // drillFile is what an operator follows. Its commands are what the test runs.
 const drillFile = "../cluster/RECOVERY.md"
 
-// drillCommands are the lines of the shell blocks, in order.
-func drillCommands(t *testing.T) []string {
+// drillCommands are the lines of the shell blocks of a section, in order.
+func drillCommands(t *testing.T, section string) []string {
 	t.Helper()
 	var commands []string
-	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(
-		string(readFile(t, drillFile)), -1) {
+	_, text, ok := strings.Cut(string(readFile(t, drillFile)), "\n## "+section+"\n")
+	if !ok {
+		t.Fatalf("no section %q", section)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(text, -1) {
 		for line := range strings.Lines(block[1]) {
 			if line = strings.TrimSpace(line); line != "" {
 				commands = append(commands, line)
@@ -100,7 +105,7 @@ func TestRecoveryDrill(t *testing.T) {
 		t.Errorf("a node without a majority acknowledged a write: %d", resp.StatusCode)
 	}
 	id := ""
-	for i, line := range drillCommands(t) {
+	for i, line := range drillCommands(t, "The drill") {
 		if strings.HasPrefix(line, "CONFIG=") || strings.HasPrefix(line, "export ") {
 			continue // set for every command
 		}
@@ -135,25 +140,166 @@ func TestRecoveryDrill(t *testing.T) {
 	if state := survivor.recording(rec.ID).State; state != "waiting" {
 		t.Errorf("ticket is %q after the recovery", state)
 	}
-	oldStayOut(t, c, late)
+	oldStayOut(t, c, late, "recovered without this node", 0, 2)
 	readBack(t, after, items)
+}
+
+// placementOf are the members of each group, and its leader if it has one.
+func (n *Node) placementOf() map[string]groupPlace {
+	n.cluster.tb.Helper()
+	var s struct {
+		Placement []groupPlace `json:"placement"`
+	}
+	n.call(http.MethodGet, "/v1/cluster", nil, http.StatusOK, &s)
+	out := map[string]groupPlace{}
+	for _, p := range s.Placement {
+		out[p.Group] = p
+	}
+	return out
+}
+
+// aliveNodes counts the nodes that this one takes for alive.
+func (n *Node) aliveNodes() int {
+	n.cluster.tb.Helper()
+	var s struct {
+		Nodes []struct {
+			Alive bool `json:"alive"`
+		} `json:"nodes"`
+	}
+	n.call(http.MethodGet, "/v1/cluster", nil, http.StatusOK, &s)
+	alive := 0
+	for _, node := range s.Nodes {
+		if node.Alive {
+			alive++
+		}
+	}
+	return alive
+}
+
+type groupPlace struct {
+	Group    string `json:"group"`
+	Leader   string `json:"leader"`
+	Wanted   int    `json:"wanted"`
+	Holding  int    `json:"holding"`
+	Replicas []struct {
+		Node string `json:"node"`
+	} `json:"replicas"`
+}
+
+// TestGroupRecoveryDrill kills two of five nodes for ever: the catalog goes on,
+// the groups that had both do not. It follows the second drill of RECOVERY.md for
+// each of them. What a survivor had plays from every node, all groups come to
+// their full replicas, and the lost nodes stay out.
+func TestGroupRecoveryDrill(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 5, nil)
+	items := map[string]string{}
+	for i := range membershipItems {
+		body := noise(failoverItemBytes*(1+i*i), uint64(i))
+		name := fmt.Sprintf("item-%d.wav", i)
+		c.Node(i%5).put("faults", name, body)
+		items[name] = hashOf(body)
+	}
+	caughtUp(t, c)
+	byID := map[string]*Node{}
+	for _, n := range c.nodes {
+		byID[n.nodeID()] = n
+	}
+	members := c.Node(0).placementOf()["blob-0"].Replicas
+	lost := []*Node{byID[members[0].Node], byID[members[1].Node]}
+	rest := &Cluster{tb: t, http: c.http}
+	for _, n := range c.nodes {
+		if n != lost[0] && n != lost[1] {
+			rest.nodes = append(rest.nodes, n)
+		}
+	}
+	lost[0].Kill9()
+	lost[1].Kill9()
+	operator := rest.Node(0)
+	var stuck []string
+	eventually(t, settleWait, "groups without a leader", func() error {
+		stuck = stuck[:0]
+		if alive := operator.aliveNodes(); alive != len(rest.nodes) {
+			return fmt.Errorf("%d nodes are taken for alive", alive)
+		}
+		for name, p := range operator.placementOf() {
+			if alive := slices.DeleteFunc(slices.Clone(p.Replicas), func(r struct {
+				Node string `json:"node"`
+			},
+			) bool {
+				return byID[r.Node] == lost[0] || byID[r.Node] == lost[1]
+			}); p.Leader == "" && len(alive) < 2 {
+				stuck = append(stuck, name)
+			} else if p.Leader == "" {
+				return fmt.Errorf("%s elects", name)
+			}
+		}
+		if len(stuck) == 0 {
+			return errors.New("all groups are led")
+		}
+		return nil
+	})
+	for _, group := range stuck {
+		drillGroup(t, operator, group)
+	}
+	eventually(t, moveWait, "full replicas", func() error {
+		for name, p := range operator.placementOf() {
+			if p.Holding < p.Wanted || p.Leader == "" {
+				return fmt.Errorf("%s has %d of %d copies", name, p.Holding, p.Wanted)
+			}
+		}
+		return nil
+	})
+	rest.WaitReady()
+	readBack(t, rest, items)
+	late := map[string]string{}
+	for i, n := range rest.nodes {
+		body := noise(failoverItemBytes*30, uint64(500+i))
+		name := fmt.Sprintf("late-%d.wav", i)
+		n.put("faults", name, body)
+		late[name] = hashOf(body)
+	}
+	oldStayOut(t, c, late, "was removed", lost[0].index, lost[1].index)
+	readBack(t, rest, items)
+	readBack(t, rest, late)
+}
+
+// drillGroup follows the drill for one group: what the first command names is
+// what the second is given.
+func drillGroup(t *testing.T, n *Node, group string) {
+	t.Helper()
+	rest := ""
+	for i, line := range drillCommands(t, "Groups") {
+		line = strings.ReplaceAll(line, "GROUP", group)
+		if before, _, ok := strings.Cut(line, " --node SURVIVOR"); ok {
+			line = before + " " + rest
+		}
+		out := n.drill(t, line, "")
+		t.Logf("%d. %s\n%s", i, line, out)
+		if m := regexp.MustCompile(`add: (--node .* --yes)`).FindStringSubmatch(out); m != nil {
+			rest = m[1]
+		}
+	}
+	if rest == "" {
+		t.Fatalf("the drill does not name what is lost to %s", group)
+	}
 }
 
 // oldStayOut starts the lost nodes again with their old data: each ends by
 // itself, says why, and does not start a second time.
-func oldStayOut(t *testing.T, c *Cluster, late map[string]string) {
+func oldStayOut(t *testing.T, c *Cluster, late map[string]string, why string, lost ...int) {
 	t.Helper()
-	for _, i := range []int{0, 2} {
+	for _, i := range lost {
 		c.Node(i).start()
 	}
-	for _, i := range []int{0, 2} {
+	for _, i := range lost {
 		for range 2 {
 			ended(t, c.Node(i))
 			c.Node(i).start()
 		}
 		ended(t, c.Node(i))
 		text := string(readFile(t, c.Node(i).logFile()))
-		contains(t, text, "recovered without this node")
+		contains(t, text, why)
 		for name := range late {
 			if strings.Contains(text, name) {
 				t.Errorf("node %d knows of %s", i+1, name)

@@ -37,6 +37,32 @@ func (c *Client) RemoveNode(ctx context.Context, id string) (NodeProgress, error
 	return c.node(ctx, http.MethodDelete, id, "")
 }
 
+// GroupRecovery asks what is known of a blob group that may have lost its
+// majority, with node as the one to go on with ("": the best); the answer is
+// decoded into out. library.ErrNotFound: there is no such group or node.
+func (c *Client) GroupRecovery(ctx context.Context, group, node string, out any) error {
+	q := url.Values{}
+	if node != "" {
+		q.Set("node", node)
+	}
+	return c.call(ctx, http.MethodGet, recoveryPath(group), q, nil, out)
+}
+
+// RecoverGroup lets a blob group go on with what node has of it and gives the
+// lost nodes up for ever; the facts are decoded into out. Again: success.
+// library.ErrState: it is not safe.
+func (c *Client) RecoverGroup(ctx context.Context, group, node string, lost []string, out any) error {
+	in := struct {
+		Node string   `json:"node"`
+		Lost []string `json:"lost"`
+	}{node, lost}
+	return c.call(ctx, http.MethodPost, recoveryPath(group), nil, in, out)
+}
+
+func recoveryPath(group string) string {
+	return "/v1/cluster/groups/" + url.PathEscape(group) + "/recovery"
+}
+
 func (c *Client) node(ctx context.Context, method, id, action string) (NodeProgress, error) {
 	var p NodeProgress
 	err := c.call(ctx, method, "/v1/cluster/nodes/"+url.PathEscape(id)+action, nil, nil, &p)

@@ -19,6 +19,8 @@ type clusterCmd struct {
 	Undrain clusterUndrainCmd `cmd:"" help:"Give a node its share again."`
 	Remove  clusterRemoveCmd  `cmd:"" help:"Take a node that is drained or dead out of the cluster for ever."`
 	Recover clusterRecoverCmd `cmd:"" help:"Go on with the survivors after the majority was lost for ever."`
+
+	RecoverGroup clusterRecoverGroupCmd `cmd:"" help:"Go on with one node's part of a group without a majority."`
 }
 
 type clusterStatusCmd struct {

@@ -146,6 +146,20 @@ func (k keeper) Progress(ctx context.Context, id string) (any, error) {
 	return k.n.Progress(ctx, id) //nolint:wrapcheck // in words that FaultOf knows
 }
 
+// GroupRecovery implements admin.Nodes.
+func (k keeper) GroupRecovery(ctx context.Context, group, node string) (any, error) {
+	return k.n.GroupRecovery(ctx, group, node) //nolint:wrapcheck // in words that FaultOf knows
+}
+
+// RecoverGroup implements admin.Nodes.
+func (k keeper) RecoverGroup(ctx context.Context, group, node string, lost []string) (any, error) {
+	facts, err := k.n.RecoverGroup(ctx, group, node, lost)
+	if err != nil {
+		return nil, asState(err)
+	}
+	return facts, nil
+}
+
 func asState(err error) error {
 	if errors.Is(err, cluster.ErrUnsafe) {
 		return fmt.Errorf("%w: %w", library.ErrState, err)
