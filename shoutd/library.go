@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"carillon/blobstore"
+	"carillon/internal/audience"
 	"carillon/library"
 )
 
@@ -32,13 +33,8 @@ type Library interface {
 }
 
 // Blob is the sound of an item or a recording, at an offset. WriteTo of a live
-// one follows it to its end. When the writer takes less than it was given and
-// returns an error, WriteTo returns that and the bytes that were taken.
-type Blob interface {
-	io.WriterTo
-	io.Seeker
-	io.Closer
-}
+// one follows it to its end.
+type Blob = audience.Source
 
 // Session is a live recording that takes a source's bytes; its methods are
 // those of library.Session. Write copies what it is given.

@@ -1,10 +1,8 @@
 package shoutd
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"path"
@@ -15,6 +13,7 @@ import (
 	"carillon/audio"
 	"carillon/blobstore"
 	"carillon/internal/audience"
+	"carillon/internal/relay"
 	"carillon/library"
 )
 
@@ -141,7 +140,7 @@ func (c *conn) streamOf(
 	case m.Recording == nil:
 		return nil, library.ErrNotFound
 	case extant && !live:
-		return &stream{title: titleOfRecording(m.Recording), station: true, size: -1}, nil
+		return &stream{title: relay.Title(m.Recording), station: true, size: -1}, nil
 	}
 	return c.recordingStream(ctx, m.Recording, form)
 }
@@ -153,7 +152,7 @@ func missing(err error) bool {
 func (c *conn) recordingStream(
 	ctx context.Context, rec *library.Recording, form library.Form,
 ) (*stream, error) {
-	s := &stream{title: titleOfRecording(rec), recording: rec, size: rec.Size}
+	s := &stream{title: relay.Title(rec), recording: rec, size: rec.Size}
 	switch {
 	case rec.State == library.StateLive:
 		s.size = -1
@@ -166,18 +165,6 @@ func (c *conn) recordingStream(
 		return nil, library.ErrUnsupportedMedia
 	}
 	return s, nil
-}
-
-// titleOfRecording is what its source said last, or called it, or its name.
-func titleOfRecording(rec *library.Recording) string {
-	if rec.Title != "" {
-		return rec.Title
-	}
-	name := cmp.Or(rec.ICY["ice-name"], rec.ICY["icy-name"])
-	if name != "" && name != "no name" { // libshout's default
-		return name
-	}
-	return rec.Name
 }
 
 // isMP3 trusts what was measured over what a source declared. A source that
@@ -216,11 +203,11 @@ func (c *conn) play(ctx context.Context, r *request, s *stream, query url.Values
 	case s.station:
 		err = c.listenStation(ctx, l)
 	case s.live():
-		if err = c.listenLive(ctx, l); errors.Is(err, errNotLive) {
-			err = c.listenStored(ctx, l)
+		if err = c.listenLive(ctx, l); errors.Is(err, relay.ErrNotLive) {
+			err = c.listenStored(l) //nolint:contextcheck // see there
 		}
 	default:
-		err = c.listenStored(ctx, l)
+		err = c.listenStored(l) //nolint:contextcheck // see there
 	}
 	if c.handed {
 		return
@@ -249,15 +236,11 @@ func (c *conn) sendHead(l *listening) error {
 	return c.send(l.head)
 }
 
-func (c *conn) open(ctx context.Context, s *stream, from string) (Blob, error) {
+func (c *conn) open(ctx context.Context, s *stream) (Blob, error) {
 	if s.stored != nil {
 		return c.server.library.OpenRendition(ctx, *s.stored)
 	}
-	start := library.FromStart
-	if from == string(library.FromNow) && s.live() {
-		start = library.FromNow
-	}
-	blob, rec, err := c.server.library.OpenRecording(ctx, s.recording.ID, start)
+	blob, rec, err := c.server.library.OpenRecording(ctx, s.recording.ID, library.FromStart)
 	if err != nil {
 		return nil, err
 	}
@@ -267,37 +250,34 @@ func (c *conn) open(ctx context.Context, s *stream, from string) (Blob, error) {
 	return blob, nil
 }
 
-// listenStored sends a sound to its end, as fast as the listener takes it, and
-// waits for minutes while he takes nothing.
-func (c *conn) listenStored(ctx context.Context, l *listening) error {
-	blob, err := c.open(ctx, l.stream, l.from)
+// listenStored hands a listener of what is there over to the audience, which
+// sends it as fast as he takes it, and waits for minutes while he takes nothing.
+func (c *conn) listenStored(l *listening) error {
+	// It is read for as long as he listens, not as long as the goroutine runs.
+	blob, err := c.open(c.server.audience.Context(), l.stream)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = blob.Close() }()
 	if err := c.sendHead(l); err != nil {
-		return err
+		return errors.Join(err, blob.Close())
 	}
-	out, err := newSocketWriter(c.tcp, c.server.cfg.WriteStall, c.server.metrics.listenerBytes)
+	return c.server.audience.Play(audience.Stored{
+		Conn: c.tcp, From: blob, Title: plainText(l.stream.title), Metadata: l.metadata,
+		Stall: c.server.cfg.WriteStall, Left: c.handOver(l),
+	})
+}
+
+// listenLive hands a listener of a live recording over.
+func (c *conn) listenLive(ctx context.Context, l *listening) error {
+	place, err := c.server.relay.Join(ctx, l.stream.recording, library.From(l.from))
 	if err != nil {
 		return err
 	}
-	c.giveBack()
-	var w io.Writer = out
-	done := func() error { return nil }
-	if l.metadata {
-		icy := newICYWriter(out, l.stream.title)
-		w, done = icy, icy.flush
+	if err := c.sendHead(l); err != nil {
+		place.Leave()
+		return err
 	}
-	if err = out.pour(w, blob); err == nil {
-		err = out.finish(done)
-	}
-	c.server.log.Debug("listener ended", "remote", c.remote(), "target", l.target,
-		"bytes", out.n, "duration", time.Since(l.began), "error", err)
-	if err == nil {
-		c.linger()
-	}
-	return err
+	return place.Listen(relay.Listener{Conn: c.tcp, Metadata: l.metadata, Left: c.handOver(l)})
 }
 
 // listenStation hands a listener of a continuous stream over to the audience.
@@ -312,19 +292,20 @@ func (c *conn) listenStation(ctx context.Context, l *listening) error {
 	if err := c.sendHead(l); err != nil {
 		return err
 	}
-	return c.handOver(l, audience.Listener{
-		Sound: t.Ring, Offset: t.Offset, ByteRate: t.ByteRate, Metadata: l.metadata,
+	return c.server.audience.Add(audience.Listener{
+		Conn: c.tcp, Sound: t.Ring, Offset: t.Offset, ByteRate: t.ByteRate, BehindMax: c.server.cfg.BehindMax,
+		Metadata: l.metadata, Left: c.handOver(l),
 	})
 }
 
-// handOver gives the connection to the audience; its goroutine ends here.
-func (c *conn) handOver(l *listening, seat audience.Listener) error {
+// handOver lets go of the connection, whose goroutine ends here, and returns
+// what is called when the listener has left.
+func (c *conn) handOver(l *listening) func(bytes int64, why error) {
 	remote, s := c.remote(), c.server
 	c.handed = true
 	c.release()
 	c.giveBack()
-	seat.Conn, seat.BehindMax = c.tcp, s.cfg.BehindMax
-	seat.Left = func(bytes int64, why error) {
+	return func(bytes int64, why error) {
 		for _, leave := range l.left {
 			leave()
 		}
@@ -334,7 +315,6 @@ func (c *conn) handOver(l *listening, seat audience.Listener) error {
 		s.log.Debug("listener ended", "remote", remote, "target", l.target, "bytes", bytes,
 			"duration", time.Since(l.began), "error", why)
 	}
-	return s.audience.Add(seat)
 }
 
 // head is the answer's head. It is never `ICY 200 OK`, which curl refuses.

@@ -374,25 +374,6 @@ func TestConfigValidate(t *testing.T) {
 	}
 }
 
-// TestBitRate reads the rates of FreeSWITCH's three kinds of frame.
-func TestBitRate(t *testing.T) {
-	for head, rate := range map[string]int{
-		"\xff\xe3\x28\xc4": 16000, "\xff\xf3\x48\xc4": 32000, "\xff\xfb\x90\x64": 128000,
-	} {
-		h, err := audio.ParseFrameHeader([]byte(head))
-		if err != nil {
-			t.Fatal(err)
-		}
-		frame := append([]byte(head), make([]byte, h.FrameBytes-4)...)
-		if got := bitRateOf(bytes.Repeat(frame, 2)); got != rate {
-			t.Errorf("%x: %d, want %d", head, got, rate)
-		}
-	}
-	if got := bitRateOf(noise(100)); got != leadBitRate {
-		t.Error("unknown:", got)
-	}
-}
-
 // TestManyRequests: a connection is not kept for ever.
 func TestManyRequests(t *testing.T) {
 	d := openDoor(t, Config{})

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/internal/audience"
+	"carillon/internal/relay"
+	"carillon/library"
 )
 
 // Limits of the accept loop.
@@ -52,6 +54,7 @@ type Server struct {
 	allow   func(netip.Addr) bool
 
 	audience *audience.Audience
+	relay    *relay.Relay
 	log      *slog.Logger
 	metrics  *metrics
 
@@ -60,7 +63,6 @@ type Server struct {
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup // accept loop, connections, watchers
 	inputs   sync.Pool      // of *[inputBytes]byte
-	heads    sync.Pool      // of *[headerSearchBytes]byte
 	refusals chan struct{}
 	open     atomic.Int64 // connections
 
@@ -102,8 +104,15 @@ func Open(cfg Config, deps Deps) (*Server, error) {
 		sources:  make(map[*source]struct{}),
 		quiet:    make(chan struct{}),
 	}
+	s.relay = relay.New(relay.Config{
+		Burst: s.cfg.Burst, BehindMax: s.cfg.BehindMax, Stall: s.cfg.WriteStall,
+	}, relay.Deps{
+		Open: func(ctx context.Context, id string) (audience.Source, library.Recording, error) {
+			return s.library.OpenRecording(ctx, id, library.FromStart)
+		},
+		Recording: s.library.Recording, Audience: s.audience, Log: s.log,
+	})
 	s.inputs.New = func() any { return new([inputBytes]byte) }
-	s.heads.New = func() any { return new([headerSearchBytes]byte) }
 	if s.cfg.ICYAddress != "" {
 		switch s.icy, err = lc.Listen(ctx, "tcp", s.cfg.ICYAddress); {
 		case err == nil:

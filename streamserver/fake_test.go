@@ -277,6 +277,12 @@ func (f *fakeLibrary) Playing(_ context.Context, account, id string) (library.Mo
 	return library.Mount{}, "", library.ErrNotFound
 }
 
+func (f *fakeLibrary) Recording(_ context.Context, id string) (library.Recording, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.recordings[id], nil
+}
+
 func (f *fakeLibrary) OpenRecording(ctx context.Context, id string, from library.From) (
 	*blobstore.Reader, library.Recording, error,
 ) {

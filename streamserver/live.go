@@ -8,6 +8,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/internal/relay"
 	"carillon/internal/web"
 	"carillon/library"
 )
@@ -51,7 +52,7 @@ func fromOf(query url.Values) (library.From, error) {
 	}
 }
 
-// live plays a recording in progress, which is a listener's place.
+// live hands a listener of a recording in progress to the audience.
 func (p *player) live(rec library.Recording, form library.Form, from library.From) error {
 	if !plays(rec, form) {
 		p.w.Header().Set("Link", "<"+p.server.library.ListenURL(rec)+`>; rel="alternate"; type="audio/mpeg"`)
@@ -65,8 +66,28 @@ func (p *player) live(rec library.Recording, form library.Form, from library.Fro
 	if err != nil {
 		return errFull
 	}
-	defer leave()
-	return p.opened(rec, from)
+	place, err := p.server.relay.Join(p.r.Context(), &rec, from)
+	if err != nil {
+		leave()
+		if errors.Is(err, relay.ErrNotLive) {
+			return p.opened(rec, from)
+		}
+		return err
+	}
+	seat, err := p.takeSeat(rec.ContentType, relay.Title(&rec))
+	if seat == nil {
+		place.Leave()
+		leave()
+		return err
+	}
+	_ = place.Listen(relay.Listener{
+		Conn: seat.conn, Close: seat.closing, Metadata: seat.metadata, Chunked: seat.chunked,
+		Left: func(bytes int64, _ error) {
+			leave()
+			p.server.metrics.bytes.Add(float64(bytes))
+		},
+	})
+	return nil
 }
 
 // opened plays a recording as it is read, which may go on.

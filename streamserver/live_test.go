@@ -3,8 +3,10 @@ package streamserver
 import (
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
+	"carillon/audio"
 	"carillon/internal/web"
 	"carillon/library"
 )
@@ -15,7 +17,8 @@ func TestLive(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, newFake(), web.Config{})
 	rec, b := n.fake.record("acc", "vm.mp3")
-	b.grow([]byte("first "))
+	first := strings.Repeat("first ", 1000)
+	b.grow([]byte(first))
 	head := n.do(t, http.MethodHead, "/media/acc/vm.mp3")
 	start := n.start(t, http.MethodGet, "/media/acc/vm.mp3")
 	defer func() { _ = start.Body.Close() }()
@@ -29,7 +32,8 @@ func TestLive(t *testing.T) {
 	if head.status != http.StatusOK || start.StatusCode != http.StatusOK || start.ContentLength != -1 {
 		t.Errorf("statuses %d %d, length %d", head.status, start.StatusCode, start.ContentLength)
 	}
-	mustRead(t, start.Body, "first ")
+	mustRead(t, start.Body, first)
+	mustRead(t, now.Body, first[len(first)-audio.FrameBytesMax:]) // there might be a frame in it
 	for _, piece := range []string{"second ", "third "} {
 		b.grow([]byte(piece)) // must arrive before the next one is there
 		mustRead(t, start.Body, piece)

@@ -12,6 +12,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/internal/audience"
 	"carillon/internal/web"
 	"carillon/library"
 )
@@ -30,6 +31,10 @@ const (
 	cacheEnded = "no-cache"
 	// cacheLive: what is heard of a recording in progress is never whole.
 	cacheLive = "no-store"
+
+	// patience is how long a request waits for a client who takes nothing, before
+	// he is handed to the audience.
+	patience = 500 * time.Millisecond
 )
 
 // player answers one request.
@@ -270,7 +275,38 @@ func (p *player) send(it *item, etag string, modified time.Time, part span, stat
 	if err == nil {
 		out.begin() // of an empty item
 	}
-	return errors.Join(err, rd.Close())
+	err = errors.Join(err, rd.Close())
+	if errors.Is(err, web.ErrNoRoom) {
+		return p.handOver(it, span{part.start + out.brief.Taken(), part.length - out.brief.Taken()}, out.brief)
+	}
+	return err
+}
+
+// handOver gives a listener who reads slowly to the audience, with what he has
+// not got yet: he costs neither goroutine nor buffer while he waits. After that
+// his connection ends.
+func (p *player) handOver(it *item, rest span, from *web.Brief) error {
+	s := p.server
+	p.w.Size -= from.Missing()
+	tcp, closing, err := from.Take()
+	if err != nil {
+		return err
+	}
+	// It is read for as long as he listens, and not as long as the request.
+	rd, err := it.open(s.audience.Context())
+	if err != nil {
+		return closing() // half a sound, and all that can be said of it
+	}
+	s.metrics.active.Inc()
+	_ = s.audience.Play(audience.Stored{
+		Conn: tcp, Close: closing, From: rd, Offset: rest.start, Stall: s.stall,
+		Until: func(int64) int64 { return rest.start + rest.length },
+		Left: func(bytes int64, _ error) {
+			s.metrics.active.Dec()
+			s.metrics.bytes.Add(float64(bytes))
+		},
+	})
+	return nil
 }
 
 // itemWriter sends the head of an item before its first byte.
@@ -281,25 +317,25 @@ type itemWriter struct {
 	modified time.Time
 	part     span
 	status   int
-	begun    bool
+	brief    *web.Brief // nil before the head
 }
 
 // Write sends p.
 func (o *itemWriter) Write(p []byte) (int, error) {
-	if o.begun {
-		return o.w.Write(p)
+	if o.brief != nil {
+		return o.brief.Write(p)
 	}
 	o.begin()
-	n, err := web.WriteFirst(o.w, o.r, p)
+	n, err := o.brief.Write(p)
 	o.server.metrics.first.Observe(time.Since(o.start).Seconds())
 	return n, err
 }
 
 func (o *itemWriter) begin() {
-	if o.begun {
+	if o.brief != nil {
 		return
 	}
-	o.begun = true
+	o.brief = web.NewBrief(o.w, o.r, patience)
 	if o.status == http.StatusPartialContent {
 		o.w.Header()["Content-Range"] = []string{contentRange(o.part, o.item.size)}
 	}

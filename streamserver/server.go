@@ -14,6 +14,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/internal/audience"
+	"carillon/internal/relay"
 	"carillon/internal/web"
 	"carillon/library"
 )
@@ -30,6 +31,7 @@ type Library interface {
 	RenderRecording(ctx context.Context, r *library.Recording, f library.Form) (library.Rendition, error)
 	OpenRendition(ctx context.Context, r library.Rendition) (*blobstore.Reader, error)
 	ListenURL(r library.Recording) string
+	Recording(ctx context.Context, id string) (library.Recording, error)
 	OpenRecording(ctx context.Context, recordingID string, from library.From) (
 		*blobstore.Reader, library.Recording, error)
 }
@@ -40,12 +42,15 @@ type Deps struct {
 	// Allow says which networks may play without a token (streams.allow).
 	Allow  func(netip.Addr) bool
 	Tokens *web.Tokens
-	// Audience takes over the listeners of continuous streams, and drops who is
-	// BehindMax behind (0: library.BehindMaxDefault).
-	Audience  *audience.Audience
-	BehindMax time.Duration
-	Log       *slog.Logger
-	Metrics   prometheus.Registerer
+	// Audience takes over the listeners of what goes on, and those who read
+	// slowly.
+	Audience *audience.Audience
+	// Burst is the lead of a listener of what goes on, who is dropped when he is
+	// BehindMax behind; Stall drops one who takes nothing of what is there. Zero:
+	// the defaults of library and web.
+	Burst, BehindMax, Stall time.Duration
+	Log                     *slog.Logger
+	Metrics                 prometheus.Registerer
 }
 
 // Server plays.
@@ -55,7 +60,9 @@ type Server struct {
 	tokens  *web.Tokens
 
 	audience  *audience.Audience
+	relay     *relay.Relay
 	behindMax time.Duration
+	stall     time.Duration
 
 	log     *slog.Logger
 	metrics *metrics
@@ -68,17 +75,31 @@ func New(deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("streamserver metrics: %w", err)
 	}
-	return &Server{
+	s := &Server{
 		library: deps.Library,
 		allow:   deps.Allow,
 		tokens:  deps.Tokens,
 
 		audience:  deps.Audience,
 		behindMax: cmp.Or(deps.BehindMax, library.BehindMaxDefault),
+		stall:     cmp.Or(deps.Stall, web.WriteStallDefault),
 
 		log:     deps.Log.With("component", "streamserver"),
 		metrics: m,
-	}, nil
+	}
+	s.relay = relay.New(relay.Config{
+		Burst: cmp.Or(deps.Burst, library.BurstDefault), BehindMax: s.behindMax, Stall: s.stall,
+	}, relay.Deps{Open: s.openLive, Recording: s.library.Recording, Audience: s.audience, Log: s.log})
+	return s, nil
+}
+
+// openLive is OpenRecording for the relay.
+func (s *Server) openLive(ctx context.Context, id string) (audience.Source, library.Recording, error) {
+	rd, rec, err := s.library.OpenRecording(ctx, id, library.FromStart)
+	if err != nil {
+		return nil, rec, err // and not a nil Reader in an interface
+	}
+	return rd, rec, nil
 }
 
 // Routes puts the playback routes on e.

@@ -33,6 +33,8 @@ const (
 	testToken = "t0ken-of-the-test"
 	// testWait bounds every wait of a test; nothing here takes a tenth of it.
 	testWait = 10 * time.Second
+	// testBurst: listeners of what goes on are not held.
+	testBurst = time.Nanosecond
 )
 
 // node is the player over real TCP, on a fake library.
@@ -56,7 +58,7 @@ func newNode(tb testing.TB, lib Library, cfg web.Config) *node {
 	}
 	tb.Cleanup(func() { _ = crowd.Close() })
 	n.server, err = New(Deps{
-		Library: lib, Audience: crowd, Tokens: web.NewTokens(testToken),
+		Library: lib, Audience: crowd, Burst: testBurst, Stall: cfg.WriteStall, Tokens: web.NewTokens(testToken),
 		Allow: func(netip.Addr) bool { return n.allow.Load() },
 		Log:   log, Metrics: prometheus.NewRegistry(),
 	})
@@ -355,6 +357,38 @@ func TestStalledReader(t *testing.T) {
 	}
 	waitFor(t, "the first view", func() bool { return b.views() == 1 })
 	waitFor(t, "the stalled view to be closed", func() bool { return b.views() == 0 })
+}
+
+// Who reads slowly is handed over, and gets the whole or the part that he asked
+// for all the same.
+func TestSlowReader(t *testing.T) {
+	t.Parallel()
+	const start, end = 100, 12<<20 + 7
+	n := newNode(t, newFake(), web.Config{})
+	body := sound(16 << 20)
+	doc := n.fake.store("x", audio.FormatMP3, body)
+	b := n.fake.blobs[doc.Blob]
+	for _, c := range []struct {
+		headers []string
+		want    []byte
+	}{
+		{nil, body},
+		{[]string{"Range: bytes=" + strconv.Itoa(start) + "-" + strconv.Itoa(end-1)}, body[start:end]},
+	} {
+		resp := n.start(t, http.MethodGet, "/media/acc/x", c.headers...)
+		waitFor(t, "the request to be over", func() bool { // and one view is the listener's
+			return testutil.ToFloat64(n.server.metrics.requests(resp.StatusCode)) == 1 && b.views() == 1
+		})
+		got, err := io.ReadAll(resp.Body)
+		if err = errors.Join(err, resp.Body.Close()); err != nil || !bytes.Equal(got, c.want) {
+			t.Errorf("%s: %d bytes of %d, %v", resp.Status, len(got), len(c.want), err)
+		}
+		waitFor(t, "the view to be closed", func() bool { return b.views() == 0 })
+	}
+	sent := float64(len(body) + end - start)
+	if got := testutil.ToFloat64(n.server.metrics.bytes); got != sent {
+		t.Errorf("counted %v bytes, want %v", got, sent)
+	}
 }
 
 // Who replaces an item does not disturb who is playing it.

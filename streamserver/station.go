@@ -1,6 +1,7 @@
 package streamserver
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -54,50 +55,68 @@ func (p *player) station(account, id, ext, title string, form library.Form) erro
 		leave()
 		return err
 	}
-	left := func(bytes int64, why error) {
-		tuned.Leave()
-		leave()
-		p.server.metrics.bytes.Add(float64(bytes))
-	}
 	if title == "" {
 		title = id
 	}
-	metadata := p.r.Header.Get("Icy-Metadata") == "1"
-	head := p.stationHead(title, metadata)
-	tcp, closing, err := web.Take(p.w)
-	if err != nil {
-		left(0, err)
+	seat, err := p.takeSeat(audio.FormatMP3.ContentType(), title)
+	if seat == nil {
+		tuned.Leave()
+		leave()
 		return err
 	}
-	_ = tcp.SetWriteBuffer(liveBufferBytes)
-	_ = tcp.SetWriteDeadline(time.Now().Add(headWait))
-	if _, err := tcp.Write(head); err != nil {
-		left(0, err)
-		return closing() // nobody is there to be told
-	}
-	p.server.metrics.first.Observe(time.Since(p.start).Seconds())
-	// From here on it is the audience's, which closes it if it cannot have it.
 	_ = p.server.audience.Add(audience.Listener{
-		Conn: tcp, Close: closing, Sound: tuned.Ring, Offset: tuned.Offset, ByteRate: tuned.ByteRate,
-		BehindMax: p.server.behindMax, Metadata: metadata, Chunked: p.r.ProtoAtLeast(1, 1), Left: left,
+		Conn: seat.conn, Close: seat.closing, Sound: tuned.Ring, Offset: tuned.Offset, ByteRate: tuned.ByteRate,
+		BehindMax: p.server.behindMax, Metadata: seat.metadata, Chunked: seat.chunked,
+		Left: func(bytes int64, _ error) {
+			tuned.Leave()
+			leave()
+			p.server.metrics.bytes.Add(float64(bytes))
+		},
 	})
 	return nil
 }
 
-// stationHead is the head of the answer. It is written by hand, since net/http
+// seat is a connection that was taken over from net/http, with its answer's head
+// sent. From there on it is the audience's, which closes it if it cannot have it.
+type seat struct {
+	conn              *net.TCPConn
+	closing           func() error
+	metadata, chunked bool
+}
+
+// takeSeat answers a listener of what goes on, and takes his connection. Nil
+// without an error: nobody is there any more to be told.
+func (p *player) takeSeat(contentType, title string) (*seat, error) {
+	s := &seat{metadata: p.r.Header.Get("Icy-Metadata") == "1", chunked: p.r.ProtoAtLeast(1, 1)}
+	head := p.seatHead(s, contentType, title)
+	var err error
+	if s.conn, s.closing, err = web.Take(p.w); err != nil {
+		return nil, err
+	}
+	_ = s.conn.SetWriteBuffer(liveBufferBytes)
+	_ = s.conn.SetWriteDeadline(time.Now().Add(headWait))
+	if _, err := s.conn.Write(head); err != nil {
+		return nil, s.closing()
+	}
+	p.server.metrics.first.Observe(time.Since(p.start).Seconds())
+	return s, nil
+}
+
+// seatHead is the head of the answer. It is written by hand, since net/http
 // has nothing more to do with the connection.
-func (p *player) stationHead(title string, metadata bool) []byte {
+func (p *player) seatHead(s *seat, contentType, title string) []byte {
 	var b strings.Builder
-	b.WriteString("HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nCache-Control: " + cacheLive +
-		"\r\nConnection: close\r\nAccept-Ranges: none\r\nDate: " + httpTime(time.Now()) + "\r\n")
+	b.WriteString("HTTP/1.1 200 OK\r\nContent-Type: " + headerText(contentType) +
+		"\r\nCache-Control: " + cacheLive + "\r\nConnection: close" +
+		"\r\nAccept-Ranges: none\r\nDate: " + httpTime(time.Now()) + "\r\n")
 	if id := p.w.Header().Get("X-Request-Id"); id != "" {
 		b.WriteString("X-Request-Id: " + id + "\r\n")
 	}
-	if metadata {
+	if s.metadata {
 		b.WriteString("icy-name: " + headerText(title) + "\r\n" +
 			"icy-metaint: " + strconv.Itoa(audience.ICYInterval) + "\r\n")
 	}
-	if p.r.ProtoAtLeast(1, 1) {
+	if s.chunked {
 		b.WriteString("Transfer-Encoding: chunked\r\n")
 	}
 	b.WriteString("\r\n")

@@ -220,7 +220,8 @@ func (n *node) openDoors() error {
 	n.closeLater(crowd)
 	streams, err := streamserver.New(streamserver.Deps{
 		Library: n.library, Allow: allow, Tokens: tokens, Log: n.log, Metrics: n.metrics,
-		Audience: crowd, BehindMax: n.cfg.Streams.BehindMax.Duration,
+		Audience: crowd, Burst: n.cfg.Streams.Burst.Duration, BehindMax: n.cfg.Streams.BehindMax.Duration,
+		Stall: n.cfg.HTTP.ListenerStallMax.Duration,
 	})
 	if err != nil {
 		return fmt.Errorf("open playback: %w", err)

@@ -80,6 +80,8 @@ type Listener struct {
 	Metadata, Chunked bool
 	// Left is called once, when the connection is closed. It must not wait.
 	Left func(bytes int64, why error)
+
+	sent int64 // before this
 }
 
 // Config of an Audience. Zero limits: none.
@@ -103,6 +105,7 @@ type Audience struct {
 	stopped context.Context //nolint:containedctx // ended by Close; says so to Add
 
 	mu     sync.Mutex // guards the fields below
+	closed bool
 	all    int
 	mounts map[string]int
 	tracks map[string]*Track
@@ -166,8 +169,7 @@ func (a *Audience) Add(l Listener) error {
 	err = s.turn(scratch)
 	a.scratch.Put(scratch)
 	if err == nil {
-		chosen := a.loops[int(a.next.Add(1))%len(a.loops)]
-		if chosen.add(s) {
+		if a.loop().add(s) {
 			return nil
 		}
 		err = ErrClosed
@@ -176,14 +178,30 @@ func (a *Audience) Add(l Listener) error {
 	return nil
 }
 
+// loop is the one whose turn it is to get another listener.
+func (a *Audience) loop() *loop { return a.loops[int(a.next.Add(1))%len(a.loops)] }
+
+// Context ends when the Audience is closed: it is for what listeners read from.
+func (a *Audience) Context() context.Context { return a.stopped }
+
+// start runs f in a goroutine that Close waits for, unless it was called.
+func (a *Audience) start(f func()) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return false
+	}
+	a.running.Go(f)
+	return true
+}
+
 // finish closes a listener's connection; errEnd lets it read the tail first.
 func (a *Audience) finish(s *seat, why error) {
-	if errors.Is(why, errEnd) {
-		// Close waits for these, so they are bounded by lingerWait.
-		a.running.Go(func() {
-			linger(s.Conn)
-			a.leave(s, nil)
-		})
+	// Close waits for those that linger, so they are bounded by lingerWait.
+	if errors.Is(why, errEnd) && a.start(func() {
+		linger(s.Conn)
+		a.leave(s, nil)
+	}) {
 		return
 	}
 	a.leave(s, why)
@@ -220,72 +238,11 @@ func linger(conn *net.TCPConn) {
 
 // Close ends all listeners and waits for it. It may be called twice.
 func (a *Audience) Close() error {
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
 	a.stop()
 	a.running.Wait()
 	a.metrics.unregister()
 	return nil
-}
-
-// loop serves its listeners, a slot at a time.
-type loop struct {
-	audience *Audience
-
-	mu     sync.Mutex // guards the fields below
-	slots  [slots][]*seat
-	now    int
-	closed bool
-}
-
-// add puts a listener who was just served into the slot that was just served.
-func (l *loop) add(s *seat) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return false
-	}
-	l.slots[l.now] = append(l.slots[l.now], s)
-	return true
-}
-
-func (l *loop) run(ctx context.Context) {
-	tick := time.NewTicker(l.audience.cfg.Period / slots)
-	defer tick.Stop()
-	scratch := newScratch()
-	for {
-		select {
-		case <-ctx.Done():
-			l.end()
-			return
-		case <-tick.C:
-		}
-		l.mu.Lock()
-		l.now = (l.now + 1) % slots
-		seats := l.slots[l.now]
-		l.slots[l.now] = nil // who comes now is added to a new list
-		l.mu.Unlock()
-		kept := seats[:0]
-		for _, s := range seats {
-			if err := s.turn(scratch); err != nil {
-				l.audience.finish(s, err)
-				continue
-			}
-			kept = append(kept, s)
-		}
-		clear(seats[len(kept):])
-		l.mu.Lock()
-		l.slots[l.now] = append(kept, l.slots[l.now]...)
-		l.mu.Unlock()
-	}
-}
-
-func (l *loop) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = true
-	for _, seats := range l.slots {
-		for _, s := range seats {
-			l.audience.leave(s, ErrClosed)
-		}
-	}
-	l.slots = [slots][]*seat{}
 }

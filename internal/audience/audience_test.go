@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"carillon/internal/audience"
@@ -30,8 +31,13 @@ const (
 
 func open(t *testing.T, cfg audience.Config) *audience.Audience {
 	t.Helper()
+	return openWith(t, cfg, nil)
+}
+
+func openWith(t *testing.T, cfg audience.Config, registry prometheus.Registerer) *audience.Audience {
+	t.Helper()
 	cfg.Period = testPeriod
-	a, err := audience.Open(cfg, nil)
+	a, err := audience.Open(cfg, registry)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +58,23 @@ type left struct {
 // join connects a client to a listener's place.
 func join(t *testing.T, a *audience.Audience, l audience.Listener) (*net.TCPConn, chan left) {
 	t.Helper()
+	client, conn := pair(t)
+	ended := make(chan left, 1)
+	l.Conn = conn
+	l.ByteRate = byteRate
+	if l.BehindMax == 0 {
+		l.BehindMax = testWait
+	}
+	l.Left = func(n int64, why error) { ended <- left{n, why} }
+	if err := a.Add(l); err != nil {
+		t.Fatal(err)
+	}
+	return client, ended
+}
+
+// pair is both ends of a connection.
+func pair(t *testing.T) (client, server *net.TCPConn) {
+	t.Helper()
 	var lc net.ListenConfig
 	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -59,37 +82,26 @@ func join(t *testing.T, a *audience.Audience, l audience.Listener) (*net.TCPConn
 	}
 	defer func() { _ = ln.Close() }()
 	var d net.Dialer
-	client, err := d.DialContext(t.Context(), "tcp", ln.Addr().String())
+	dialed, err := d.DialContext(t.Context(), "tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = client.Close() })
+	t.Cleanup(func() { _ = dialed.Close() })
 	conn, err := ln.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan left, 1)
-	l.Conn, _ = conn.(*net.TCPConn)
-	l.ByteRate = byteRate
-	if l.BehindMax == 0 {
-		l.BehindMax = testWait
-	}
-	l.Left = func(n int64, why error) { ended <- left{n, why} }
-	if err := client.SetDeadline(time.Now().Add(testWait)); err != nil {
+	if err := dialed.SetDeadline(time.Now().Add(testWait)); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Add(l); err != nil {
-		t.Fatal(err)
-	}
-	tcp, _ := client.(*net.TCPConn)
-	return tcp, ended
+	client, _ = dialed.(*net.TCPConn)
+	server, _ = conn.(*net.TCPConn)
+	return client, server
 }
 
 func noise(n int) []byte {
 	p := make([]byte, n)
-	for i := range p {
-		p[i] = byte(rand.IntN(256))
-	}
+	_, _ = rand.NewChaCha8([32]byte{byte(n)}).Read(p) // never fails
 	return p
 }
 

@@ -11,6 +11,7 @@ import (
 type metrics struct {
 	registry  prometheus.Registerer
 	listeners prometheus.Gauge
+	waiting   prometheus.Gauge
 	bytes     prometheus.Counter
 	refused   prometheus.Counter
 	endings   *prometheus.CounterVec
@@ -24,6 +25,10 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		registry: registry,
 		listeners: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "carillon_audience_listeners", Help: "Listeners of live recordings and continuous streams now.",
+		}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "carillon_audience_waiting",
+			Help: "Listeners of stored sound, or of what they lack of a recording, that wait for room now.",
 		}),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "carillon_audience_bytes_total", Help: "Bytes sent to listeners that have left.",
@@ -49,7 +54,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.listeners, m.bytes, m.refused, m.endings}
+	return []prometheus.Collector{m.listeners, m.waiting, m.bytes, m.refused, m.endings}
 }
 
 func (m *metrics) unregister() {

@@ -55,7 +55,7 @@ func newSeat(l Listener, period time.Duration) (*seat, error) {
 		_ = l.Conn.Close()
 		return nil, fmt.Errorf("listener's socket: %w", err)
 	}
-	s := &seat{Listener: l, raw: raw, period: period, metaLeft: l.MetaLeft}
+	s := &seat{Listener: l, raw: raw, period: period, written: l.sent, metaLeft: l.MetaLeft}
 	if s.metaLeft == 0 {
 		s.metaLeft = ICYInterval
 	}

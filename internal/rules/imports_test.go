@@ -17,8 +17,8 @@ func arrows() map[string][]string {
 			"internal/config", "internal/web", "internal/outbound", "internal/hlog", "internal/audience",
 		},
 		// The doors know the library, and never one another.
-		"shoutd":       {"library", "blobstore", "audio", "internal/web", "internal/audience", "internal/ring"},
-		"streamserver": {"library", "blobstore", "audio", "internal/web", "internal/audience"},
+		"shoutd":       {"library", "blobstore", "audio", "internal/web", "internal/audience", "internal/relay"},
+		"streamserver": {"library", "blobstore", "audio", "internal/web", "internal/audience", "internal/relay"},
 		"admin":        {"library", "blobstore", "audio", "internal/web"},
 		// The domain knows the nouns of the shelf and of sound, no machinery.
 		"library": {"blobstore", "audio", "internal/ring"},
@@ -47,7 +47,9 @@ func arrows() map[string][]string {
 		"internal/web": {"library"},
 		// Requests that we make; the library says which and when.
 		"internal/outbound": {"library"},
-		"systemtest":        {"audio"},
+		// What both doors do with a live recording.
+		"internal/relay": {"library", "audio", "internal/audience", "internal/ring"},
+		"systemtest":     {"audio"},
 	}
 }
 

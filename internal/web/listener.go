@@ -66,11 +66,14 @@ type conn struct {
 	rearm  atomic.Int64
 	closed sync.Once
 
-	// The rest belongs to the goroutine that answers; see [WriteFirst].
-	gather bool
-	held   []byte
-	vector [2][]byte
-	rest   net.Buffers
+	// The rest belongs to the goroutine that answers; see [WriteFirst] and, of
+	// the last two, [Brief].
+	gather  bool
+	held    []byte
+	vector  [2][]byte
+	rest    net.Buffers
+	brief   time.Duration // how long a Write waits, 0: the stall time
+	missing int           // bytes that a brief one did not send
 }
 
 // Write sends p, for which the peer has the stall time.
@@ -78,6 +81,13 @@ func (c *conn) Write(p []byte) (int, error) {
 	if c.gather && len(c.held) == 0 && len(p) <= gatherBytesMin {
 		c.held = append(c.held, p...)
 		return len(p), nil
+	}
+	switch {
+	case c.missing > 0: // nothing may follow what is missing
+		c.missing += len(p)
+		return len(p), nil
+	case c.brief > 0:
+		return c.writeBriefly(p)
 	}
 	if since := time.Since(c.ln.start); int64(since) >= c.rearm.Load() {
 		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.ln.stall)); err != nil {
