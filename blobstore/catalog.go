@@ -83,7 +83,13 @@ type Cond struct {
 // condition, meets no other writer, and lies in the order of the log.
 //
 // Sound, if set, is stored before the rows show, see [Catalog].Commit.
+//
+// ID names the commit for those who may have to make it again, as they cannot
+// know what became of it: of all commits with one ID the first is applied, and
+// the others have its outcome, whatever they hold, until some thousand other
+// commits are applied. Zero: it is not made again.
 type Txn struct {
+	ID     [16]byte
 	If     []Cond
 	Put    []Row
 	Delete []string

@@ -151,14 +151,14 @@ func (l *Local) Commit(ctx context.Context, txn Txn) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	index := l.Rows.Applied() + 1
-	results, err := l.Rows.Apply([]TxnEntry{{Index: index, Txn: txn}})
+	results, err := l.Rows.Apply([]TxnEntry{{Index: index, ID: txn.ID, Txn: txn}})
 	if err != nil {
 		return 0, err
 	}
 	if err := results[0].Err; err != nil {
 		return 0, fmt.Errorf("commit: %w", err)
 	}
-	return index, nil
+	return results[0].Index, nil
 }
 
 // Fresh implements Catalog.

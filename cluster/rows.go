@@ -72,8 +72,10 @@ func (c catalog) Commit(ctx context.Context, t blobstore.Txn) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var id txnID
-	_, _ = rand.Read(id[:]) // never fails, see crypto/rand.Read
+	id := txnID(t.ID)
+	if id == (txnID{}) {
+		_, _ = rand.Read(id[:]) // never fails, see crypto/rand.Read
+	}
 	begun := time.Now()
 	var cmd []byte
 	if carried {

@@ -2,6 +2,8 @@ package library
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -60,6 +62,7 @@ type upload struct {
 func (l *Library) commitUpload(
 	ctx context.Context, u *upload, check func(before *Document) error,
 ) (d Document, created bool, err error) {
+	var try uint64
 	d.Revision, err = l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		before, err := l.current(ctx, u.account, u.id)
 		if err == nil && check != nil {
@@ -84,12 +87,24 @@ func (l *Library) commitUpload(
 		c := l.newChange()
 		c.replaceDocument(ctx, before, &d)
 		c.Txn.Sound = u.sound.whole
+		c.Txn.ID = commitID(u.sound.blob, try)
+		try++
 		return c.Done()
 	})
 	if err != nil {
 		return Document{}, false, err
 	}
 	return d, created, nil
+}
+
+// commitID names the tries to commit an upload, the same ones each time: of one
+// that went to the spool because nobody could tell what became of its commit,
+// the replay goes through them again. A try that was refused then is refused
+// now, and the one that nobody knew of counts once, so that what was written or
+// deleted after it stays.
+func commitID(blob blobstore.ID, try uint64) [16]byte {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(blob[:], try))
+	return [16]byte(sum[:])
 }
 
 // date says that the sound came at a time that has passed.

@@ -181,6 +181,34 @@ func (c *cutReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Goal: an upload that was committed although nobody told its node, and went to
+// the spool too, counts once: what was deleted since does not come back.
+func TestSpooledUploadCountsOnce(t *testing.T) {
+	t.Parallel()
+	s := newSpooling(t)
+	for id, sound := range map[string][]byte{"a.wav": wavSound(10), "b.wav": wavSound(400_000)} {
+		s.f.set(func(f *faulty) {
+			f.commit = func(ctx context.Context, txn blobstore.Txn) (uint64, error) {
+				if _, err := f.Local.Commit(ctx, txn); err != nil {
+					return 0, err
+				}
+				s.led.Store(false)
+				<-ctx.Done()
+				return 0, blobstore.ErrUnavailable
+			}
+		})
+		d := s.put(id, sound)
+		other := openLibrary(t, testConfig(), testDeps(s.f.Local)) // on another node
+		if err := other.Delete(t.Context(), "acme", id, ""); err != nil || d.State != stateSpooled {
+			t.Fatalf("delete: %v; the upload is %q", err, d.State)
+		}
+		s.find()
+		waitFor(t, "the spool is empty", func() bool { return s.spool.Stats().Items == 0 })
+		_, err := s.Get(t.Context(), "acme", id, Linearizable)
+		equal(t, "status of "+id, FaultOf(err).Status, 404)
+	}
+}
+
 // Goal: what was written after the spooled upload arrived stays, and the
 // upload is put aside.
 func TestSpooledUploadIsSuperseded(t *testing.T) {

@@ -1,15 +1,19 @@
 package systemtest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -212,11 +216,19 @@ func (r *robust) client(ctx context.Context, id, node int, rnd *rand.Rand) {
 	}
 }
 
+// neverSent is the code of a request that nobody can have heard: there was no
+// connection.
+const neverSent = -1
+
 func (r *robust) do(ctx context.Context, node int, method, path string, body []byte) (int, []byte, bool) {
 	ctx, cancel := context.WithTimeout(ctx, robustWait)
 	defer cancel()
 	resp, answer, err := r.c.nodes[node].do(ctx, method, path, body)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		r.h.count(method + " refused")
+		return neverSent, nil, false
+	case err != nil:
 		r.h.count(method + " failed")
 		return 0, nil, false
 	}
@@ -231,6 +243,9 @@ func (r *robust) put(ctx context.Context, id, node int, key string, body []byte)
 	r.h.mu.Unlock()
 	call := r.h.now()
 	code, _, ok := r.do(ctx, node, http.MethodPut, "/media/robust/"+key, body)
+	if code == neverSent {
+		return // the search for a linearization grows with what may have happened
+	}
 	acked := ok && (code == http.StatusOK || code == http.StatusCreated)
 	r.h.add(id, call, regInput{opPut, key, value, node}, regOutput{unknown: !acked})
 }
@@ -240,6 +255,8 @@ func (r *robust) delete(ctx context.Context, id, node int, key string) {
 	code, _, ok := r.do(ctx, node, http.MethodDelete, "/media/robust/"+key, nil)
 	in, out := regInput{opDelete, key, "", node}, regOutput{}
 	switch {
+	case code == neverSent:
+		return
 	case ok && code == http.StatusNoContent:
 	case ok && code == http.StatusNotFound:
 		in.kind = opAbsent
@@ -423,7 +440,28 @@ func (r *robust) finish(t *testing.T, phases int) {
 	if err := porcupine.VisualizePath(register(), info, file); err != nil {
 		t.Error(err)
 	}
-	t.Errorf("history is %s: see %s", result, file)
+	t.Errorf("history is %s: see %s (kept with -artifacts)", result, file)
+	tellIllegal(t, r.h.ops)
+}
+
+// tellIllegal prints the histories that have no linearization, in the order in
+// which the operations began.
+func tellIllegal(t *testing.T, ops []porcupine.Operation) {
+	t.Helper()
+	model := register()
+	for _, part := range model.Partition(ops) {
+		result := porcupine.CheckOperationsTimeout(model, part, checkWait)
+		if result == porcupine.Ok {
+			continue
+		}
+		t.Logf("%s, %d operations:", result, len(part))
+		slices.SortFunc(part, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+		for _, op := range part {
+			t.Logf("%9.3fs to %9.3fs %s", time.Duration(op.Call).Seconds(),
+				time.Duration(min(op.Return, op.Call+int64(time.Hour))).Seconds(),
+				model.DescribeOperation(op.Input, op.Output))
+		}
+	}
 }
 
 // TestRegister holds the checker itself to what it must find and must allow.

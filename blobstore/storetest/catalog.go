@@ -54,6 +54,29 @@ func testCommitGet(s *suite) {
 	}
 }
 
+// testNamedCommits: of commits with one ID the first counts, refused or not,
+// also when others came in between.
+func testNamedCommits(s *suite) {
+	t := s.t
+	p := space()
+	id, refused := blobstore.NewID(), blobstore.NewID()
+	create := blobstore.Txn{ID: id, If: []blobstore.Cond{{Key: p + "a"}}, Put: []blobstore.Row{row(p+"a", "1")}}
+	first, err := s.Commit(s.ctx(), create)
+	must(t, "create", err)
+	_, err = s.Commit(s.ctx(), blobstore.Txn{ID: refused, If: create.If})
+	wantErr(t, "condition", err, blobstore.ErrConflict)
+	_, err = s.Commit(s.ctx(), blobstore.Txn{Delete: []string{p + "a"}})
+	must(t, "delete", err)
+	again, err := s.Commit(s.ctx(), create)
+	if err != nil || again != first {
+		t.Errorf("the same commit again: at %d, %v; want %d", again, err, first)
+	}
+	_, err = s.Commit(s.ctx(), blobstore.Txn{ID: refused, Put: create.Put})
+	wantErr(t, "refused before", err, blobstore.ErrConflict)
+	_, err = s.Get(s.ctx(), p+"a")
+	wantErr(t, "get deleted", err, blobstore.ErrNotFound)
+}
+
 func testConditions(s *suite) {
 	t := s.t
 	p := space()

@@ -51,6 +51,7 @@ func Run(t *testing.T, open Open) {
 		{"ConcurrentUploads", testConcurrentUploads},
 		{"CatalogCommitAndGet", testCommitGet},
 		{"CatalogConditions", testConditions},
+		{"CatalogNamedCommits", testNamedCommits},
 		{"CatalogLimits", testCatalogLimits},
 		{"CatalogScan", testScan},
 		{"CatalogScanIsOneView", testScanView},
