@@ -164,6 +164,49 @@ func TestLeaderLostDuringUpload(t *testing.T) {
 	}
 }
 
+// Goal: the item of an upload holds the piece too that the cluster took while
+// the item was begun for the piece after it.
+func TestSpoolHoldsWhatWasUnderWay(t *testing.T) {
+	t.Parallel()
+	s := newSpooling(t)
+	ctx, id := t.Context(), blobstore.NewID()
+	w := s.spoolWriter("acme", "a.wav", &PutOptions{})
+	if err := w.Begin(ctx, id, blobstore.Spec{}); err != nil {
+		t.Fatal(err)
+	}
+	first, second := wavSound(1000), wavSound(500)
+	entered, begun := make(chan struct{}), make(chan struct{})
+	var calls atomic.Int32
+	s.f.set(func(f *faulty) {
+		f.write = func(context.Context) error {
+			if calls.Add(1) > 1 {
+				return blobstore.ErrUnavailable
+			}
+			close(entered)
+			<-begun
+			return nil
+		}
+	})
+	taken := make(chan error)
+	go func() { taken <- w.Append(ctx, id, 0, first) }()
+	<-entered
+	err := w.Append(ctx, id, int64(len(first)), second)
+	close(begun)
+	if err = errors.Join(err, <-taken); err != nil {
+		t.Fatal(err)
+	}
+	held := map[int64][]byte{}
+	err = w.spooled().Replay(func(op blobstore.Op) error {
+		if op.Kind == blobstore.OpAppend {
+			held[op.Offset] = bytes.Clone(op.Data)
+		}
+		return nil
+	})
+	if err != nil || !bytes.Equal(held[0], first) || !bytes.Equal(held[int64(len(first))], second) {
+		t.Errorf("%d pieces are held, %v", len(held), err)
+	}
+}
+
 // cutReader calls cut once it has given so many bytes.
 type cutReader struct {
 	r   *bytes.Reader

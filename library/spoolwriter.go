@@ -112,13 +112,10 @@ func (w *spoolWriter) do(ctx context.Context, call func(context.Context) error, 
 		bounded, cancel := w.l.whileLed(ctx)
 		err := call(bounded)
 		cancel()
-		if err == nil {
-			for i := range ops {
-				w.note(&ops[i])
-			}
+		switch {
+		case err == nil && w.note(ops):
 			return nil
-		}
-		if !w.l.spoolable(ctx, err) {
+		case err != nil && !w.l.spoolable(ctx, err):
 			return err
 		}
 	}
@@ -130,17 +127,25 @@ func (w *spoolWriter) do(ctx context.Context, call func(context.Context) error, 
 	return nil
 }
 
-// note remembers what the cluster has taken: should it stop, that is needed.
-func (w *spoolWriter) note(op *blobstore.Op) {
+// note remembers what the cluster has taken: should it stop, that is needed. It
+// does not when the item has been begun meanwhile, for an operation beside this
+// one: then the item is to hold this one as well.
+func (w *spoolWriter) note(ops []blobstore.Op) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch op.Kind {
-	case blobstore.OpBegin:
-		w.begun = op
-	case blobstore.OpAppend:
-		w.taken[op.Offset] = len(op.Data)
-	case blobstore.OpPut, blobstore.OpSeal, blobstore.OpRemove: // see whole
+	if w.item != nil {
+		return false
 	}
+	for i := range ops {
+		switch op := &ops[i]; op.Kind {
+		case blobstore.OpBegin:
+			w.begun = op
+		case blobstore.OpAppend:
+			w.taken[op.Offset] = len(op.Data)
+		case blobstore.OpPut, blobstore.OpSeal, blobstore.OpRemove: // see whole
+		}
+	}
+	return true
 }
 
 // keep writes an operation into the spool. The first brings what the cluster
