@@ -9,16 +9,17 @@ import (
 
 	"carillon/internal/web"
 	"carillon/library"
+	"carillon/library/export"
 )
 
 // exportLibrary is the part of the library that sends recordings elsewhere.
 type exportLibrary interface {
 	ExportRecording(
-		ctx context.Context, recordingID string, t library.ExportTarget, store *library.StoreRequest,
-	) (library.Export, error)
-	Exports(ctx context.Context, q library.ExportQuery) ([]library.Export, string, error)
-	Export(ctx context.Context, id string) (library.Export, error)
-	RetryExport(ctx context.Context, id string) (library.Export, error)
+		ctx context.Context, recordingID string, t export.Target, store *library.StoreRequest,
+	) (export.Order, error)
+	Exports(ctx context.Context, q export.Query) ([]export.Order, string, error)
+	Export(ctx context.Context, id string) (export.Order, error)
+	RetryExport(ctx context.Context, id string) (export.Order, error)
 	RemoveExport(ctx context.Context, id string) error
 }
 
@@ -32,7 +33,7 @@ func (s *Server) exportRoutes(e *echo.Echo) {
 // exportRecording answers a store request that names a URL: 202, the order is
 // durable, and where to ask what became of it.
 func (s *Server) exportRecording(
-	c echo.Context, recordingID string, t library.ExportTarget, store *library.StoreRequest,
+	c echo.Context, recordingID string, t export.Target, store *library.StoreRequest,
 ) error {
 	export, err := s.deps.Library.ExportRecording(c.Request().Context(), recordingID, t, store)
 	if err != nil {
@@ -51,13 +52,13 @@ func (s *Server) listExports(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	items, next, err := s.deps.Library.Exports(c.Request().Context(), library.ExportQuery{
-		Account: q.get("account"), State: library.ExportState(q.get("state")), After: q.get("after"), Limit: limit,
+	items, next, err := s.deps.Library.Exports(c.Request().Context(), export.Query{
+		Account: q.get("account"), State: export.State(q.get("state")), After: q.get("after"), Limit: limit,
 	})
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, http.StatusOK, listOf[library.Export]{items, next})
+	return sendJSON(c, http.StatusOK, listOf[export.Order]{items, next})
 }
 
 func (s *Server) getExport(c echo.Context) error { return s.exportAnswer(c, s.deps.Library.Export) }
@@ -67,7 +68,7 @@ func (s *Server) retryExport(c echo.Context) error {
 }
 
 func (s *Server) exportAnswer(
-	c echo.Context, of func(ctx context.Context, id string) (library.Export, error),
+	c echo.Context, of func(ctx context.Context, id string) (export.Order, error),
 ) error {
 	id, err := web.Param(c, "id")
 	if err != nil {

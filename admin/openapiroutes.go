@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"carillon/library"
+	"carillon/library/export"
+	"carillon/library/webhook"
 )
 
 // operations are all routes, grouped as the files that serve them.
@@ -186,12 +188,12 @@ func recordingOperations() []operation {
 		audio(one + "/audio/{name}"),
 		{
 			method: http.MethodGet, path: "/v1/exports", summary: "List exports", query: "account state after limit",
-			out: listOf[library.Export]{},
+			out: listOf[export.Order]{},
 		},
-		{method: http.MethodGet, path: "/v1/exports/{id}", summary: "An export", out: library.Export{}},
+		{method: http.MethodGet, path: "/v1/exports/{id}", summary: "An export", out: export.Order{}},
 		{
 			method: http.MethodPost, path: "/v1/exports/{id}/retry", summary: "Try it again now",
-			out: library.Export{},
+			out: export.Order{},
 		},
 		{
 			method: http.MethodDelete, path: "/v1/exports/{id}", summary: "Give it up", status: http.StatusNoContent,
@@ -209,16 +211,16 @@ func feedOperations() []operation {
 		},
 		{
 			method: http.MethodGet, path: "/v1/webhooks", summary: "List webhooks and how they do",
-			out: listOf[library.Webhook]{},
+			out: listOf[webhook.Status]{},
 		},
-		{method: http.MethodGet, path: hook, summary: "A webhook", out: library.Webhook{}},
+		{method: http.MethodGet, path: hook, summary: "A webhook", out: webhook.Status{}},
 		{
-			method: http.MethodPut, path: hook, summary: "Make or change a webhook", in: library.WebhookRequest{},
-			out: library.Webhook{},
+			method: http.MethodPut, path: hook, summary: "Make or change a webhook", in: webhook.Request{},
+			out: webhook.Status{},
 		},
 		{
 			method: http.MethodPost, path: hook + "/test", summary: "Try a delivery without events",
-			out: library.WebhookTest{},
+			out: webhook.Trial{},
 		},
 		{method: http.MethodDelete, path: hook, summary: "Remove a webhook", status: http.StatusNoContent},
 	}

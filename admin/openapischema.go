@@ -84,6 +84,9 @@ func (s *schemas) nameOf(t reflect.Type) string {
 		return ""
 	}
 	name = strings.ToUpper(name[:1]) + name[1:]
+	if part := path.Base(t.PkgPath()); path.Base(path.Dir(t.PkgPath())) == "library" { // webhook.Request
+		name = strings.ToUpper(part[:1]) + part[1:] + name
+	}
 	if other, used := s.types[name]; used && other != t {
 		name = path.Base(t.PkgPath()) + name
 	}

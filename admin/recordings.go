@@ -11,6 +11,7 @@ import (
 
 	"carillon/internal/web"
 	"carillon/library"
+	"carillon/library/export"
 	"carillon/library/naming"
 )
 
@@ -203,7 +204,7 @@ func (s *Server) storeRecording(c echo.Context) error {
 	}
 	var req struct {
 		library.StoreRequest
-		library.ExportTarget
+		export.Target
 	}
 	if err := readJSON(c, &req); err != nil {
 		return err
@@ -213,9 +214,9 @@ func (s *Server) storeRecording(c echo.Context) error {
 	req.IfNoneMatch = strings.Join(header.Values("If-None-Match"), ", ")
 	switch item := req.Account != "" || req.ID != ""; {
 	case req.URL != "" && item:
-		return s.exportRecording(c, recID, req.ExportTarget, &req.StoreRequest)
+		return s.exportRecording(c, recID, req.Target, &req.StoreRequest)
 	case req.URL != "":
-		return s.exportRecording(c, recID, req.ExportTarget, nil)
+		return s.exportRecording(c, recID, req.Target, nil)
 	}
 	if err := naming.CheckAccount(req.Account); err != nil {
 		return err

@@ -7,16 +7,16 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"carillon/internal/web"
-	"carillon/library"
+	"carillon/library/webhook"
 )
 
 // webhookLibrary is the part of the library that posts events elsewhere.
 type webhookLibrary interface {
-	PutWebhook(ctx context.Context, id string, r library.WebhookRequest) (library.Webhook, bool, error)
-	Webhook(ctx context.Context, id string) (library.Webhook, error)
-	Webhooks(ctx context.Context) ([]library.Webhook, error)
+	PutWebhook(ctx context.Context, id string, r webhook.Request) (webhook.Status, bool, error)
+	Webhook(ctx context.Context, id string) (webhook.Status, error)
+	Webhooks(ctx context.Context) ([]webhook.Status, error)
 	DeleteWebhook(ctx context.Context, id string) error
-	TestWebhook(ctx context.Context, id string) (library.WebhookTest, error)
+	TestWebhook(ctx context.Context, id string) (webhook.Trial, error)
 }
 
 func (s *Server) webhookRoutes(e *echo.Echo) {
@@ -36,7 +36,7 @@ func (s *Server) listWebhooks(c echo.Context) error {
 		return err
 	}
 	return sendJSON(c, http.StatusOK, struct {
-		Items []library.Webhook `json:"items"`
+		Items []webhook.Status `json:"items"`
 	}{items})
 }
 
@@ -57,7 +57,7 @@ func (s *Server) putWebhook(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var r library.WebhookRequest
+	var r webhook.Request
 	if err := readJSON(c, &r); err != nil {
 		return err
 	}

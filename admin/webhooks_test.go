@@ -5,30 +5,31 @@ import (
 	"testing"
 
 	"carillon/library"
+	"carillon/library/webhook"
 )
 
 // hooked is a library that keeps one webhook.
 type hooked struct {
 	*fakeLibrary
-	got library.WebhookRequest
+	got webhook.Request
 }
 
-func (h *hooked) PutWebhook(_ context.Context, id string, r library.WebhookRequest) (
-	library.Webhook, bool, error,
+func (h *hooked) PutWebhook(_ context.Context, id string, r webhook.Request) (
+	webhook.Status, bool, error,
 ) {
 	h.got = r
-	return library.Webhook{ID: id, URL: r.URL, NewSecret: "made", State: library.WebhookOK}, true, nil
+	return webhook.Status{ID: id, URL: r.URL, NewSecret: "made", State: webhook.OK}, true, nil
 }
 
-func (h *hooked) Webhook(_ context.Context, id string) (library.Webhook, error) {
+func (h *hooked) Webhook(_ context.Context, id string) (webhook.Status, error) {
 	if id != "crm" {
-		return library.Webhook{}, library.ErrNotFound
+		return webhook.Status{}, library.ErrNotFound
 	}
-	return library.Webhook{ID: id}, nil
+	return webhook.Status{ID: id}, nil
 }
 
-func (h *hooked) Webhooks(context.Context) ([]library.Webhook, error) {
-	return []library.Webhook{{ID: "crm"}}, nil
+func (h *hooked) Webhooks(context.Context) ([]webhook.Status, error) {
+	return []webhook.Status{{ID: "crm"}}, nil
 }
 
 func (h *hooked) DeleteWebhook(context.Context, string) error { return library.ErrNotFound }
@@ -39,7 +40,7 @@ func TestWebhookRoutes(t *testing.T) {
 	lib := &hooked{fakeLibrary: newFake()}
 	n := newNode(t, lib)
 	c := eventClient(t, n)
-	w, err := c.PutWebhook(t.Context(), "crm", library.WebhookRequest{
+	w, err := c.PutWebhook(t.Context(), "crm", webhook.Request{
 		URL: "http://x", Secret: "0123456789abcdef", Kinds: []string{"media"}, Account: "a", After: "now",
 	})
 	if err != nil || w.NewSecret != "made" || lib.got.Secret != "0123456789abcdef" || lib.got.After != "now" {

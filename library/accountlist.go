@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // Accounts lists the accounts that have media or settings, in the order of
@@ -14,7 +15,7 @@ import (
 func (l *Library) Accounts(
 	ctx context.Context, after string, limit int,
 ) (found []AccountSettings, next string, err error) {
-	if limit, err = pageLimit(limit); err != nil {
+	if limit, err = rows.PageLimit(limit); err != nil {
 		return nil, "", err
 	}
 	if after != "" {

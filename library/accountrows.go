@@ -5,6 +5,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/library/rows"
+	"carillon/library/secret"
 )
 
 // accountRow is an AccountSettings as it lies in the catalog: the account is
@@ -52,15 +53,15 @@ func decodeAccount(account string, row blobstore.Row) (AccountSettings, error) {
 		Account: account, Revision: row.Revision, Name: r.Name, Parent: r.Parent, Language: r.Language,
 		Fallback: r.Fallback, GainDB: r.GainDB, RetentionSeconds: r.Retention,
 		Quota:        Quota{r.QuotaBytes, r.QuotaItems},
-		ListenerAuth: ListenerAuth{r.AuthMode, r.AuthUser, Secret(r.AuthHash)},
+		ListenerAuth: ListenerAuth{r.AuthMode, r.AuthUser, secret.Text(r.AuthHash)},
 		Export:       ExportSettings{URL: r.ExportURL, OnStore: r.OnStore},
 		Modified:     rows.FromMS(r.ModifiedMS),
 	}
 	for name, value := range r.Headers {
 		if s.Export.Headers == nil {
-			s.Export.Headers = make(map[string]Secret, len(r.Headers))
+			s.Export.Headers = make(map[string]secret.Text, len(r.Headers))
 		}
-		s.Export.Headers[name] = Secret(value)
+		s.Export.Headers[name] = secret.Text(value)
 	}
 	return s, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/library/naming"
+	"carillon/library/secret"
 )
 
 // Limits of account settings.
@@ -73,15 +74,15 @@ type Quota struct {
 // ListenerAuth says who may listen to an account's media, beside the networks
 // of streams.allow.
 type ListenerAuth struct {
-	Mode     string `json:"mode,omitempty"` // "", ListenToken or ListenBasic
-	User     string `json:"user,omitempty"`
-	Password Secret `json:"password,omitempty"` // kept as a hash
+	Mode     string      `json:"mode,omitempty"` // "", ListenToken or ListenBasic
+	User     string      `json:"user,omitempty"`
+	Password secret.Text `json:"password,omitempty"` // kept as a hash
 }
 
 // Check says whether these are the listener's credentials, in constant time.
 // It is false unless the mode is ListenBasic.
 func (a *ListenerAuth) Check(user, password string) bool {
-	same := checkPassword(a.Password, password)
+	same := secret.Check(a.Password, password)
 	return a.Mode == ListenBasic && same && a.User == user
 }
 
@@ -90,7 +91,7 @@ type ExportSettings struct {
 	// URL below which recordings are PUT, http or https; "" for no export.
 	URL string `json:"url,omitempty"`
 	// Headers that go with each request, like Authorization.
-	Headers map[string]Secret `json:"headers,omitempty"`
+	Headers map[string]secret.Text `json:"headers,omitempty"`
 	// OnStore: every recording that is stored into the account is exported.
 	OnStore bool `json:"on_store,omitempty"`
 }
@@ -312,11 +313,11 @@ func checkListenerAuth(c *checks, before, a *ListenerAuth) {
 	}
 	switch a.Password {
 	case "", before.Password:
-	case secretShown:
+	case secret.Shown:
 		a.Password = before.Password
 	default:
 		c.text("listener_auth.password", a.Password.Reveal(), TextBytesMax)
-		a.Password = hashPassword(a.Password.Reveal())
+		a.Password = secret.Hash(a.Password.Reveal())
 	}
 	if a.Mode == ListenBasic && (a.User == "" || a.Password == "") {
 		c.fail("listener_auth", fieldRequired, "needs user and password")
@@ -335,7 +336,7 @@ func checkExport(c *checks, before, e *ExportSettings) {
 	}
 	size := 0
 	for name, value := range e.Headers {
-		if value == secretShown {
+		if value == secret.Shown {
 			value = before.Headers[name]
 			e.Headers[name] = value
 		}

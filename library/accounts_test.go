@@ -13,6 +13,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/library/libtest"
+	"carillon/library/secret"
 )
 
 func sampleAccount() AccountSettings {
@@ -23,7 +24,8 @@ func sampleAccount() AccountSettings {
 		Quota:            Quota{Bytes: 1 << 30, Items: 1000},
 		ListenerAuth:     ListenerAuth{Mode: ListenBasic, User: "moh", Password: "0102:ab"},
 		Export: ExportSettings{
-			URL: "https://s3.example/bucket", Headers: map[string]Secret{"Authorization": "Bearer x"}, OnStore: true,
+			URL: "https://s3.example/bucket", OnStore: true,
+			Headers: map[string]secret.Text{"Authorization": "Bearer x"},
 		},
 		Modified: time.UnixMilli(1_700_000_000_123).UTC(),
 	}
@@ -60,7 +62,7 @@ func TestAccountSettings(t *testing.T) {
 	first := setAccount(t, l, "acme", func(s *AccountSettings) {
 		s.Language, s.Parent = "EN-us", "reseller"
 		s.ListenerAuth = ListenerAuth{Mode: ListenBasic, User: "u", Password: "secret"}
-		s.Export = ExportSettings{URL: "http://x/y", Headers: map[string]Secret{"Authorization": "tok"}}
+		s.Export = ExportSettings{URL: "http://x/y", Headers: map[string]secret.Text{"Authorization": "tok"}}
 		s.RetentionSeconds = map[Class]int64{ClassRecording: 5, ClassUpload: 0}
 	})
 	libtest.Equal(t, "language", first.Language, "en-us")
@@ -105,7 +107,7 @@ func TestAccountFields(t *testing.T) {
 		s.RetentionSeconds = map[Class]int64{"other": 1, ClassUpload: -1}
 		s.Quota = Quota{-1, -1}
 		s.ListenerAuth = ListenerAuth{Mode: ListenBasic, User: "a:b"}
-		s.Export = ExportSettings{URL: "ftp://x", Headers: map[string]Secret{"a b": "c"}}
+		s.Export = ExportSettings{URL: "ftp://x", Headers: map[string]secret.Text{"a b": "c"}}
 		return nil
 	})
 	libtest.WantErr(t, "wrong settings", err, ErrBadRequest)

@@ -12,6 +12,7 @@ import (
 	"carillon/library/feed"
 	"carillon/library/naming"
 	"carillon/library/rows"
+	"carillon/library/webhook"
 )
 
 // A backup is the rows of the catalog from one view, and every blob that one of
@@ -41,7 +42,7 @@ type BackupRow struct {
 // what at the moment, holds, and the key of playback URLs, which name revisions.
 func outsideBackups() []string {
 	return []string{
-		feed.Prefix, "c1/", "z1/", webhookStates, feed.TrimKey, signingKey, blobstore.HoldPrefix, restoreKey,
+		feed.Prefix, "c1/", "z1/", webhook.StatePrefix, feed.TrimKey, signingKey, blobstore.HoldPrefix, restoreKey,
 	}
 }
 

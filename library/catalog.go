@@ -68,12 +68,12 @@ func (l *Library) recording(ctx context.Context, id string) (*stored, error) {
 // change is a [rows.Change] that knows which rows of the library belong
 // together.
 type change struct {
-	rows.Change
+	*rows.Change
 
 	catalog blobstore.Catalog
 }
 
-func (l *Library) newChange() *change { return &change{catalog: l.rows} }
+func (l *Library) newChange() *change { return &change{&rows.Change{}, l.rows} }
 
 // putRecording writes s over the revision that it was read at; 0: a new one.
 func (c *change) putRecording(s *stored) {

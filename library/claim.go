@@ -268,7 +268,7 @@ func (l *Library) commitLive(ctx context.Context, s *stored, copied blobstore.ID
 		c.Remove(blobstore.RefKey(copied, recordingKey(s.ID)))
 	}
 	if s.dropped != nil {
-		c.removeExport(s.dropped)
+		s.dropped.Remove(c.Change)
 	}
 	c.putRecording(s)
 	c.event(feed.RecordingStarted, recordingEvent(&s.Recording))

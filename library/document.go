@@ -5,6 +5,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/rows"
 )
 
 // Limits of names and documents.
@@ -15,8 +16,8 @@ const (
 	// TextBytesMax bounds name and description (Kazoo: 128 characters).
 	TextBytesMax = 512
 	// PageLimitDefault and PageLimitMax bound one page of a listing.
-	PageLimitDefault = 100
-	PageLimitMax     = 1000
+	PageLimitDefault = rows.PageDefault
+	PageLimitMax     = rows.PageMax
 )
 
 // Class is what a document is kept as; retention goes by it.

@@ -3,7 +3,7 @@ package library
 import "carillon/library/feed"
 
 // event adds an event to what the change commits.
-func (c *change) event(kind feed.Kind, e feed.Event) { feed.Add(&c.Change, kind, e) }
+func (c *change) event(kind feed.Kind, e feed.Event) { feed.Add(c.Change, kind, e) }
 
 // mediaEvent is what is said of a document; the revision is that of the commit.
 func mediaEvent(d *Document) feed.Event {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/export"
 	"carillon/library/feed"
 	"carillon/library/rows"
 )
@@ -91,11 +92,11 @@ func (l *Library) isOver(ctx context.Context, s *stored, before time.Time) (bool
 		if s.ExportID == "" {
 			return true, nil
 		}
-		e, err := l.export(ctx, s.ExportID)
+		e, err := l.exports.Job(ctx, s.ExportID)
 		if errors.Is(err, ErrNotFound) {
 			return true, nil
 		}
-		return err == nil && e.State == ExportDone, err // what is not sent yet is kept
+		return err == nil && e.State == export.Done, err // what is not sent yet is kept
 	case StateStored:
 		_, err := l.itemOf(ctx, s)
 		if errors.Is(err, ErrNotFound) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // ExpiryQuery asks what an account's retention would delete.
@@ -37,7 +38,7 @@ func (l *Library) Expiring(ctx context.Context, account string, q ExpiryQuery) (
 	if err := naming.CheckAccount(account); err != nil {
 		return Expiry{}, err
 	}
-	limit, err := pageLimit(q.Limit)
+	limit, err := rows.PageLimit(q.Limit)
 	if err != nil {
 		return Expiry{}, err
 	}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 	"time"
 
 	"carillon/blobstore"
-	"carillon/library/naming"
+	"carillon/library/export"
+	"carillon/library/feed"
 	"carillon/library/rows"
 )
 
@@ -16,20 +19,20 @@ import (
 // node. With store (nil: not) it becomes an item in the same step. The same
 // target again, while that is still open, is the same export.
 func (l *Library) ExportRecording(
-	ctx context.Context, recordingID string, target ExportTarget, store *StoreRequest,
-) (Export, error) {
-	if err := l.checkTarget(&target); err != nil {
-		return Export{}, err
+	ctx context.Context, recordingID string, target export.Target, store *StoreRequest,
+) (export.Order, error) {
+	if err := l.exports.Check(&target); err != nil {
+		return export.Order{}, err
 	}
 	if store != nil {
 		if target.DeleteAfter {
-			return Export{}, fmt.Errorf("delete_after of a recording that becomes an item: %w", ErrBadRequest)
+			return export.Order{}, fmt.Errorf("delete_after of a recording that becomes an item: %w", ErrBadRequest)
 		}
 		if err := store.check(); err != nil {
-			return Export{}, err
+			return export.Order{}, err
 		}
 	}
-	var e *export
+	var e *export.Job
 	revision, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		s, err := l.recordingPast(ctx, recordingID, StateWaiting, StateLive)
 		if err != nil {
@@ -41,18 +44,18 @@ func (l *Library) ExportRecording(
 		return l.exportTxn(ctx, s, &target, store, &e)
 	})
 	if errors.Is(err, rows.ErrDone) && e != nil {
-		return e.Export, nil
+		return e.Order, nil
 	}
 	if err != nil {
-		return Export{}, fmt.Errorf("export recording %s: %w", recordingID, err)
+		return export.Order{}, fmt.Errorf("export recording %s: %w", recordingID, err)
 	}
 	e.Revision = revision
-	l.pokeExports()
-	return e.Export, nil
+	l.exports.Poke()
+	return e.Order, nil
 }
 
 func (l *Library) exportTxn(
-	ctx context.Context, s *stored, target *ExportTarget, store *StoreRequest, e **export,
+	ctx context.Context, s *stored, target *export.Target, store *StoreRequest, e **export.Job,
 ) (blobstore.Txn, error) {
 	c := l.newChange()
 	switch {
@@ -67,136 +70,97 @@ func (l *Library) exportTxn(
 			return blobstore.Txn{}, err
 		}
 	}
-	*e = newExport(s, target, time.Now())
+	*e = export.NewJob(s.sound(), target, time.Now())
 	s.ExportID = (*e).ID
-	c.putExport(*e)
+	(*e).Put(c.Change)
 	c.putRecording(s)
 	return c.Done()
 }
 
 // openExport is the last export of s if that is open and has this target,
 // else nil.
-func (l *Library) openExport(ctx context.Context, s *stored, target *ExportTarget) (*export, error) {
+func (l *Library) openExport(ctx context.Context, s *stored, target *export.Target) (*export.Job, error) {
 	if s.ExportID == "" {
 		return nil, nil //nolint:nilnil // none is an answer here
 	}
-	e, err := l.export(ctx, s.ExportID)
+	e, err := l.exports.Job(ctx, s.ExportID)
 	if errors.Is(err, ErrNotFound) || err == nil &&
-		(e.State == ExportDone || e.url != target.URL || e.Method != target.Method) {
+		(e.State == export.Done || !e.GoesTo(target)) {
 		return nil, nil //nolint:nilnil // as above
 	}
 	return e, err
 }
 
-// ExportQuery selects exports. Zero fields select everything.
-type ExportQuery struct {
-	Account string
-	State   ExportState
-	After   string // an id
-	Limit   int    // 0: PageLimitDefault
+// sound is a recording as it is sent.
+func (s *stored) sound() *export.Sound {
+	return &export.Sound{
+		Account: s.Account, RecordingID: s.ID, Blob: s.Blob, ContentType: s.ContentType, Size: s.Size,
+		SHA256: s.SHA256,
+	}
 }
 
-// Exports lists exports in the order in which they were made, and the After of
-// the following page, "" at the end.
-func (l *Library) Exports(ctx context.Context, q ExportQuery) (found []Export, next string, err error) {
-	limit, err := pageLimit(q.Limit)
-	if err != nil {
-		return nil, "", err
+// exportFrom is when what has ended may be sent: one that may be taken over
+// not before that is over.
+func (l *Library) exportFrom(s *stored) time.Time {
+	now := time.Now()
+	if l.continuable(s, now) {
+		return s.Ended.Add(l.cfg.TakeoverGrace)
 	}
-	switch q.State {
-	case "", ExportQueued, ExportRunning, ExportFailed, ExportDone:
-	default:
-		return nil, "", fmt.Errorf("state %s: %w", naming.Shown(string(q.State)), ErrBadRequest)
-	}
-	from := ""
-	if q.After != "" {
-		if !rows.IsID(q.After) {
-			return nil, "", fmt.Errorf("after %s is no export id: %w", naming.Shown(q.After), ErrBadRequest)
-		}
-		from = exportKey(q.After)
-	}
-	rows, last := 0, ""
-	found = []Export{}
-	for row, err := range l.rows.Scan(ctx, exportPrefix, from) {
-		if err != nil {
-			return nil, "", fmt.Errorf("list exports: %w", err)
-		}
-		if len(found) == limit || rows == scanRowsMax {
-			return found, last, nil
-		}
-		rows++
-		last = row.Key[len(exportPrefix):]
-		e, err := decodeExport(last, row)
-		if err != nil {
-			return nil, "", err
-		}
-		if (q.Account == "" || e.Account == q.Account) && (q.State == "" || e.State == q.State) {
-			found = append(found, e.Export)
-		}
-	}
-	return found, "", nil
+	return now
 }
 
-// Export returns an export.
-func (l *Library) Export(ctx context.Context, id string) (Export, error) {
-	e, err := l.freshExport(ctx, id)
-	if err != nil {
-		return Export{}, err
-	}
-	return e.Export, nil
-}
-
-func (l *Library) freshExport(ctx context.Context, id string) (e *export, err error) {
-	err = l.rows.Find(ctx, func() error {
-		e, err = l.export(ctx, id)
+// exportStored adds the export that the account wants of every recording which
+// is stored into it: below its URL, under the item's id.
+func (l *Library) exportStored(ctx context.Context, c *change, s *stored, d *Document) error {
+	settings, err := l.settings(ctx, d.Account)
+	if err != nil || !settings.Export.OnStore || settings.Export.URL == "" || l.deps.Sender == nil {
 		return err
-	})
-	return e, err
+	}
+	id := url.URL{Path: "/" + withExt(d.ID, d.Audio.Format)}
+	base, query, _ := strings.Cut(settings.Export.URL, "?")
+	t := export.Target{URL: strings.TrimSuffix(base, "/") + id.EscapedPath(), Headers: map[string]string{}}
+	if query != "" {
+		t.URL += "?" + query
+	}
+	for name, value := range settings.Export.Headers {
+		t.Headers[name] = value.Reveal()
+	}
+	if err := l.exports.Check(&t); err != nil {
+		// The rules of this node have changed since the settings were made. The
+		// sound is stored all the same.
+		l.log.ErrorContext(ctx, "account's export is not allowed here", "account", d.Account, "error", err)
+		return nil
+	}
+	e := export.NewJob(s.sound(), &t, l.exportFrom(s))
+	e.Account = d.Account
+	s.ExportID = e.ID
+	e.Put(c.Change)
+	return nil
 }
 
-// RetryExport tries an export that waits, or was given up, again at once, and
-// from then on as if it were new. One that is running or done is left alone.
-func (l *Library) RetryExport(ctx context.Context, id string) (Export, error) {
-	var e *export
-	revision, err := l.rows.Write(ctx, func() (_ blobstore.Txn, err error) {
-		if e, err = l.freshExport(ctx, id); err != nil {
-			return blobstore.Txn{}, err
-		}
-		switch e.State {
-		case ExportDone:
-			return blobstore.Txn{}, fmt.Errorf("export %s is %s: %w", id, e.State, ErrState)
-		case ExportRunning:
-			return blobstore.Txn{}, rows.ErrDone
-		case ExportQueued, ExportFailed:
-		}
-		e.since, e.Ended = time.Now(), nil
-		e.wait(time.Now())
-		c := l.newChange()
-		c.putExport(e)
-		return c.Done()
-	})
-	if err != nil && !errors.Is(err, rows.ErrDone) {
-		return Export{}, err
-	}
-	if err == nil {
-		e.Revision = revision
-	}
-	l.pokeExports()
-	return e.Export, nil
-}
+// sounds is the library as export.Queue sees it.
+type sounds struct{ l *Library }
 
-// RemoveExport takes an export back, in any state: whoever sends it stops. The
-// sound stays with its recording or item if that is still there; if it is not,
-// it is freed.
-func (l *Library) RemoveExport(ctx context.Context, id string) error {
-	_, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
-		e, err := l.freshExport(ctx, id)
-		if err != nil {
-			return blobstore.Txn{}, err
-		}
-		c := l.newChange()
-		c.removeExport(e)
-		return c.Done()
-	})
-	return err
+// Sent discards the recording that was to live only until it was sent, unless
+// it has become an item or holds other sound.
+func (x sounds) Sent(ctx context.Context, rc *rows.Change, e *export.Job) error {
+	if !e.DeleteAfter {
+		return nil
+	}
+	s, err := x.l.recording(ctx, e.RecordingID)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if s.Blob != e.Blob || s.State != StateSealed && s.State != StateTruncated {
+		return nil
+	}
+	c := &change{rc, x.l.rows}
+	c.letGo(s)
+	s.State, s.EndedBy = StateDiscarded, EndedByExport
+	c.putRecording(s)
+	c.event(feed.RecordingDiscarded, recordingEvent(&s.Recording))
+	return nil
 }

@@ -119,7 +119,7 @@ func (l *Library) ingestSound(
 	}
 	l.metrics.ended(string(s.State))
 	l.metrics.recordingBytes.Add(float64(s.Size))
-	l.pokeExports()
+	l.exports.Poke()
 	return s.Recording, true, nil
 }
 

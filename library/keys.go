@@ -7,23 +7,18 @@ import "carillon/library/rows"
 // after it ends it, and no name holds a NUL, so a NUL ends a name. Thus keys
 // sort as their ids do, and no two names can make one key.
 const (
-	mediaPrefix      = "m1/"     // m1/{account}/{id}: a document
-	deletedPrefix    = "d1/"     // d1/{account}/{id} NUL {inverted deletion id}: deleted documents, newest first
-	promptPrefix     = "p1/"     // p1/{account}/{prompt}/{language}: id of the newest document that is it
-	recordingPrefix  = "r1/"     // r1/{recording id}: a recording
-	ownerPrefix      = "o1/"     // o1/{account}/{recording id}: recordings of an account
-	namePrefix       = "n1/"     // n1/{account}/{name} NUL {inverted recording id}: newest first
-	activePrefix     = "a1/"     // a1/{recording id}: recordings that the periodic pass must look at
-	livePrefix       = "l1/"     // l1/{account}/{mount}: the live source of a configured account
-	accountPrefix    = "s1/"     // s1/{account}/: settings of an account; the slash sorts them as its media are
-	exportPrefix     = "x1/"     // x1/{export id}: an export
-	exportOpenPrefix = "xo1/"    // xo1/{export id}: exports that are not done
-	exportDonePrefix = "xd1/"    // xd1/{export id}: exports that are
-	reapKey          = "z1/reap" // the last pass over what is too old, see reapRow
-	webhookPrefix    = "w1/"     // w1/{webhook id}: a webhook
-	webhookStates    = "ws1/"    // ws1/{webhook id}: how far it is
-	webhookLeaseKey  = "z1/webhooks"
-	signingKey       = "k1/play"
+	mediaPrefix     = "m1/"     // m1/{account}/{id}: a document
+	deletedPrefix   = "d1/"     // d1/{account}/{id} NUL {inverted deletion id}: deleted documents, newest first
+	promptPrefix    = "p1/"     // p1/{account}/{prompt}/{language}: id of the newest document that is it
+	recordingPrefix = "r1/"     // r1/{recording id}: a recording
+	ownerPrefix     = "o1/"     // o1/{account}/{recording id}: recordings of an account
+	namePrefix      = "n1/"     // n1/{account}/{name} NUL {inverted recording id}: newest first
+	activePrefix    = "a1/"     // a1/{recording id}: recordings that the periodic pass must look at
+	livePrefix      = "l1/"     // l1/{account}/{mount}: the live source of a configured account
+	accountPrefix   = "s1/"     // s1/{account}/: settings of an account; the slash sorts them as its media are
+	reapKey         = "z1/reap" // the last pass over what is too old, see reapRow
+	signingKey      = "k1/play"
+	// Of others are e1/ (feed), w1/ and ws1/ (webhook), x1/, xo1/ and xd1/ (export).
 )
 
 func mediaKey(account, id string) string { return mediaPrefix + account + "/" + id }
@@ -48,10 +43,6 @@ func promptIndexKey(account, prompt, language string) string {
 
 func accountKey(account string) string { return accountPrefix + account + "/" }
 
-func webhookKey(id string) string { return webhookPrefix + id }
-
-func webhookStateKey(id string) string { return webhookStates + id }
-
 func recordingKey(id string) string { return recordingPrefix + id }
 
 func ownerKey(account, id string) string { return ownerPrefix + account + "/" + id }
@@ -67,9 +58,3 @@ func nameKeyPrefix(account, name string) string { return namePrefix + account + 
 func nameKey(account, name, id string) string {
 	return nameKeyPrefix(account, name) + rows.InvertID(id)
 }
-
-func exportKey(id string) string { return exportPrefix + id }
-
-func exportOpenKey(id string) string { return exportOpenPrefix + id }
-
-func exportDoneKey(id string) string { return exportDonePrefix + id }

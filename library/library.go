@@ -9,7 +9,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/library/delivery"
+	"carillon/library/export"
 	"carillon/library/feed"
+	"carillon/library/webhook"
 )
 
 // Config of the library. The TOML keys and environment names are made in
@@ -92,7 +95,7 @@ type Deps struct {
 	Gone func(nodeID string) bool
 	// Sender sends webhooks and exports. nil: none are sent, and asking for
 	// them is ErrUnavailable.
-	Sender Sender
+	Sender delivery.Sender
 	// Room says whether the disks still take what a source sends:
 	// blobstore.ErrNoSpace if not. It is asked at every write. nil: always.
 	Room func() error
@@ -193,13 +196,14 @@ type Service interface {
 	StoreRecording(ctx context.Context, recordingID string, r StoreRequest) (Document, error)
 	// ExportRecording orders the sound of an ended recording to be sent to a
 	// URL, and, with store, makes it an item in the same step.
-	ExportRecording(ctx context.Context, recordingID string, t ExportTarget, store *StoreRequest) (Export, error)
+	ExportRecording(ctx context.Context, recordingID string, t export.Target,
+		store *StoreRequest) (export.Order, error)
 	// Exports lists exports in the order in which they were made.
-	Exports(ctx context.Context, q ExportQuery) ([]Export, string, error)
+	Exports(ctx context.Context, q export.Query) ([]export.Order, string, error)
 	// Export returns an export.
-	Export(ctx context.Context, id string) (Export, error)
+	Export(ctx context.Context, id string) (export.Order, error)
 	// RetryExport tries an export again at once.
-	RetryExport(ctx context.Context, id string) (Export, error)
+	RetryExport(ctx context.Context, id string) (export.Order, error)
 	// RemoveExport takes an export back.
 	RemoveExport(ctx context.Context, id string) error
 	// Join makes an item of parts, and says whether it is new.
@@ -238,13 +242,13 @@ type Service interface {
 	WatchEvents() (changed <-chan struct{}, cancel func())
 
 	// PutWebhook makes a webhook or changes it, and says whether it is new.
-	PutWebhook(ctx context.Context, id string, r WebhookRequest) (Webhook, bool, error)
+	PutWebhook(ctx context.Context, id string, r webhook.Request) (webhook.Status, bool, error)
 	// Webhook returns a webhook and how it does.
-	Webhook(ctx context.Context, id string) (Webhook, error)
+	Webhook(ctx context.Context, id string) (webhook.Status, error)
 	// Webhooks lists all, in the order of their ids.
-	Webhooks(ctx context.Context) ([]Webhook, error)
+	Webhooks(ctx context.Context) ([]webhook.Status, error)
 	// TestWebhook posts a delivery without events and tells what came of it.
-	TestWebhook(ctx context.Context, id string) (WebhookTest, error)
+	TestWebhook(ctx context.Context, id string) (webhook.Trial, error)
 	// DeleteWebhook removes a webhook; ErrNotFound when there is none.
 	DeleteWebhook(ctx context.Context, id string) error
 }

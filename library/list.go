@@ -11,10 +11,6 @@ import (
 	"carillon/library/rows"
 )
 
-// scanRowsMax bounds the rows that one page of a filtered listing looks at:
-// some 50 ms of decoding. A page may thus be short, and Next still leads on.
-const scanRowsMax = 10_000
-
 // List returns documents in the order of their ids; deleted ones in that order,
 // too, and those of one id the newest first.
 func (l *Library) List(ctx context.Context, account string, q ListQuery) (Page, error) {
@@ -22,7 +18,7 @@ func (l *Library) List(ctx context.Context, account string, q ListQuery) (Page, 
 	if err != nil {
 		return Page{}, err
 	}
-	limit, err := pageLimit(q.Limit)
+	limit, err := rows.PageLimit(q.Limit)
 	if err != nil {
 		return Page{}, err
 	}
@@ -32,16 +28,16 @@ func (l *Library) List(ctx context.Context, account string, q ListQuery) (Page, 
 		}
 	}
 	page := Page{Items: []Document{}}
-	rows, last := 0, ""
+	seen, last := 0, ""
 	for row, err := range l.rows.Scan(ctx, base+q.Prefix, after) {
 		if err != nil {
 			return Page{}, fmt.Errorf("list %s: %w", account, err)
 		}
-		if len(page.Items) == limit || rows == scanRowsMax {
+		if len(page.Items) == limit || seen == rows.ScanMax {
 			page.Next = last
 			break
 		}
-		rows++
+		seen++
 		last = row.Key[len(base):]
 		d, err := l.listedDocument(account, last, row, q.Deleted)
 		if err != nil {
@@ -97,14 +93,4 @@ func (q *ListQuery) wants(d *Document) bool {
 	return (q.Language == "" || d.Language == q.Language) && (q.Prompt == "" || d.Prompt == q.Prompt) &&
 		(q.Class == "" || d.Class == q.Class) &&
 		(q.Name == "" || strings.Contains(strings.ToLower(d.Name), q.Name))
-}
-
-func pageLimit(limit int) (int, error) {
-	switch {
-	case limit == 0:
-		return PageLimitDefault, nil
-	case limit < 0 || limit > PageLimitMax:
-		return 0, fmt.Errorf("limit %d, want 1 to %d: %w", limit, PageLimitMax, ErrBadRequest)
-	}
-	return limit, nil
 }

@@ -3,9 +3,10 @@ package library
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"carillon/library/export"
 )
 
 // Names of the metrics.
@@ -127,10 +128,10 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metrics of the library: %w", err)
 	}
-	m.exports(nil, 0)
+	exportMeter{m}.Open(nil, 0)
 	m.reaped(&reapRow{})
 	m.station(0)
-	m.counters[metricExportAttempts].WithLabelValues(string(ExportDone))
+	m.counters[metricExportAttempts].WithLabelValues(string(export.Done))
 	m.live = m.gauges[metricLive].WithLabelValues()
 	m.counters[metricSpooled].WithLabelValues(spoolPut)
 	m.counters[metricReplayed].WithLabelValues("ok")
@@ -194,44 +195,10 @@ func (m *metrics) ended(how string) {
 	m.counters[metricEnded].WithLabelValues(how).Inc()
 }
 
-// exports shows how many exports are open, and how old the oldest is that is
-// being worked at.
-func (m *metrics) exports(counts map[ExportState]int, oldest time.Duration) {
-	for _, state := range []ExportState{ExportQueued, ExportRunning, ExportFailed} {
-		m.gauges[metricExportsOpen].WithLabelValues(string(state)).Set(float64(counts[state]))
-	}
-	m.gauges[metricExportsOldest].WithLabelValues().Set(oldest.Seconds())
-}
-
-func (m *metrics) exported(left ExportState) {
-	m.counters[metricExportAttempts].WithLabelValues(string(left)).Inc()
-}
-
 // resultOf is a label: the codes of faults are a small closed set.
 func resultOf(err error) string {
 	if err == nil {
 		return "ok"
 	}
 	return FaultOf(err).Code
-}
-
-// webhook counts a delivery; lag is the age of its oldest event.
-func (m *metrics) webhook(id string, ok bool, lag time.Duration) {
-	result := "failed"
-	if ok {
-		result = "ok"
-	}
-	m.counters[metricDeliveries].WithLabelValues(id, result).Inc()
-	m.gauges[metricWebhookLag].WithLabelValues(id).Set(max(lag.Seconds(), 0))
-}
-
-// webhookStates shows how many webhooks do how.
-func (m *metrics) webhookStates(hooks []hook) {
-	counts := map[WebhookState]int{}
-	for i := range hooks {
-		counts[hooks[i].state.state(hooks[i].row.Disabled)]++
-	}
-	for _, state := range []WebhookState{WebhookOK, WebhookFailing, WebhookDisabled} {
-		m.gauges[metricWebhookStates].WithLabelValues(string(state)).Set(float64(counts[state]))
-	}
 }

@@ -13,10 +13,12 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/export"
 	"carillon/library/feed"
 	"carillon/library/forms"
 	"carillon/library/naming"
 	"carillon/library/rows"
+	"carillon/library/webhook"
 )
 
 // Defaults of Config.
@@ -68,8 +70,8 @@ type Library struct {
 	forms    *forms.Cache
 	stations stations
 	buffers  *blobstore.Buffers
-	webhooks *webhookRunner
-	exporter *exporter
+	webhooks *webhook.Set
+	exports  *export.Queue
 	edits    chan struct{} // of editsAtOnce
 	flusher  *blobstore.Flusher
 	sources  []sourceHash
@@ -105,9 +107,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 			rows.Store{Catalog: deps.Catalog}),
 		cache:    newDocumentCache(),
 		buffers:  blobstore.NewBuffers(),
-		exporter: newExporter(),
 		edits:    make(chan struct{}, editsAtOnce),
-		webhooks: newWebhookRunner(),
 		jobs:     make(chan func(context.Context)),
 		sessions: make(map[string]*Session),
 	}
@@ -127,6 +127,14 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 	if l.metrics, err = newMetrics(deps.Metrics); err != nil {
 		return nil, err
 	}
+	l.exports = export.New(export.Deps{
+		NodeID: deps.NodeID, Rows: l.rows, Shelf: deps.Shelf, Sender: deps.Sender, Sounds: sounds{l},
+		Meter: exportMeter{l.metrics}, Log: l.log,
+	})
+	l.webhooks = webhook.New(webhook.Deps{
+		NodeID: deps.NodeID, Rows: l.rows, Feed: l.feed, Sender: deps.Sender, Gone: deps.Gone,
+		Meter: webhookMeter{l.metrics}, Log: l.log,
+	})
 	l.forms, err = forms.Open(forms.Config{Dir: cfg.FormsDir, BytesMax: cfg.FormsBytesMax},
 		forms.Deps{Log: deps.Log, Metrics: deps.Metrics, Room: deps.Room})
 	if err != nil {
@@ -139,8 +147,8 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 	l.running.Go(func() { l.dispatch(work) })
 	l.running.Go(func() { l.tend(work) })
 	if deps.Sender != nil {
-		l.running.Go(func() { l.runExports(work) })
-		l.running.Go(func() { l.runWebhooks(work) })
+		l.running.Go(func() { l.exports.Run(work) })
+		l.running.Go(func() { l.webhooks.Run(work) })
 	}
 	l.running.Go(func() { l.reap(work) })
 	if l.spooling() {

@@ -3,7 +3,9 @@ package library
 import (
 	"context"
 
+	"carillon/library/export"
 	"carillon/library/feed"
+	"carillon/library/webhook"
 )
 
 // Events returns the next events after q.After, at most limit. ErrTrimmed: some
@@ -25,7 +27,7 @@ type FeedStatus struct {
 	feed.Status
 
 	// Webhooks are how many webhooks do how.
-	Webhooks map[WebhookState]int `json:"webhooks"`
+	Webhooks map[webhook.State]int `json:"webhooks"`
 }
 
 // FeedStatus describes the feed as this node knows it.
@@ -34,13 +36,61 @@ func (l *Library) FeedStatus(ctx context.Context) (FeedStatus, error) {
 	if err != nil {
 		return FeedStatus{}, err
 	}
-	hooks, err := l.hooks(ctx)
-	if err != nil {
-		return FeedStatus{}, err
-	}
-	counts := map[WebhookState]int{}
-	for i := range hooks {
-		counts[hooks[i].state.state(hooks[i].row.Disabled)]++
-	}
-	return FeedStatus{s, counts}, nil
+	counts, err := l.webhooks.Counts(ctx)
+	return FeedStatus{s, counts}, err
+}
+
+// PutWebhook makes a webhook or changes it, and says whether it is new. Its
+// position stays unless r.After says otherwise; one that was disabled because
+// it failed is tried again.
+func (l *Library) PutWebhook(
+	ctx context.Context, id string, r webhook.Request,
+) (webhook.Status, bool, error) {
+	return l.webhooks.Put(ctx, id, r)
+}
+
+// Webhook returns a webhook and how it does.
+func (l *Library) Webhook(ctx context.Context, id string) (webhook.Status, error) {
+	return l.webhooks.Get(ctx, id)
+}
+
+// Webhooks lists all, in the order of their ids.
+func (l *Library) Webhooks(ctx context.Context) ([]webhook.Status, error) {
+	return l.webhooks.List(ctx)
+}
+
+// TestWebhook posts a delivery without events and tells what came of it.
+func (l *Library) TestWebhook(ctx context.Context, id string) (webhook.Trial, error) {
+	return l.webhooks.Try(ctx, id)
+}
+
+// DeleteWebhook removes a webhook; ErrNotFound when there is none.
+func (l *Library) DeleteWebhook(ctx context.Context, id string) error {
+	return l.webhooks.Delete(ctx, id)
+}
+
+// Exports lists exports in the order in which they were made, and the After of
+// the following page, "" at the end.
+func (l *Library) Exports(
+	ctx context.Context, q export.Query,
+) (found []export.Order, next string, err error) {
+	return l.exports.List(ctx, q)
+}
+
+// Export returns an export.
+func (l *Library) Export(ctx context.Context, id string) (export.Order, error) {
+	return l.exports.Get(ctx, id)
+}
+
+// RetryExport tries an export that waits, or was given up, again at once, and
+// from then on as if it were new. One that is running or done is left alone.
+func (l *Library) RetryExport(ctx context.Context, id string) (export.Order, error) {
+	return l.exports.Retry(ctx, id)
+}
+
+// RemoveExport takes an export back, in any state: whoever sends it stops. The
+// sound stays with its recording or item if that is still there; if it is not,
+// it is freed.
+func (l *Library) RemoveExport(ctx context.Context, id string) error {
+	return l.exports.Remove(ctx, id)
 }

@@ -205,7 +205,7 @@ func (l *Library) ListPlaylists(
 	if err := naming.CheckAccount(account); err != nil {
 		return nil, "", err
 	}
-	if limit, err = pageLimit(limit); err != nil {
+	if limit, err = rows.PageLimit(limit); err != nil {
 		return nil, "", err
 	}
 	prefix := playlistPrefix + account + "/"

@@ -57,7 +57,7 @@ func (l *Library) Prompts(ctx context.Context, account string, q PromptQuery) (P
 	if err := c.err(); err != nil {
 		return PromptPage{}, err
 	}
-	limit, err := pageLimit(q.Limit)
+	limit, err := rows.PageLimit(q.Limit)
 	if err != nil {
 		return PromptPage{}, err
 	}

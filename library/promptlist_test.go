@@ -3,9 +3,9 @@ package library
 import (
 	"testing"
 
-	"carillon/library/libtest"
-
 	"github.com/google/go-cmp/cmp"
+
+	"carillon/library/libtest"
 )
 
 func TestPromptList(t *testing.T) {

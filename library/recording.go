@@ -82,7 +82,7 @@ type RecordingRequest struct {
 	// TTLSeconds bounds the wait for the source; 0: the configured default.
 	TTLSeconds int `json:"ttl_seconds"`
 	TicketLimits
-	// StoreURL is sent the sound as soon as it is sealed, as ExportTarget says;
+	// StoreURL is sent the sound as soon as it is sealed, as export.Target says;
 	// "" for an explicit store.
 	StoreURL     string            `json:"store_url"`
 	StoreMethod  string            `json:"store_method"`

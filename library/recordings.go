@@ -12,6 +12,8 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/delivery"
+	"carillon/library/export"
 	"carillon/library/feed"
 	"carillon/library/naming"
 	"carillon/library/rows"
@@ -53,8 +55,10 @@ func (l *Library) CreateRecording(ctx context.Context, r RecordingRequest) (Reco
 		},
 	}
 	if r.StoreURL != "" {
-		s.target = &ExportTarget{r.StoreURL, r.StoreMethod, r.StoreHeaders, r.DeleteAfter}
-		s.StoreURL = shownURL(r.StoreURL)
+		s.target = &export.Target{
+			URL: r.StoreURL, Method: r.StoreMethod, Headers: r.StoreHeaders, DeleteAfter: r.DeleteAfter,
+		}
+		s.StoreURL = delivery.ShownURL(r.StoreURL)
 	}
 	if err := l.makeTicket(ctx, s, ttl); err != nil {
 		return Recording{}, fmt.Errorf("create recording: %w", err)
@@ -108,8 +112,8 @@ func (l *Library) checkRequest(r *RecordingRequest) (time.Duration, error) {
 }
 
 func (l *Library) checkStoreURL(r *RecordingRequest) error {
-	t := ExportTarget{URL: r.StoreURL, Method: r.StoreMethod, Headers: r.StoreHeaders}
-	err := l.checkTarget(&t)
+	t := export.Target{URL: r.StoreURL, Method: r.StoreMethod, Headers: r.StoreHeaders}
+	err := l.exports.Check(&t)
 	r.StoreMethod = t.Method
 	if r.DeleteAfter && r.StoreAs != "" {
 		err = errors.Join(err, fmt.Errorf("delete_after of a recording that becomes an item: %w", ErrBadRequest))
@@ -191,7 +195,7 @@ func (l *Library) ListRecordings(
 		}
 		prefix = ownerKey(account, "")
 	}
-	if limit, err = pageLimit(limit); err != nil {
+	if limit, err = rows.PageLimit(limit); err != nil {
 		return nil, "", err
 	}
 	from := ""
@@ -201,16 +205,16 @@ func (l *Library) ListRecordings(
 		}
 		from = prefix + after
 	}
-	now, rows, last := time.Now(), 0, ""
+	now, seen, last := time.Now(), 0, ""
 	found = []Recording{}
 	for row, err := range l.rows.Scan(ctx, prefix, from) {
 		if err != nil {
 			return nil, "", fmt.Errorf("list recordings: %w", err)
 		}
-		if len(found) == limit || rows == scanRowsMax {
+		if len(found) == limit || seen == rows.ScanMax {
 			return found, last, nil
 		}
-		rows++
+		seen++
 		last = row.Key[len(prefix):]
 		s, err := l.listed(ctx, last, row)
 		switch {

@@ -7,6 +7,8 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/delivery"
+	"carillon/library/export"
 	"carillon/library/rows"
 )
 
@@ -139,7 +141,7 @@ type recordingRow struct {
 	Target      *targetRow        `json:"xt,omitempty"`
 }
 
-// targetRow is an ExportTarget as it lies in the catalog.
+// targetRow is an export.Target as it lies in the catalog.
 type targetRow struct {
 	URL         string            `json:"url"`
 	Method      string            `json:"me"`
@@ -179,11 +181,11 @@ type stored struct {
 	Recording
 	tokenHash  []byte // nil: no ticket
 	configured bool
-	truncated  bool          // survives the state stored
-	yields     bool          // another source waits for the live one to end
-	target     *ExportTarget // nil: it is not sent anywhere by itself
-	how        string        // its state at its end, before it was stored
-	dropped    *export       // an export that its next change takes back
+	truncated  bool           // survives the state stored
+	yields     bool           // another source waits for the live one to end
+	target     *export.Target // nil: it is not sent anywhere by itself
+	how        string         // its state at its end, before it was stored
+	dropped    *export.Job    // an export that its next change takes back
 }
 
 func encodeRecording(s *stored) ([]byte, error) {
@@ -229,8 +231,8 @@ func decodeRecording(id string, row blobstore.Row) (stored, error) {
 		yields:     r.Yields,
 	}
 	if t := r.Target; t != nil {
-		s.target = &ExportTarget{URL: t.URL, Method: t.Method, Headers: t.Headers, DeleteAfter: t.DeleteAfter}
-		s.StoreURL = shownURL(t.URL)
+		s.target = &export.Target{URL: t.URL, Method: t.Method, Headers: t.Headers, DeleteAfter: t.DeleteAfter}
+		s.StoreURL = delivery.ShownURL(t.URL)
 	}
 	if r.Audio != nil {
 		s.DurationMS = r.Audio.Duration().Milliseconds()

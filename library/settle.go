@@ -9,6 +9,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/export"
 	"carillon/library/feed"
 	"carillon/library/rows"
 )
@@ -62,7 +63,7 @@ func (l *Library) settle(ctx context.Context, id string, blob blobstore.ID, o ou
 		return fmt.Errorf("settle recording %s: %w", id, err)
 	}
 	l.metrics.ended(how)
-	l.pokeExports()
+	l.exports.Poke()
 	if o.warning != "" {
 		l.log.WarnContext(ctx, "recording holds only the silence that FreeSWITCH sends of a short call: "+
 			"set enable_file_write_buffering=false there", "recording_id", id)
@@ -98,9 +99,9 @@ func (l *Library) passOn(ctx context.Context, c *change, s *stored) error {
 		return err
 	}
 	if s.target != nil {
-		e := newExport(s, s.target, l.exportFrom(s))
+		e := export.NewJob(s.sound(), s.target, l.exportFrom(s))
 		s.ExportID = e.ID
-		c.putExport(e)
+		e.Put(c.Change)
 	}
 	if s.StoreAs == "" {
 		return nil

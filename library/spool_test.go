@@ -246,9 +246,9 @@ func TestSpooledUploadCountsOnce(t *testing.T) {
 			t.Fatalf("delete: %v; the upload is %q", err, d.State)
 		}
 		s.find()
-		waitFor(t, "the spool is empty", func() bool { return s.spool.Stats().Items == 0 })
+		libtest.WaitFor(t, "the spool is empty", func() bool { return s.spool.Stats().Items == 0 })
 		_, err := s.Get(t.Context(), "acme", id, Linearizable)
-		equal(t, "status of "+id, FaultOf(err).Status, 404)
+		libtest.Equal(t, "status of "+id, FaultOf(err).Status, 404)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"carillon/audio"
 	"carillon/blobstore"
+	"carillon/library/export"
 	"carillon/library/rows"
 )
 
@@ -106,11 +107,11 @@ func (l *Library) takeBackExport(ctx context.Context, s *stored) error {
 	if s.ExportID == "" {
 		return nil
 	}
-	e, err := l.export(ctx, s.ExportID)
+	e, err := l.exports.Job(ctx, s.ExportID)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
-	if err == nil && (e.State == ExportQueued || e.State == ExportFailed) {
+	if err == nil && (e.State == export.Queued || e.State == export.Failed) {
 		s.dropped, s.ExportID = e, ""
 	}
 	return err

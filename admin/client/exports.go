@@ -6,35 +6,36 @@ import (
 	"net/url"
 
 	"carillon/library"
+	"carillon/library/export"
 )
 
 // StoreRequest says what becomes of a recording: the item Account/ID, a copy at
 // URL, or both.
 type StoreRequest struct {
 	library.StoreRequest
-	library.ExportTarget
+	export.Target
 }
 
 // Export orders a recording to be sent to a URL; if r names an item, it becomes
 // that too, in the same step.
-func (c *Client) Export(ctx context.Context, recordingID string, r StoreRequest) (library.Export, error) {
-	var e library.Export
+func (c *Client) Export(ctx context.Context, recordingID string, r StoreRequest) (export.Order, error) {
+	var e export.Order
 	err := c.call(ctx, http.MethodPost, recordingPath(recordingID)+"/store", nil, r, &e)
 	return e, err
 }
 
 // Exports returns a page of the exports that q selects and the after of the
 // next page, "" at the end.
-func (c *Client) Exports(ctx context.Context, q library.ExportQuery) ([]library.Export, string, error) {
+func (c *Client) Exports(ctx context.Context, q export.Query) ([]export.Order, string, error) {
 	v := query(q.Limit, map[string]string{
 		"account": q.Account, "state": string(q.State), "after": q.After,
 	})
-	return listPage[library.Export](ctx, c, "/v1/exports", v)
+	return listPage[export.Order](ctx, c, "/v1/exports", v)
 }
 
 // RetryExport tries an export again at once.
-func (c *Client) RetryExport(ctx context.Context, id string) (library.Export, error) {
-	var e library.Export
+func (c *Client) RetryExport(ctx context.Context, id string) (export.Order, error) {
+	var e export.Order
 	err := c.call(ctx, http.MethodPost, exportPath(id)+"/retry", nil, nil, &e)
 	return e, err
 }

@@ -8,6 +8,7 @@ import (
 
 	"carillon/admin/client"
 	"carillon/library"
+	"carillon/library/export"
 )
 
 // What is asked of a recording, of exports and of sound goes to its route, with
@@ -26,7 +27,7 @@ func TestRecordingCalls(t *testing.T) {
 		_, _ = io.WriteString(w, answer)
 	})
 	ctx := t.Context()
-	request := client.StoreRequest{ExportTarget: library.ExportTarget{URL: "http://x/y", DeleteAfter: true}}
+	request := client.StoreRequest{Target: export.Target{URL: "http://x/y", DeleteAfter: true}}
 	for _, call := range []struct {
 		do   func() error
 		want string
@@ -38,7 +39,7 @@ func TestRecordingCalls(t *testing.T) {
 		},
 		{
 			func() error {
-				_, _, err := c.Exports(ctx, library.ExportQuery{Account: "a", State: library.ExportFailed, Limit: 5})
+				_, _, err := c.Exports(ctx, export.Query{Account: "a", State: export.Failed, Limit: 5})
 				return err
 			},
 			"GET /v1/exports?account=a&limit=5&state=failed", "",

@@ -10,6 +10,7 @@ import (
 
 	"carillon/cluster"
 	"carillon/library"
+	"carillon/library/webhook"
 )
 
 // clusterCmd groups the commands on the cluster.
@@ -78,8 +79,8 @@ func deletedText(u library.Usage) string {
 // feedText says where the change feed is, and whether webhooks get it.
 func feedText(f library.FeedStatus) string {
 	texts := []string{fmt.Sprintf("at %d, %d events kept", f.Position.Revision, f.Events)}
-	for _, state := range []library.WebhookState{
-		library.WebhookOK, library.WebhookFailing, library.WebhookDisabled,
+	for _, state := range []webhook.State{
+		webhook.OK, webhook.Failing, webhook.Disabled,
 	} {
 		if n := f.Webhooks[state]; n > 0 {
 			texts = append(texts, fmt.Sprintf("webhooks %s: %d", state, n))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/library"
+	"carillon/library/export"
 )
 
 // exportsCmd groups the commands on exports of recordings.
@@ -29,10 +30,10 @@ func (c *exportsLsCmd) Run(ctx context.Context, g *globals, tty terminal) error 
 	if err != nil {
 		return err
 	}
-	q := library.ExportQuery{
-		Account: c.Account, State: library.ExportState(c.State), Limit: library.PageLimitMax,
+	q := export.Query{
+		Account: c.Account, State: export.State(c.State), Limit: library.PageLimitMax,
 	}
-	found := []library.Export{}
+	found := []export.Order{}
 	for {
 		page, next, err := api.Exports(ctx, q)
 		if err != nil {
@@ -49,7 +50,7 @@ func (c *exportsLsCmd) Run(ctx context.Context, g *globals, tty terminal) error 
 	return printExports(tty.out, found)
 }
 
-func printExports(w io.Writer, found []library.Export) error {
+func printExports(w io.Writer, found []export.Order) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "ID\tSTATE\tTRIES\tNEXT TRY\tACCOUNT\tSIZE\tTARGET") // errors show at Flush
 	for _, e := range found {
@@ -99,7 +100,7 @@ func (c *exportsRmCmd) Run(ctx context.Context, g *globals, tty terminal) error 
 
 // exportsAPI is the part of the client that changes exports.
 type exportsAPI interface {
-	RetryExport(ctx context.Context, id string) (library.Export, error)
+	RetryExport(ctx context.Context, id string) (export.Order, error)
 	RemoveExport(ctx context.Context, id string) error
 }
 

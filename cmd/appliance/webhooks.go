@@ -9,7 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"carillon/library"
+	"carillon/library/secret"
+	"carillon/library/webhook"
 )
 
 // webhooksCmd groups the commands on webhooks.
@@ -68,7 +69,7 @@ func (p *webhooksPutCmd) Run(ctx context.Context, g *globals, tty terminal) erro
 	if err != nil {
 		return err
 	}
-	w, err := api.PutWebhook(ctx, p.ID, library.WebhookRequest{
+	w, err := api.PutWebhook(ctx, p.ID, webhook.Request{
 		URL: p.URL, Secret: secret, Kinds: p.Kind, Account: p.Account, After: p.After,
 		Disabled: p.Disabled,
 	})
@@ -89,7 +90,7 @@ func (p *webhooksPutCmd) Run(ctx context.Context, g *globals, tty terminal) erro
 
 // readSecret reads a secret from a file: the command line is seen by all users
 // of the machine.
-func readSecret(file string, in io.Reader) (library.Secret, error) {
+func readSecret(file string, in io.Reader) (secret.Text, error) {
 	const bytesMax = 4 << 10
 	switch file {
 	case "":
@@ -107,7 +108,7 @@ func readSecret(file string, in io.Reader) (library.Secret, error) {
 	if err != nil {
 		return "", fmt.Errorf("secret: %w", err)
 	}
-	return library.Secret(strings.TrimSpace(string(b))), nil
+	return secret.Text(strings.TrimSpace(string(b))), nil
 }
 
 type webhooksTestCmd struct {

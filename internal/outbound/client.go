@@ -18,7 +18,8 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
-	"carillon/library"
+	"carillon/library/delivery"
+	"carillon/library/fault"
 )
 
 const (
@@ -58,14 +59,14 @@ type Config struct {
 	StallMax time.Duration
 }
 
-// Client implements library.Sender. Its methods may be called concurrently.
+// Client implements delivery.Sender. Its methods may be called concurrently.
 type Client struct {
 	cfg       Config
 	rules     rules
 	transport *http.Transport
 }
 
-var _ library.Sender = (*Client)(nil)
+var _ delivery.Sender = (*Client)(nil)
 
 // Open makes a client. It takes no proxy from the environment: the rules are
 // about the address that is dialled.
@@ -94,23 +95,23 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// CheckHeader implements library.Sender.
+// CheckHeader implements delivery.Sender.
 func (c *Client) CheckHeader(header map[string]string) error {
 	if len(header) > headersMax {
-		return fmt.Errorf("%d headers, at most %d: %w", len(header), headersMax, library.ErrBadRequest)
+		return fmt.Errorf("%d headers, at most %d: %w", len(header), headersMax, fault.ErrBadRequest)
 	}
 	size := 0
 	for name, value := range header {
 		size += len(name) + len(value)
 		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-			return fmt.Errorf("header %q is not well formed: %w", name, library.ErrBadRequest)
+			return fmt.Errorf("header %q is not well formed: %w", name, fault.ErrBadRequest)
 		}
 		if slices.Contains(ours(), textproto.CanonicalMIMEHeaderKey(name)) {
-			return fmt.Errorf("header %q is set by the sender: %w", name, library.ErrBadRequest)
+			return fmt.Errorf("header %q is set by the sender: %w", name, fault.ErrBadRequest)
 		}
 	}
 	if size > headerBytesMax {
-		return fmt.Errorf("headers of %d bytes, at most %d: %w", size, headerBytesMax, library.ErrBadRequest)
+		return fmt.Errorf("headers of %d bytes, at most %d: %w", size, headerBytesMax, fault.ErrBadRequest)
 	}
 	return nil
 }
@@ -123,14 +124,14 @@ func ours() []string {
 	}
 }
 
-// Send implements library.Sender.
-func (c *Client) Send(ctx context.Context, d library.Delivery) (library.Receipt, error) {
+// Send implements delivery.Sender.
+func (c *Client) Send(ctx context.Context, d delivery.Request) (delivery.Receipt, error) {
 	u, err := parseTarget(d.URL)
 	if err != nil {
-		return library.Receipt{}, err
+		return delivery.Receipt{}, err
 	}
 	if err := c.CheckHeader(d.Header); err != nil {
-		return library.Receipt{}, err
+		return delivery.Receipt{}, err
 	}
 	body := d.Body
 	if d.Size == 0 {
@@ -138,7 +139,7 @@ func (c *Client) Send(ctx context.Context, d library.Delivery) (library.Receipt,
 	}
 	req, err := http.NewRequestWithContext(ctx, d.Method, u.String(), body)
 	if err != nil {
-		return library.Receipt{}, fmt.Errorf("%s %s: %w", d.Method, shownTarget(u), library.ErrTarget)
+		return delivery.Receipt{}, fmt.Errorf("%s %s: %w", d.Method, shownTarget(u), fault.ErrTarget)
 	}
 	req.ContentLength = d.Size
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
@@ -151,14 +152,14 @@ func (c *Client) Send(ctx context.Context, d library.Delivery) (library.Receipt,
 	}
 	resp, err := c.transport.RoundTrip(req) // a Client would follow redirects
 	if err != nil {
-		return library.Receipt{}, sendError(d.Method, shownTarget(u), err)
+		return delivery.Receipt{}, sendError(d.Method, shownTarget(u), err)
 	}
 	text, readErr := io.ReadAll(io.LimitReader(resp.Body, answerBytesMax))
 	closeErr := resp.Body.Close()
 	if err := errors.Join(readErr, closeErr); err != nil && len(text) == 0 && resp.StatusCode >= 300 {
 		text = []byte(err.Error())
 	}
-	return library.Receipt{
+	return delivery.Receipt{
 		Status: resp.StatusCode, Text: printable(text), RetryAfter: retryAfter(resp.Header.Get("Retry-After")),
 	}, nil
 }

@@ -14,7 +14,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"carillon/library"
+	"carillon/library/delivery"
+	"carillon/library/fault"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -55,7 +56,7 @@ func TestRules(t *testing.T) {
 		"fe80::1%eth0": true,
 	} {
 		err := r.check(netip.MustParseAddr(addr))
-		if (err == nil) != ok || err != nil && !errors.Is(err, library.ErrTarget) {
+		if (err == nil) != ok || err != nil && !errors.Is(err, fault.ErrTarget) {
 			t.Errorf("%s: %v, allowed is %v", addr, err, ok)
 		}
 	}
@@ -83,7 +84,7 @@ func TestCheckTarget(t *testing.T) {
 		"http://example.com/#part", "http://example.com:0/", "http://[::ffff:127.0.0.1]/",
 		"http://x/" + strings.Repeat("a", urlBytesMax), "http://example.com/%zz",
 	} {
-		if err := c.CheckTarget(bad); !errors.Is(err, library.ErrTarget) {
+		if err := c.CheckTarget(bad); !errors.Is(err, fault.ErrTarget) {
 			t.Errorf("%s: %v, want ErrTarget", bad, err)
 		}
 	}
@@ -99,7 +100,7 @@ func TestCheckHeader(t *testing.T) {
 		"host": "x", "Content-Length": "1", "transfer-encoding": "chunked", "a b": "x", "": "x", "x": "a\r\nb: c",
 		"y": strings.Repeat("v", headerBytesMax),
 	} {
-		if err := c.CheckHeader(map[string]string{name: value}); !errors.Is(err, library.ErrBadRequest) {
+		if err := c.CheckHeader(map[string]string{name: value}); !errors.Is(err, fault.ErrBadRequest) {
 			t.Errorf("%q: %v, want ErrBadRequest", name, err)
 		}
 	}
@@ -125,9 +126,9 @@ func TestSend(t *testing.T) {
 	}))
 	defer srv.Close()
 	c := openLocal(t)
-	send := func(path string) library.Receipt {
+	send := func(path string) delivery.Receipt {
 		t.Helper()
-		r, err := c.Send(t.Context(), library.Delivery{
+		r, err := c.Send(t.Context(), delivery.Request{
 			Method: "PUT", URL: strings.Replace(srv.URL, "://", "://u:p%3Aw@", 1) + path,
 			Header: map[string]string{"X-A": "b"}, Body: strings.NewReader("hello"), Size: 5,
 		})
@@ -153,13 +154,13 @@ func TestSendChecksWhatItDials(t *testing.T) {
 	for _, target := range []string{
 		"http://user:hidden@localhost:9/a?sig=hidden", "http://user:hidden@127.1:9/?hidden",
 	} {
-		_, err := c.Send(t.Context(), library.Delivery{Method: "POST", URL: target})
+		_, err := c.Send(t.Context(), delivery.Request{Method: "POST", URL: target})
 		if err == nil || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: %v", target, err)
 		}
 	}
-	_, err := c.Send(t.Context(), library.Delivery{Method: "POST", URL: "http://localhost:9/"})
-	if !errors.Is(err, library.ErrTarget) {
+	_, err := c.Send(t.Context(), delivery.Request{Method: "POST", URL: "http://localhost:9/"})
+	if !errors.Is(err, fault.ErrTarget) {
 		t.Errorf("dialled localhost: %v, want ErrTarget", err)
 	}
 }
@@ -173,7 +174,7 @@ func TestSendStalled(t *testing.T) {
 	}
 	defer func() { _ = ln.Close() }()
 	c := open(t, Config{Allow: prefixes("127.0.0.0/8"), StallMax: 50 * time.Millisecond})
-	_, err = c.Send(context.Background(), library.Delivery{
+	_, err = c.Send(context.Background(), delivery.Request{
 		Method: "POST", URL: "http://" + ln.Addr().String(), Body: strings.NewReader("x"), Size: 1,
 	})
 	if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"syscall"
 
-	"carillon/library"
+	"carillon/library/fault"
 )
 
 // urlBytesMax bounds a target: presigned URLs of S3 have some 1,500 bytes.
@@ -27,7 +27,7 @@ func (r rules) check(addr netip.Addr) error {
 		return nil
 	}
 	return fmt.Errorf("address %s is not allowed by outbound.allow and outbound.deny: %w",
-		addr, library.ErrTarget)
+		addr, fault.ErrTarget)
 }
 
 // longest is the number of bits of the smallest network that holds addr, -1
@@ -47,12 +47,12 @@ func longest(networks []netip.Prefix, addr netip.Addr) int {
 func (r rules) control(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return fmt.Errorf("address %q: %w", address, library.ErrTarget)
+		return fmt.Errorf("address %q: %w", address, fault.ErrTarget)
 	}
 	return r.check(ap.Addr())
 }
 
-// CheckTarget implements library.Sender.
+// CheckTarget implements delivery.Sender.
 func (c *Client) CheckTarget(raw string) error {
 	u, err := parseTarget(raw)
 	if err != nil {
@@ -70,21 +70,21 @@ func (c *Client) CheckTarget(raw string) error {
 
 func parseTarget(raw string) (*url.URL, error) {
 	if len(raw) > urlBytesMax {
-		return nil, fmt.Errorf("url of %d bytes, at most %d: %w", len(raw), urlBytesMax, library.ErrTarget)
+		return nil, fmt.Errorf("url of %d bytes, at most %d: %w", len(raw), urlBytesMax, fault.ErrTarget)
 	}
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("url is not well formed: %w", library.ErrTarget) // err repeats it, secrets included
+		return nil, fmt.Errorf("url is not well formed: %w", fault.ErrTarget) // err repeats it, secrets included
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("url begins with neither http:// nor https://: %w", library.ErrTarget)
+		return nil, fmt.Errorf("url begins with neither http:// nor https://: %w", fault.ErrTarget)
 	case u.Hostname() == "":
-		return nil, fmt.Errorf("url names no host: %w", library.ErrTarget)
+		return nil, fmt.Errorf("url names no host: %w", fault.ErrTarget)
 	case u.Fragment != "":
-		return nil, fmt.Errorf("url has a #fragment, which is never sent: %w", library.ErrTarget)
+		return nil, fmt.Errorf("url has a #fragment, which is never sent: %w", fault.ErrTarget)
 	}
 	if p := u.Port(); p == "0" {
-		return nil, fmt.Errorf("url names port 0: %w", library.ErrTarget)
+		return nil, fmt.Errorf("url names port 0: %w", fault.ErrTarget)
 	}
 	return u, nil
 }

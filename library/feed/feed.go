@@ -58,6 +58,8 @@ func (q *Query) check() error {
 	return CheckKinds(q.Kinds)
 }
 
+// CheckKinds returns [fault.ErrBadRequest] unless each is a kind, or what kinds
+// begin with.
 func CheckKinds(kinds []string) error {
 	if len(kinds) > kindsMax {
 		return fmt.Errorf("%d kinds of events, at most %d: %w", len(kinds), kindsMax, fault.ErrBadRequest)

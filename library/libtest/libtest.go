@@ -86,7 +86,7 @@ func Golden(t *testing.T, name string, got []byte) {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(path)
+	want, err := os.ReadFile(path) //nolint:gosec // the name is the test's
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package library
+package webhook
 
 import (
 	"cmp"
@@ -13,41 +13,44 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/delivery"
+	"carillon/library/fault"
 	"carillon/library/feed"
 	"carillon/library/naming"
 	"carillon/library/rows"
+	"carillon/library/secret"
 )
 
 const (
-	// WebhooksMax bounds the webhooks of a cluster: each reads the feed.
-	WebhooksMax = 64
-	// webhookSecretBytesMin is 128 bits in hexadecimal, rounded down to half.
-	webhookSecretBytesMin = 16
-	webhookSecretBytesMax = 256
-	// webhookSecretBytes of randomness make a secret of ours.
-	webhookSecretBytes = 24
-	// webhookIDBytesMax bounds a webhook's name.
-	webhookIDBytesMax = 64
+	// Max bounds the webhooks of a cluster: each reads the feed.
+	Max = 64
+	// secretBytesMin is 128 bits in hexadecimal, rounded down to half.
+	secretBytesMin = 16
+	secretBytesMax = 256
+	// secretBytes of randomness make a secret of ours.
+	secretBytes = 24
+	// idBytesMax bounds a webhook's name.
+	idBytesMax = 64
 )
 
-// WebhookState says how a webhook does.
-type WebhookState string
+// State says how a webhook does.
+type State string
 
 // The states of a webhook.
 const (
-	WebhookOK       WebhookState = "ok"
-	WebhookFailing  WebhookState = "failing"  // the last delivery failed; it is tried again
-	WebhookDisabled WebhookState = "disabled" // failed for too long, or switched off; its position is kept
+	OK       State = "ok"
+	Failing  State = "failing"  // the last delivery failed; it is tried again
+	Disabled State = "disabled" // failed for too long, or switched off; its position is kept
 )
 
-// WebhookRequest makes or changes a webhook.
-type WebhookRequest struct {
+// Request makes or changes a webhook.
+type Request struct {
 	URL string `json:"url"`
 	// Secret signs the deliveries; "" or ***: as it was, and of a new webhook:
 	// one is made.
-	Secret  Secret   `json:"secret"`
-	Kinds   []string `json:"kinds"`   // as in feed.Query; none: all
-	Account string   `json:"account"` // "": all
+	Secret  secret.Text `json:"secret"`
+	Kinds   []string    `json:"kinds"`   // as in feed.Query; none: all
+	Account string      `json:"account"` // "": all
 	// Disabled switches it off; its position is kept.
 	Disabled bool `json:"disabled"`
 	// After is where a new webhook begins, or an old one is set to: a position,
@@ -55,9 +58,9 @@ type WebhookRequest struct {
 	After string `json:"after"`
 }
 
-// Webhook is a subscription: events are posted to a URL, in order, each at
+// Status is a webhook, a subscription, and how it does: events are posted to a URL, in order, each at
 // least once.
-type Webhook struct {
+type Status struct {
 	ID string `json:"id"`
 	// URL is shown without user, password and query, which may be secrets.
 	URL      string   `json:"url"`
@@ -69,10 +72,10 @@ type Webhook struct {
 	NewSecret string    `json:"secret,omitempty"`
 	Created   time.Time `json:"created"`
 
-	State WebhookState `json:"state"`
+	State State `json:"state"`
 	// Position is up to where events were delivered or not wanted.
 	Position feed.Position `json:"position"`
-	// Lag is how many events wait, at most webhookLagMax, and LagSeconds how
+	// Lag is how many events wait, at most lagMax, and LagSeconds how
 	// long the oldest has.
 	Lag        int     `json:"lag_events"`
 	LagSeconds float64 `json:"lag_seconds"`
@@ -85,8 +88,8 @@ type Webhook struct {
 	Node     string     `json:"node,omitempty"` // that delivers it
 }
 
-// webhookRow is what was asked for, as it lies in the catalog.
-type webhookRow struct {
+// hookRow is what was asked for, as it lies in the catalog.
+type hookRow struct {
 	URL       string   `json:"url"`
 	Secret    string   `json:"sc"`
 	Kinds     []string `json:"k,omitempty"`
@@ -95,10 +98,10 @@ type webhookRow struct {
 	CreatedMS int64    `json:"c"`
 }
 
-// webhookStateRow is how far a webhook is. Only the node that delivers it
+// stateRow is how far a webhook is. Only the node that delivers it
 // writes it, after it has claimed it by writing its name there: one that lost
 // its claim finds another revision and stops.
-type webhookStateRow struct {
+type stateRow struct {
 	Revision  uint64 `json:"p"` // of the position
 	Number    int    `json:"pn"`
 	Node      string `json:"nd,omitempty"`
@@ -110,28 +113,28 @@ type webhookStateRow struct {
 	Off       bool   `json:"off,omitempty"` // failed for too long
 }
 
-func (r *webhookStateRow) position() feed.Position {
+func (r *stateRow) position() feed.Position {
 	return feed.Position{Revision: r.Revision, Number: r.Number}
 }
 
-func (r *webhookStateRow) moveTo(p feed.Position) { r.Revision, r.Number = p.Revision, p.Number }
+func (r *stateRow) moveTo(p feed.Position) { r.Revision, r.Number = p.Revision, p.Number }
 
-func (r *webhookStateRow) state(off bool) WebhookState {
+func (r *stateRow) state(off bool) State {
 	switch {
 	case off || r.Off:
-		return WebhookDisabled
+		return Disabled
 	case r.FailingMS != 0:
-		return WebhookFailing
+		return Failing
 	}
-	return WebhookOK
+	return OK
 }
 
 // hook is a webhook with both its rows.
 type hook struct {
 	id            string
-	row           webhookRow
+	row           hookRow
 	revision      uint64 // of row
-	state         webhookStateRow
+	state         stateRow
 	stateRevision uint64 // 0: there is none yet
 }
 
@@ -139,16 +142,17 @@ func (h *hook) query() feed.Query {
 	return feed.Query{After: h.state.position(), Account: h.row.Account, Kinds: h.row.Kinds}
 }
 
-func (h *hook) view() Webhook {
-	return Webhook{
-		ID: h.id, URL: shownURL(h.row.URL), Kinds: h.row.Kinds, Account: h.row.Account, Disabled: h.row.Disabled,
+func (h *hook) view() Status {
+	return Status{
+		ID: h.id, URL: delivery.ShownURL(h.row.URL), Kinds: h.row.Kinds, Account: h.row.Account,
+		Disabled: h.row.Disabled,
 		Revision: h.revision, Created: rows.FromMS(h.row.CreatedMS), State: h.state.state(h.row.Disabled),
 		Position: h.state.position(), Missed: h.state.Missed, Attempts: h.state.Attempts, Error: h.state.Error,
 		Failing: rows.FromMSPtr(h.state.FailingMS), LastOK: rows.FromMSPtr(h.state.LastOKMS), Node: h.state.Node,
 	}
 }
 
-func decodeWebhook(id string, row blobstore.Row) (hook, error) {
+func decode(id string, row blobstore.Row) (hook, error) {
 	h := hook{id: id, revision: row.Revision}
 	if err := rows.Decode(row.Value, &h.row); err != nil {
 		return hook{}, fmt.Errorf("webhook %s: %w", id, err)
@@ -164,9 +168,9 @@ func (h *hook) decodeState(row blobstore.Row) error {
 	return nil
 }
 
-// checkWebhookID: letters, digits, and what else needs no escape in a path.
-func checkWebhookID(id string) error {
-	ok := id != "" && len(id) <= webhookIDBytesMax && id[0] != '.'
+// checkID: letters, digits, and what else needs no escape in a path.
+func checkID(id string) error {
+	ok := id != "" && len(id) <= idBytesMax && id[0] != '.'
 	for i := range len(id) {
 		c := id[i]
 		alnum := '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
@@ -174,41 +178,41 @@ func checkWebhookID(id string) error {
 	}
 	if !ok {
 		return fmt.Errorf("webhook %s, want 1 to %d of A-Z a-z 0-9 . _ -: %w",
-			naming.Shown(id), webhookIDBytesMax, ErrBadName)
+			naming.Shown(id), idBytesMax, fault.ErrBadName)
 	}
 	return nil
 }
 
-// checkWebhook checks what was asked for, all of it.
-func (l *Library) checkWebhook(id string, r *WebhookRequest) error {
-	err := checkWebhookID(id)
-	if l.deps.Sender == nil {
-		return errors.Join(err, fmt.Errorf("this node sends nothing: %w", ErrTarget))
+// check checks what was asked for, all of it.
+func (s *Set) check(id string, r *Request) error {
+	err := checkID(id)
+	if s.deps.Sender == nil {
+		return errors.Join(err, fmt.Errorf("this node sends nothing: %w", fault.ErrTarget))
 	}
-	err = errors.Join(err, l.deps.Sender.CheckTarget(r.URL), feed.CheckKinds(r.Kinds))
+	err = errors.Join(err, s.deps.Sender.CheckTarget(r.URL), feed.CheckKinds(r.Kinds))
 	if r.Account != "" {
 		err = errors.Join(err, naming.CheckAccount(r.Account))
 	}
-	if n := len(r.Secret); r.Secret != "" && r.Secret != secretShown &&
-		(n < webhookSecretBytesMin || n > webhookSecretBytesMax) {
+	if n := len(r.Secret); r.Secret != "" && r.Secret != secret.Shown &&
+		(n < secretBytesMin || n > secretBytesMax) {
 		err = errors.Join(err, fmt.Errorf("secret of %d bytes, want %d to %d: %w",
-			n, webhookSecretBytesMin, webhookSecretBytesMax, ErrBadRequest))
+			n, secretBytesMin, secretBytesMax, fault.ErrBadRequest))
 	}
 	return err
 }
 
 // newSecret makes a secret.
 func newSecret() string {
-	b := make([]byte, webhookSecretBytes)
+	b := make([]byte, secretBytes)
 	_, _ = rand.Read(b) // never fails, see crypto/rand.Read
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// SignWebhook is the signature of a delivery: what the header
+// Sign is the signature of a delivery: what the header
 // Carillon-Signature says behind "v1=". A receiver computes the same of the
 // header Carillon-Timestamp and the body as it came, compares in constant
 // time, and refuses timestamps that are minutes old.
-func SignWebhook(secret string, timestamp int64, body []byte) string {
+func Sign(secret string, timestamp int64, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	_, _ = mac.Write(strconv.AppendInt(nil, timestamp, 10)) // a hash never fails
 	_, _ = mac.Write([]byte{'.'})
@@ -218,24 +222,24 @@ func SignWebhook(secret string, timestamp int64, body []byte) string {
 
 // startOf is where a webhook begins: what was asked for, else where it is,
 // else now.
-func (l *Library) startOf(after string, was *webhookStateRow) (feed.Position, error) {
+func (s *Set) startOf(after string, was *stateRow) (feed.Position, error) {
 	switch after {
 	case "now":
-		return l.EventsNow(), nil
+		return s.deps.Feed.Now(), nil
 	case "oldest":
 		return feed.Position{}, nil
 	case "":
 		if was != nil {
 			return was.position(), nil
 		}
-		return l.EventsNow(), nil
+		return s.deps.Feed.Now(), nil
 	}
 	p, err := feed.ParsePosition(after)
 	return p, err
 }
 
-func orSecret(wanted Secret, was string) string {
-	if wanted == secretShown {
+func orSecret(wanted secret.Text, was string) string {
+	if wanted == secret.Shown {
 		wanted = ""
 	}
 	return cmp.Or(wanted.Reveal(), was)

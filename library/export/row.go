@@ -1,4 +1,4 @@
-package library
+package export
 
 import (
 	"context"
@@ -7,14 +7,16 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/delivery"
+	"carillon/library/fault"
 	"carillon/library/naming"
 	"carillon/library/rows"
 )
 
-// exportRow is an export as it lies in the catalog. Its URL and headers are
+// jobRow is an export as it lies in the catalog. Its URL and headers are
 // there as they are sent, credentials included: who reads the catalog's disk
 // reads the sound as well.
-type exportRow struct {
+type jobRow struct {
 	Account     string            `json:"ac"`
 	Recording   string            `json:"r"`
 	Blob        string            `json:"b"`
@@ -22,7 +24,7 @@ type exportRow struct {
 	Method      string            `json:"me"`
 	Headers     map[string]string `json:"hd,omitempty"`
 	DeleteAfter bool              `json:"da,omitempty"`
-	State       ExportState       `json:"st"`
+	State       State             `json:"st"`
 	ContentType string            `json:"t"`
 	Size        int64             `json:"n"`
 	SHA256      string            `json:"h"`
@@ -35,17 +37,17 @@ type exportRow struct {
 	EndedMS     int64             `json:"e,omitempty"`
 }
 
-func encodeExport(e *export) ([]byte, error) {
-	return rows.Encode(exportRow{
-		Account: e.Account, Recording: e.RecordingID, Blob: e.blob.String(), URL: e.url, Method: e.Method,
+func encode(e *Job) ([]byte, error) {
+	return rows.Encode(jobRow{
+		Account: e.Account, Recording: e.RecordingID, Blob: e.Blob.String(), URL: e.url, Method: e.Method,
 		Headers: e.headers, DeleteAfter: e.DeleteAfter, State: e.State, ContentType: e.ContentType, Size: e.Size,
 		SHA256: e.SHA256, Attempts: e.Attempts, Error: e.Error, Node: e.Node, CreatedMS: e.Created.UnixMilli(),
 		SinceMS: e.since.UnixMilli(), DueMS: e.due.UnixMilli(), EndedMS: rows.ToMS(e.Ended),
 	})
 }
 
-func decodeExport(id string, row blobstore.Row) (*export, error) {
-	var r exportRow
+func decode(id string, row blobstore.Row) (*Job, error) {
+	var r jobRow
 	if err := rows.Decode(row.Value, &r); err != nil {
 		return nil, fmt.Errorf("export %s: %w", id, err)
 	}
@@ -53,47 +55,47 @@ func decodeExport(id string, row blobstore.Row) (*export, error) {
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", id, err)
 	}
-	e := &export{
-		Export: Export{
-			ID: id, Account: r.Account, RecordingID: r.Recording, Target: shownURL(r.URL), Method: r.Method,
+	e := &Job{
+		Order: Order{
+			ID: id, Account: r.Account, RecordingID: r.Recording, Target: delivery.ShownURL(r.URL), Method: r.Method,
 			Headers: headerNames(r.Headers), DeleteAfter: r.DeleteAfter, State: r.State, Revision: row.Revision,
 			ContentType: r.ContentType, Size: r.Size, SHA256: r.SHA256, Attempts: r.Attempts, Error: r.Error,
 			Node: r.Node, Created: rows.FromMS(r.CreatedMS), Ended: rows.FromMSPtr(r.EndedMS),
 		},
-		blob: blob, url: r.URL, headers: r.Headers, due: rows.FromMS(r.DueMS), since: rows.FromMS(r.SinceMS),
+		Blob: blob, url: r.URL, headers: r.Headers, due: rows.FromMS(r.DueMS), since: rows.FromMS(r.SinceMS),
 	}
-	if e.State == ExportQueued {
+	if e.State == Queued {
 		due := e.due
 		e.NextTry = &due
 	}
 	return e, nil
 }
 
-// export returns the export as this node knows it, or ErrNotFound.
-func (l *Library) export(ctx context.Context, id string) (*export, error) {
+// Job returns the export as this node knows it, or fault.ErrNotFound.
+func (q *Queue) Job(ctx context.Context, id string) (*Job, error) {
 	if !rows.IsID(id) {
-		return nil, fmt.Errorf("export %s: %w", naming.Shown(id), ErrNotFound)
+		return nil, fmt.Errorf("export %s: %w", naming.Shown(id), fault.ErrNotFound)
 	}
-	row, err := l.rows.Get(ctx, exportKey(id))
+	row, err := q.deps.Rows.Get(ctx, Prefix+id)
 	if err != nil {
 		return nil, rows.NotFound(err, "export", id)
 	}
-	return decodeExport(id, row)
+	return decode(id, row)
 }
 
 // encodeOpen is the value of a row in the index of open exports: its state's
 // first letter, and when somebody must look at it, so that a look at all of
 // them decodes none.
-func encodeOpen(state ExportState, due time.Time) []byte {
+func encodeOpen(state State, due time.Time) []byte {
 	return rows.EncodeText(string(state[:1]) + strconv.FormatInt(due.UnixMilli(), 10))
 }
 
-func decodeOpen(value []byte) (state ExportState, due time.Time, err error) {
+func decodeOpen(value []byte) (state State, due time.Time, err error) {
 	text, err := rows.DecodeText(value)
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	for _, s := range []ExportState{ExportQueued, ExportRunning, ExportFailed} {
+	for _, s := range []State{Queued, Running, Failed} {
 		if len(text) < 2 || text[:1] != string(s[:1]) {
 			continue
 		}

@@ -1,4 +1,4 @@
-package library
+package secret
 
 import (
 	"crypto/rand"
@@ -10,43 +10,43 @@ import (
 	"strings"
 )
 
-// secretShown is what every secret prints as.
-const secretShown = "***"
+// Shown is what every secret prints as.
+const Shown = "***"
 
-// Secret is a text that prints as *** in every format, JSON among them. In
+// Text is a text that prints as *** in every format, JSON among them. In
 // JSON that comes in, *** means: as it was.
-type Secret string
+type Text string
 
 // String hides the text.
-func (s Secret) String() string {
+func (s Text) String() string {
 	if s == "" {
 		return ""
 	}
-	return secretShown
+	return Shown
 }
 
 // GoString hides the text from %#v.
-func (s Secret) GoString() string { return s.String() }
+func (s Text) GoString() string { return s.String() }
 
 // MarshalText hides the text from encoders.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+func (s Text) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // LogValue hides the text from logs.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+func (s Text) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // Reveal returns the text, for the one who must send it.
-func (s Secret) Reveal() string { return string(s) }
+func (s Text) Reveal() string { return string(s) }
 
 // saltBytes make two equal passwords different.
 const saltBytes = 16
 
-// hashPassword returns what is kept of a listener's password: its salt and a
+// Hash returns what is kept of a listener's password: its salt and a
 // SHA-256. A slow hash would cost a core at a thousand listeners a second, and
 // what it protects is music: an operator is asked to choose a random password.
-func hashPassword(password string) Secret {
+func Hash(password string) Text {
 	salt := make([]byte, saltBytes)
 	_, _ = rand.Read(salt) // never fails, see crypto/rand.Read
-	return Secret(hex.EncodeToString(salt) + ":" + saltedHash(salt, password))
+	return Text(hex.EncodeToString(salt) + ":" + saltedHash(salt, password))
 }
 
 func saltedHash(salt []byte, password string) string {
@@ -54,8 +54,8 @@ func saltedHash(salt []byte, password string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// checkPassword compares in constant time.
-func checkPassword(kept Secret, password string) bool {
+// Check says whether the password is the one that was kept, in constant time.
+func Check(kept Text, password string) bool {
 	text, want, _ := strings.Cut(kept.Reveal(), ":")
 	salt, err := hex.DecodeString(text)
 	if err != nil || want == "" {

@@ -1,4 +1,4 @@
-package library
+package webhook
 
 import (
 	"bytes"
@@ -11,33 +11,35 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/delivery"
+	"carillon/library/fault"
 	"carillon/library/feed"
 	"carillon/library/rows"
 )
 
 const (
-	// webhookBatchMax is how many events one delivery carries: those that came
+	// batchMax is how many events one delivery carries: those that came
 	// while the last was on its way.
-	webhookBatchMax = 50
-	// webhookWait bounds one delivery.
-	webhookWait = 30 * time.Second
-	// webhookPauseMin and webhookPauseMax are the first and the longest pause
+	batchMax = 50
+	// wait bounds one delivery.
+	wait = 30 * time.Second
+	// pauseMin and pauseMax are the first and the longest pause
 	// after failures.
-	webhookPauseMin = time.Second
-	webhookPauseMax = 5 * time.Minute
-	// webhookGiveUp is how long a webhook may fail before it is disabled: a long
+	pauseMin = time.Second
+	pauseMax = 5 * time.Minute
+	// giveUp is how long a webhook may fail before it is disabled: a long
 	// weekend.
-	webhookGiveUp = 72 * time.Hour
-	// webhookKeep is how long a position may be newer than what is written
+	giveUp = 72 * time.Hour
+	// keep is how long a position may be newer than what is written
 	// down: that much may be delivered again by another node.
-	webhookKeep = time.Second
-	// webhookIdleWait is how often a position is written down that moved only
+	keep = time.Second
+	// idleWait is how often a position is written down that moved only
 	// because nothing was wanted, so that it is not trimmed behind it.
-	webhookIdleWait = 10 * time.Minute
-	// webhookNoteWait is how often a failing webhook's state is written down.
-	webhookNoteWait = 30 * time.Second
-	// webhookStateWait bounds the last commit of a deliverer that is stopped.
-	webhookStateWait = 2 * time.Second
+	idleWait = 10 * time.Minute
+	// noteWait is how often a failing webhook's state is written down.
+	noteWait = 30 * time.Second
+	// stateWait bounds the last commit of a deliverer that is stopped.
+	stateWait = 2 * time.Second
 )
 
 // errNotClaimed ends a deliverer whose webhook is another node's.
@@ -45,7 +47,7 @@ var errNotClaimed = errors.New("the webhook was changed, or is delivered by anot
 
 // deliverer delivers one webhook. It belongs to one goroutine.
 type deliverer struct {
-	l     *Library
+	set   *Set
 	h     hook
 	saved time.Time // when the state was last written
 	dirty bool      // it is newer than what was written
@@ -53,13 +55,13 @@ type deliverer struct {
 
 // run delivers until ctx ends or the webhook is taken away.
 func (d *deliverer) run(ctx context.Context) error {
-	d.h.state.Node = d.l.deps.NodeID
+	d.h.state.Node = d.set.deps.NodeID
 	if err := d.save(ctx); err != nil {
 		return err
 	}
 	defer d.saveLast(ctx)
 	for ctx.Err() == nil && !d.h.state.Off {
-		changed, cancel := d.l.WatchEvents() // before the look
+		changed, cancel := d.set.deps.Feed.Watch() // before the look
 		more, err := d.step(ctx)
 		if err == nil && !more {
 			err = d.await(ctx, changed)
@@ -74,8 +76,8 @@ func (d *deliverer) run(ctx context.Context) error {
 
 // step delivers the next events, if there are any.
 func (d *deliverer) step(ctx context.Context) (more bool, err error) {
-	page, err := d.l.Events(ctx, d.h.query(), webhookBatchMax)
-	if errors.Is(err, ErrTrimmed) {
+	page, err := d.set.deps.Feed.Read(ctx, d.h.query(), batchMax)
+	if errors.Is(err, fault.ErrTrimmed) {
 		return true, d.miss(ctx, err)
 	}
 	if err != nil {
@@ -88,9 +90,9 @@ func (d *deliverer) step(ctx context.Context) (more bool, err error) {
 	}
 	if page.Next != d.h.state.position() {
 		d.h.state.moveTo(page.Next)
-		d.dirty = d.dirty || len(page.Events) > 0 || time.Since(d.saved) >= webhookIdleWait
+		d.dirty = d.dirty || len(page.Events) > 0 || time.Since(d.saved) >= idleWait
 	}
-	if d.dirty && time.Since(d.saved) >= webhookKeep {
+	if d.dirty && time.Since(d.saved) >= keep {
 		return page.More, d.save(ctx)
 	}
 	return page.More, nil
@@ -105,7 +107,7 @@ func (d *deliverer) await(ctx context.Context, changed <-chan struct{}) error {
 		}
 		return nil
 	}
-	timer := time.NewTimer(webhookKeep)
+	timer := time.NewTimer(keep)
 	defer timer.Stop()
 	select {
 	case <-changed:
@@ -118,14 +120,14 @@ func (d *deliverer) await(ctx context.Context, changed <-chan struct{}) error {
 
 // miss goes on where the feed begins, and says so.
 func (d *deliverer) miss(ctx context.Context, cause error) error {
-	trimmed, err := d.l.feed.Trimmed(ctx)
+	trimmed, err := d.set.deps.Feed.Trimmed(ctx)
 	if err != nil {
 		return err
 	}
 	if at := d.h.state.position(); !trimmed.After(at) { // it was beyond the log
-		trimmed = d.l.EventsNow()
+		trimmed = d.set.deps.Feed.Now()
 	}
-	d.l.log.ErrorContext(ctx, "webhook has missed events", "webhook", d.h.id, "error", cause)
+	d.set.deps.Log.ErrorContext(ctx, "webhook has missed events", "webhook", d.h.id, "error", cause)
 	d.h.state.moveTo(trimmed)
 	d.h.state.Missed++
 	return d.save(ctx)
@@ -140,7 +142,7 @@ func (d *deliverer) deliver(ctx context.Context, events []feed.Event) error {
 		}
 		now := time.Now()
 		ok := err == nil && receipt.Status/100 == 2
-		d.l.metrics.webhook(d.h.id, ok, now.Sub(events[0].Time))
+		d.set.deps.Meter.Delivered(d.h.id, ok, now.Sub(events[0].Time))
 		s := &d.h.state
 		if ok {
 			recovered := s.FailingMS != 0
@@ -168,7 +170,7 @@ func (d *deliverer) deliver(ctx context.Context, events []feed.Event) error {
 
 // failed notes a delivery that did not arrive, and says how long to wait.
 func (d *deliverer) failed(
-	ctx context.Context, now time.Time, r Receipt, cause error,
+	ctx context.Context, now time.Time, r delivery.Receipt, cause error,
 ) (time.Duration, error) {
 	s := &d.h.state
 	first := s.FailingMS == 0
@@ -180,56 +182,57 @@ func (d *deliverer) failed(
 		s.Error = cause.Error()
 	}
 	s.Error = s.Error[:min(len(s.Error), feed.DetailBytesMax)]
-	if now.Sub(rows.FromMS(s.FailingMS)) > webhookGiveUp {
+	if now.Sub(rows.FromMS(s.FailingMS)) > giveUp {
 		s.Off = true
-		d.l.log.ErrorContext(ctx, "webhook is disabled, it failed for too long", "webhook", d.h.id,
+		d.set.deps.Log.ErrorContext(ctx, "webhook is disabled, it failed for too long", "webhook", d.h.id,
 			"position", s.position(), "error", s.Error)
 		return 0, d.save(ctx)
 	}
-	pause := min(webhookPauseMin<<min(s.Attempts-1, 10), webhookPauseMax)
+	pause := min(pauseMin<<min(s.Attempts-1, 10), pauseMax)
 	pause = pause*3/4 + rand.N(pause/2) //nolint:gosec // spreads load, keeps no secret
 	d.dirty = true
-	if first || now.Sub(d.saved) >= webhookNoteWait {
+	if first || now.Sub(d.saved) >= noteWait {
 		return max(pause, r.RetryAfter), d.save(ctx)
 	}
 	return max(pause, r.RetryAfter), nil
 }
 
-// WebhookBody is what is posted.
-type WebhookBody struct {
+// Body is what is posted.
+type Body struct {
 	Webhook string       `json:"webhook"`
 	Events  []feed.Event `json:"events"`
 }
 
 // send posts events once.
-func (d *deliverer) send(ctx context.Context, events []feed.Event) (Receipt, error) {
-	return d.l.post(ctx, &d.h, events, "Carillon-Event-Id", events[0].Position.String())
+func (d *deliverer) send(ctx context.Context, events []feed.Event) (delivery.Receipt, error) {
+	return d.set.post(ctx, &d.h, events, "Carillon-Event-Id", events[0].Position.String())
 }
 
 // post sends one signed delivery with a header of its own.
-func (l *Library) post(ctx context.Context, h *hook, events []feed.Event, name, value string) (Receipt,
-	error) {
-	body, err := json.Marshal(WebhookBody{h.id, events})
+func (s *Set) post(ctx context.Context, h *hook, events []feed.Event, name, value string) (delivery.Receipt,
+	error,
+) {
+	body, err := json.Marshal(Body{h.id, events})
 	if err != nil {
-		return Receipt{}, fmt.Errorf("webhook %s: %w", h.id, err)
+		return delivery.Receipt{}, fmt.Errorf("webhook %s: %w", h.id, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, webhookWait)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	now := time.Now().Unix()
-	return l.deps.Sender.Send(ctx, Delivery{
+	return s.deps.Sender.Send(ctx, delivery.Request{
 		Method: "POST", URL: h.row.URL, Body: bytes.NewReader(body), Size: int64(len(body)),
 		Header: map[string]string{
 			"Content-Type":       "application/json",
-			"Carillon-Webhook":   h.id,
+			"Carillon-Status":    h.id,
 			name:                 value,
 			"Carillon-Timestamp": strconv.FormatInt(now, 10),
-			"Carillon-Signature": "v1=" + SignWebhook(h.row.Secret, now, body),
+			"Carillon-Signature": "v1=" + Sign(h.row.Secret, now, body),
 		},
 	})
 }
 
-// WebhookTest is what a receiver made of a delivery that was tried by hand.
-type WebhookTest struct {
+// Trial is what a receiver made of a delivery that was tried by hand.
+type Trial struct {
 	OK     bool   `json:"ok"`
 	Status int    `json:"status,omitempty"`
 	Text   string `json:"text,omitempty"`  // the beginning of its answer
@@ -237,27 +240,27 @@ type WebhookTest struct {
 	TookMS int64  `json:"took_ms"`
 }
 
-// TestWebhook posts a delivery without events, with the header Carillon-Test,
+// Try posts a delivery without events, with the header Carillon-Test,
 // and tells what came of it. It changes nothing, and a disabled webhook can be
 // tried as well.
-func (l *Library) TestWebhook(ctx context.Context, id string) (WebhookTest, error) {
-	if err := checkWebhookID(id); err != nil {
-		return WebhookTest{}, err
+func (s *Set) Try(ctx context.Context, id string) (Trial, error) {
+	if err := checkID(id); err != nil {
+		return Trial{}, err
 	}
 	var h hook
-	err := l.rows.Find(ctx, func() (err error) {
-		h, err = l.hook(ctx, id)
+	err := s.deps.Rows.Find(ctx, func() (err error) {
+		h, err = s.hook(ctx, id)
 		return err
 	})
 	if err != nil {
-		return WebhookTest{}, err
+		return Trial{}, err
 	}
-	if l.deps.Sender == nil {
-		return WebhookTest{}, fmt.Errorf("this node sends nothing: %w", ErrTarget)
+	if s.deps.Sender == nil {
+		return Trial{}, fmt.Errorf("this node sends nothing: %w", fault.ErrTarget)
 	}
 	begun := time.Now()
-	receipt, err := l.post(ctx, &h, []feed.Event{}, "Carillon-Test", "true")
-	t := WebhookTest{
+	receipt, err := s.post(ctx, &h, []feed.Event{}, "Carillon-Test", "true")
+	t := Trial{
 		OK: err == nil && receipt.Status/100 == 2, Status: receipt.Status, Text: receipt.Text,
 		TookMS: time.Since(begun).Milliseconds(),
 	}
@@ -269,14 +272,14 @@ func (l *Library) TestWebhook(ctx context.Context, id string) (WebhookTest, erro
 
 // save writes the state; errNotClaimed if it is not ours to write.
 func (d *deliverer) save(ctx context.Context) error {
-	c := d.l.newChange()
-	c.Expect(webhookKey(d.h.id), d.h.revision)
-	c.putWebhookState(&d.h)
+	c := &rows.Change{}
+	c.Expect(Prefix+d.h.id, d.h.revision)
+	d.h.putState(c)
 	txn, err := c.Done()
 	if err != nil {
 		return err
 	}
-	revision, err := d.l.rows.Commit(ctx, txn)
+	revision, err := d.set.deps.Rows.Commit(ctx, txn)
 	if errors.Is(err, blobstore.ErrConflict) {
 		return errNotClaimed
 	}
@@ -292,9 +295,9 @@ func (d *deliverer) saveLast(ctx context.Context) {
 	if !d.dirty {
 		return
 	}
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), webhookStateWait)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), stateWait)
 	defer cancel()
 	if err := d.save(bounded); err != nil {
-		d.l.log.InfoContext(bounded, "some events may be delivered again", "webhook", d.h.id, "error", err)
+		d.set.deps.Log.InfoContext(bounded, "some events may be delivered again", "webhook", d.h.id, "error", err)
 	}
 }

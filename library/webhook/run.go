@@ -1,4 +1,4 @@
-package library
+package webhook
 
 import (
 	"context"
@@ -12,22 +12,22 @@ import (
 )
 
 const (
-	// webhookLook is the time between two looks at the webhooks: that late one
+	// lookEvery is the time between two looks at the webhooks: that late one
 	// begins that was made on another node.
-	webhookLook = 2 * time.Second
-	// webhookRenew is how often the node that delivers says that it does, and
-	// webhookLease how long it may be silent before another takes over, by the
+	lookEvery = 2 * time.Second
+	// renewEvery is how often the node that delivers says that it does, and
+	// leaseFor how long it may be silent before another takes over, by the
 	// other's own clock: clocks of two nodes are never compared. A node that
 	// gossip calls gone is followed at once.
-	webhookRenew = 10 * time.Second
-	webhookLease = 35 * time.Second
+	renewEvery = 10 * time.Second
+	leaseFor   = 35 * time.Second
 )
 
-// webhookRunner is what a node does for webhooks.
-type webhookRunner struct {
+// runner is what a node does for webhooks.
+type runner struct {
 	poke chan struct{} // of one: look now
 
-	// The rest belongs to the goroutine of runWebhooks.
+	// The rest belongs to the goroutine of Run.
 	lease     uint64    // revision of the lease as last seen
 	seen      time.Time // when that was first seen
 	renewed   time.Time // when this node last wrote it
@@ -47,27 +47,27 @@ type leaseRow struct {
 	MS   int64  `json:"t"` // makes each renewal another value; for people
 }
 
-func newWebhookRunner() *webhookRunner {
-	return &webhookRunner{poke: make(chan struct{}, 1), delivered: make(map[string]running)}
+func newRunner() *runner {
+	return &runner{poke: make(chan struct{}, 1), delivered: make(map[string]running)}
 }
 
-// pokeWebhooks lets this node look at the webhooks at once.
-func (l *Library) pokeWebhooks() {
+// poke lets this node look at the webhooks at once.
+func (s *Set) poke() {
 	select {
-	case l.webhooks.poke <- struct{}{}:
+	case s.runner.poke <- struct{}{}:
 	default:
 	}
 }
 
-// runWebhooks delivers the webhooks while this node holds the lease.
-func (l *Library) runWebhooks(ctx context.Context) {
-	w := l.webhooks
+// Run delivers the webhooks while this node holds the lease.
+func (s *Set) Run(ctx context.Context) {
+	w := s.runner
 	defer w.stopAll()
-	tick := time.NewTicker(webhookLook)
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		if err := l.lookAtWebhooks(ctx); err != nil && ctx.Err() == nil {
-			l.log.WarnContext(ctx, "webhooks could not be looked at", "error", err)
+		if err := s.look(ctx); err != nil && ctx.Err() == nil {
+			s.deps.Log.WarnContext(ctx, "webhooks could not be looked at", "error", err)
 		}
 		select {
 		case <-tick.C:
@@ -78,10 +78,10 @@ func (l *Library) runWebhooks(ctx context.Context) {
 	}
 }
 
-// lookAtWebhooks starts and stops what has changed.
-func (l *Library) lookAtWebhooks(ctx context.Context) error {
-	w := l.webhooks
-	hooks, err := l.hooks(ctx)
+// look starts and stops what has changed.
+func (s *Set) look(ctx context.Context) error {
+	w := s.runner
+	hooks, err := s.hooks(ctx)
 	if err != nil {
 		return err
 	}
@@ -91,12 +91,12 @@ func (l *Library) lookAtWebhooks(ctx context.Context) error {
 			wanted[h.id] = h
 		}
 	}
-	l.metrics.webhookStates(hooks)
+	s.deps.Meter.States(count(hooks))
 	if len(wanted) == 0 {
 		w.stopAll() // and let the lease run out: nobody needs it
 		return nil
 	}
-	mine, err := l.webhookLease(ctx)
+	mine, err := s.mine(ctx)
 	if err != nil || !mine {
 		w.stopAll()
 		return err
@@ -108,17 +108,17 @@ func (l *Library) lookAtWebhooks(ctx context.Context) error {
 	}
 	for id, h := range wanted {
 		if _, ok := w.delivered[id]; !ok {
-			w.start(ctx, l, h)
+			w.start(ctx, s, h)
 		}
 	}
 	return nil
 }
 
-// webhookLease says whether this node may deliver, and renews or takes the
+// mine says whether this node may deliver, and renews or takes the
 // lease if it is time.
-func (l *Library) webhookLease(ctx context.Context) (mine bool, err error) {
-	w := l.webhooks
-	lease, row, err := l.leaseRow(ctx)
+func (s *Set) mine(ctx context.Context) (mine bool, err error) {
+	w := s.runner
+	lease, row, err := s.leaseRow(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -126,31 +126,31 @@ func (l *Library) webhookLease(ctx context.Context) (mine bool, err error) {
 	if row.Revision != w.lease || w.seen.IsZero() {
 		w.lease, w.seen = row.Revision, now
 	}
-	held := lease.Node == l.deps.NodeID && !w.renewed.IsZero() // not by a former life of this node
+	held := lease.Node == s.deps.NodeID && !w.renewed.IsZero() // not by a former life of this node
 	switch {
-	case held && now.Sub(w.renewed) < webhookRenew:
+	case held && now.Sub(w.renewed) < renewEvery:
 		return true, nil
-	case held, lease.Node == "", lease.Node == l.deps.NodeID, now.Sub(w.seen) > webhookLease,
-		l.deps.Gone != nil && l.deps.Gone(lease.Node):
+	case held, lease.Node == "", lease.Node == s.deps.NodeID, now.Sub(w.seen) > leaseFor,
+		s.deps.Gone != nil && s.deps.Gone(lease.Node):
 	default:
 		return false, nil
 	}
-	revision, err := l.takeLease(ctx, row.Revision, now)
+	revision, err := s.takeLease(ctx, row.Revision, now)
 	switch {
 	case errors.Is(err, blobstore.ErrConflict):
 		return false, nil // another was faster
 	case err != nil:
 		// Nobody can take the lease without a majority either; while ours may
 		// still be believed, what runs goes on.
-		return held && now.Sub(w.renewed) < webhookLease, fmt.Errorf("lease of the webhooks: %w", err)
+		return held && now.Sub(w.renewed) < leaseFor, fmt.Errorf("lease of the webhooks: %w", err)
 	}
 	w.lease, w.seen, w.renewed = revision, now, now
 	return true, nil
 }
 
 // leaseRow is who has the lease; the row's revision is 0 if nobody ever had.
-func (l *Library) leaseRow(ctx context.Context) (lease leaseRow, row blobstore.Row, err error) {
-	row, err = l.rows.Get(ctx, webhookLeaseKey)
+func (s *Set) leaseRow(ctx context.Context) (lease leaseRow, row blobstore.Row, err error) {
+	row, err = s.deps.Rows.Get(ctx, leaseKey)
 	if errors.Is(err, blobstore.ErrNotFound) {
 		return lease, blobstore.Row{}, nil
 	}
@@ -164,15 +164,15 @@ func (l *Library) leaseRow(ctx context.Context) (lease leaseRow, row blobstore.R
 }
 
 // takeLease writes this node's name over a lease of that revision.
-func (l *Library) takeLease(ctx context.Context, over uint64, now time.Time) (uint64, error) {
-	value, err := rows.Encode(leaseRow{Node: l.deps.NodeID, MS: now.UnixMilli()})
+func (s *Set) takeLease(ctx context.Context, over uint64, now time.Time) (uint64, error) {
+	value, err := rows.Encode(leaseRow{Node: s.deps.NodeID, MS: now.UnixMilli()})
 	if err != nil {
 		return 0, err
 	}
-	c := l.newChange()
-	c.Expect(webhookLeaseKey, over)
-	c.Put(webhookLeaseKey, value)
-	return l.rows.Commit(ctx, c.Txn)
+	c := &rows.Change{}
+	c.Expect(leaseKey, over)
+	c.Put(leaseKey, value)
+	return s.deps.Rows.Commit(ctx, c.Txn)
 }
 
 func (r running) ended() bool {
@@ -184,28 +184,28 @@ func (r running) ended() bool {
 	}
 }
 
-func (w *webhookRunner) start(ctx context.Context, l *Library, h *hook) {
+func (w *runner) start(ctx context.Context, set *Set, h *hook) {
 	ctx, stop := context.WithCancel(ctx)
 	r := running{revision: h.revision, stop: stop, done: make(chan struct{})}
 	w.delivered[h.id] = r
-	d := &deliverer{l: l, h: *h}
+	d := &deliverer{set: set, h: *h}
 	go func() { // stop waits for it
 		defer close(r.done)
 		defer stop()
 		if err := d.run(ctx); err != nil && ctx.Err() == nil {
-			l.log.WarnContext(ctx, "webhook is not delivered for now", "webhook", h.id, "error", err)
+			set.deps.Log.WarnContext(ctx, "webhook is not delivered for now", "webhook", h.id, "error", err)
 		}
 	}()
 }
 
-func (w *webhookRunner) stop(id string) {
+func (w *runner) stop(id string) {
 	r := w.delivered[id]
 	r.stop()
 	<-r.done
 	delete(w.delivered, id)
 }
 
-func (w *webhookRunner) stopAll() {
+func (w *runner) stopAll() {
 	var all sync.WaitGroup
 	for id, r := range w.delivered {
 		all.Go(func() {
