@@ -19,9 +19,6 @@ import (
 const (
 	nodeFile    = "node.json"
 	charterFile = "cluster.json"
-	// peersFile remembers where the others were last, so that a node without
-	// seeds, as the first one often is, finds them again after a restart.
-	peersFile = "peers.json"
 	// charterFormat is the version of both files.
 	charterFormat = 1
 	// charterFormatRecovered is a charter that a recovery wrote (recover.go): a
@@ -173,16 +170,6 @@ func ShardsOf(dir string, configured int) int {
 		return c.Shards
 	}
 	return configured
-}
-
-// knownPeers are the gossip addresses of the others when this node last ran.
-// They are only a help: a file that cannot be read is as good as none.
-func knownPeers(dir string) []string {
-	var peers []string
-	if readJSON(filepath.Join(dir, peersFile), &peers) != nil {
-		return nil
-	}
-	return peers[:min(len(peers), ExpectMax)]
 }
 
 func readJSON(path string, v any) error {

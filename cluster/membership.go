@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -71,9 +70,9 @@ func (n *Node) candidates(ids []string) []candidate {
 func (n *Node) membershipLoop() {
 	tick := time.NewTicker(membershipWait)
 	defer tick.Stop()
-	var noted []string
+	noted := readWhereabouts(n.cfg.Dir)
 	for {
-		noted = n.notePeers(noted)
+		noted = n.noteWhereabouts(noted)
 		if n.isFormed() {
 			n.heed()
 		} else {
@@ -90,24 +89,6 @@ func (n *Node) membershipLoop() {
 		case <-tick.C:
 		}
 	}
-}
-
-// notePeers writes down where the others are, if that has changed.
-func (n *Node) notePeers(noted []string) []string {
-	var now []string
-	for _, m := range n.gossip.Members() {
-		if m.ID != n.id && m.Alive {
-			now = append(now, m.Addr)
-		}
-	}
-	slices.Sort(now)
-	if len(now) == 0 || slices.Equal(now, noted) {
-		return noted
-	}
-	if err := writeJSON(filepath.Join(n.cfg.Dir, peersFile), now); err != nil {
-		n.log.Warn("addresses of the others not written down", "error", err)
-	}
-	return now
 }
 
 // tryForm joins a cluster that exists, else founds one if this node is the one

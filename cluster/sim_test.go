@@ -108,6 +108,33 @@ func TestReadFromHungReplica(t *testing.T) {
 	})
 }
 
+// TestFourthNodeIsFoundAgain restarts the three founders at other addresses, and
+// once more, while a fourth node is cut off: it knows none of their addresses,
+// and is nobody's seed.
+func TestFourthNodeIsFoundAgain(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, dir)
+		defer s.closeAll()
+		s.run(fault{kind: "join"})
+		waitReady(t, s.nodes...)
+		s.net.Isolate(hostName(simNodes))
+		for range 2 {
+			s.moveAll()
+			waitReady(t, s.nodes[:simNodes]...)
+			s.wait(time.Minute)
+		}
+		s.net.HealAll()
+		eventually(t, "the fourth node is found", func() error {
+			if m, _ := s.node(0).gossip.Member(s.node(simNodes).id); !m.Alive {
+				return errors.New("not seen")
+			}
+			return nil
+		})
+		waitReady(t, s.nodes...)
+	})
+}
+
 func envInt(tb testing.TB, name string, def int) int {
 	tb.Helper()
 	v := os.Getenv(name)

@@ -104,14 +104,8 @@ func (s *sim) run(f fault) {
 		defer s.disks[f.a].wait.Store(0)
 	case "kill", "renumber":
 		s.restart(f.kind, f.a, f.last)
-	case "restart-all": // each comes back at another address
-		for i := range simNodes {
-			s.net.Host(hostName(i)).Renumber()
-			s.node(i).close(s.t)
-		}
-		for i := range simNodes {
-			s.open(i)
-		}
+	case "restart-all":
+		s.moveAll()
 	case "transfer":
 		for _, g := range s.node(f.a).groups() {
 			_ = g.raft.LeadershipTransfer().Error() // it may not lead, or not be able to
@@ -137,6 +131,17 @@ func (s *sim) restart(kind string, i int, away time.Duration) {
 	old.close(s.t)
 	s.wait(away)
 	s.open(i)
+}
+
+// moveAll restarts the founders, each at another address.
+func (s *sim) moveAll() {
+	for i := range simNodes {
+		s.net.Host(hostName(i)).Renumber()
+		s.node(i).close(s.t)
+	}
+	for i := range simNodes {
+		s.open(i)
+	}
 }
 
 // reshape changes which nodes there are and what they are to hold. A drain that

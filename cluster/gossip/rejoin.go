@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -19,8 +20,7 @@ const (
 	// random so that nodes do not keep step.
 	calmPause  = 15 * time.Second
 	calmJitter = 15 * time.Second
-	// targetsMax bounds the addresses tried in one round: each may cost a
-	// timeout.
+	// targetsMax bounds the addresses tried in one round, at once.
 	targetsMax = 8
 )
 
@@ -73,7 +73,8 @@ func (g *Gossip) others(alive bool) []string {
 }
 
 // round tries each seed and lost node that is not a living member, and one
-// living member.
+// living member, all at once: an address where nobody is any more costs a
+// timeout, and after a restart of everything most may be such.
 func (g *Gossip) round() {
 	self := g.Addr()
 	skip := map[string]bool{self: true}
@@ -83,34 +84,37 @@ func (g *Gossip) round() {
 	}
 	targets := shuffled(g.resolveSeeds())
 	targets = append(targets, shuffled(g.others(false))...)
+	var tries sync.WaitGroup
+	defer tries.Wait()
 	tried := 0
 	for _, addr := range targets {
 		if skip[addr] {
 			continue
 		}
 		skip[addr] = true
-		if tried++; tried > targetsMax || !g.join(addr) {
+		if tried++; tried > targetsMax {
 			break
 		}
+		tries.Go(func() { g.join(addr) })
 	}
 	// The living may know us at another address; if they do not, this is one
 	// more exchange of state, which does no harm.
 	if len(living) > 0 {
-		g.join(living[rand.IntN(len(living))]) //nolint:gosec // G404: any of them
+		lucky := living[rand.IntN(len(living))] //nolint:gosec // G404: any of them
+		tries.Go(func() { g.join(lucky) })
 	}
 }
 
-// join returns false when we are closing.
-func (g *Gossip) join(addr string) bool {
+// join exchanges state with who is at an address, unless we are closing.
+func (g *Gossip) join(addr string) {
 	select {
 	case <-g.closing:
-		return false
+		return
 	default:
 	}
 	if _, err := g.list.Join([]string{addr}); err != nil {
 		g.log.Debug("join failed", "addr", addr, "error", err)
 	}
-	return true
 }
 
 func shuffled(s []string) []string {
