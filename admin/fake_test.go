@@ -14,6 +14,7 @@ import (
 
 	"carillon/library"
 	"carillon/library/feed"
+	"carillon/library/spool"
 )
 
 // fakeLibrary is a library in memory, as far as the API can tell.
@@ -263,8 +264,8 @@ func (f *fakeLibrary) Events(context.Context, feed.Query, int) (feed.Page, error
 func (f *fakeLibrary) EventsNow() feed.Position { return feed.Position{} }
 
 func (f *fakeLibrary) WatchEvents() (<-chan struct{}, func()) { return nil, func() {} }
-func (f *fakeLibrary) Spooled() []library.SpoolEntry          { return []library.SpoolEntry{} }
+func (f *fakeLibrary) Spooled() []spool.Entry                 { return []spool.Entry{} }
 
-func (f *fakeLibrary) SpoolEntry(string) (library.SpoolEntry, error) {
-	return library.SpoolEntry{}, library.ErrNotFound
+func (f *fakeLibrary) SpoolEntry(string) (spool.Entry, error) {
+	return spool.Entry{}, library.ErrNotFound
 }

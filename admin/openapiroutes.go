@@ -6,6 +6,7 @@ import (
 
 	"carillon/library"
 	"carillon/library/export"
+	"carillon/library/spool"
 	"carillon/library/webhook"
 )
 
@@ -73,11 +74,11 @@ func mediaOperations() []operation {
 		},
 		{
 			method: http.MethodGet, path: "/v1/spool", summary: "What waits on this node for a majority",
-			out: listOf[library.SpoolEntry]{},
+			out: listOf[spool.Entry]{},
 		},
 		{
 			method: http.MethodGet, path: "/v1/spool/{id}", summary: "What became of one of them",
-			out: library.SpoolEntry{},
+			out: spool.Entry{},
 		},
 	}
 }

@@ -6,13 +6,13 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"carillon/internal/web"
-	"carillon/library"
+	"carillon/library/spool"
 )
 
 // spooler shows what waits on this node for a majority.
 type spooler interface {
-	Spooled() []library.SpoolEntry
-	SpoolEntry(id string) (library.SpoolEntry, error)
+	Spooled() []spool.Entry
+	SpoolEntry(id string) (spool.Entry, error)
 }
 
 // spoolPath is where the state of a spooled item is asked for, on the node that

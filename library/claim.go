@@ -77,14 +77,14 @@ func (l *Library) claim(ctx context.Context, r *SourceRequest) (*Session, error)
 // beginSoon is begin for a source that cannot wait for a leader: after a moment
 // its recording begins in the spool.
 func (l *Library) beginSoon(ctx context.Context, s *stored, session *Session, r *SourceRequest) error {
-	if !l.spooling() {
+	if !l.spool.On() {
 		return l.begin(ctx, s, session.blob, r)
 	}
 	bounded, cancel := context.WithTimeout(ctx, spoolClaimWait)
 	defer cancel()
 	revision := s.Revision
 	err := l.begin(bounded, s, session.blob, r)
-	if err == nil || !l.spoolable(ctx, err) {
+	if err == nil || !l.spool.Refused(ctx, err) {
 		return err
 	}
 	s.Revision = revision
@@ -326,7 +326,7 @@ func (l *Library) takeMount(ctx context.Context, c *change, s *stored) error {
 // orphaned says whether a live recording has no source any more.
 func (l *Library) orphaned(s *stored) bool {
 	if s.Node == l.deps.NodeID {
-		return l.session(s.ID) == nil && !l.spoolHolds(s.ID)
+		return l.session(s.ID) == nil && !l.spool.Holds(s.ID)
 	}
 	return l.deps.Gone != nil && l.deps.Gone(s.Node)
 }

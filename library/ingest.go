@@ -14,6 +14,7 @@ import (
 	"carillon/blobstore"
 	"carillon/library/naming"
 	"carillon/library/rows"
+	"carillon/library/spool"
 )
 
 // IngestRequest is a recording that comes as a file: mod_http_cache, mod_httapi
@@ -47,10 +48,10 @@ func (l *Library) IngestRecording(
 	if r.Length > limit {
 		return Recording{}, false, fmt.Errorf("body of %d bytes, at most %d: %w", r.Length, limit, ErrTooLarge)
 	}
-	spool, opts := l.ingestSpool(s)
+	kept, opts := l.ingestSpool(s)
 	to := l.writer
-	if spool != nil {
-		to = spool
+	if kept != nil {
+		to = kept
 	}
 	began := time.Now()
 	sound, err := l.receive(ctx, to, body, r.Length, limit)
@@ -58,13 +59,13 @@ func (l *Library) IngestRecording(
 		return Recording{}, false, fmt.Errorf("recording %s: %w", s.ID, err)
 	}
 	defer sound.release()
-	if spool == nil || spool.spooled() == nil {
-		rec, created, err := l.ingestSound(ctx, s.ID, &sound, began, spool != nil)
-		if err == nil || spool == nil || !l.spoolable(ctx, err) {
+	if kept == nil || kept.Item() == nil {
+		rec, created, err := l.ingestSound(ctx, s.ID, &sound, began, kept != nil)
+		if err == nil || kept == nil || !l.spool.Refused(ctx, err) {
 			return rec, created, err
 		}
 	}
-	d, err := l.putSpooled(ctx, spool, &upload{
+	d, err := l.putSpooled(ctx, kept, &upload{
 		account: s.Account, id: opts.item, opts: opts.PutOptions, sound: sound,
 	})
 	if err != nil {
@@ -85,7 +86,7 @@ type spoolOptions struct {
 // ingestSpool is where the file of a recording goes without a leader: it becomes
 // the item that its ticket names, or one of the recording's name, which is
 // where it is looked for. The ticket stays as it is. nil: nowhere.
-func (l *Library) ingestSpool(s *stored) (*spoolWriter, spoolOptions) {
+func (l *Library) ingestSpool(s *stored) (*spool.Writer, spoolOptions) {
 	o := spoolOptions{item: cmp.Or(s.StoreAs, s.Name)}
 	o.Source, o.Metadata = sourceRecording, map[string]string{"recording_id": s.ID}
 	maps.Copy(o.Metadata, s.Metadata)
@@ -98,7 +99,7 @@ func (l *Library) ingestSound(
 	ctx context.Context, id string, sound *sound, began time.Time, spooling bool,
 ) (Recording, bool, error) {
 	if spooling {
-		bounded, cancel := l.whileLed(ctx)
+		bounded, cancel := l.spool.WhileLed(ctx)
 		defer cancel()
 		ctx = bounded
 	}

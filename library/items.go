@@ -29,17 +29,17 @@ func (l *Library) put(
 	if err := l.admit(ctx, account, id, &opts); err != nil {
 		return Document{}, false, err
 	}
-	spool := l.spoolWriter(account, id, &opts)
+	kept := l.spoolWriter(account, id, &opts)
 	to := l.writer
-	if spool != nil {
-		to = spool
+	if kept != nil {
+		to = kept
 	}
 	in, err := l.receive(ctx, to, body, opts.Length, l.cfg.UploadBytesMax)
 	if err != nil {
 		return Document{}, false, fmt.Errorf("put %s/%s: %w", account, id, err)
 	}
 	defer in.release()
-	d, created, err := l.storeUpload(ctx, spool, upload{account: account, id: id, opts: opts, sound: in})
+	d, created, err := l.storeUpload(ctx, kept, upload{account: account, id: id, opts: opts, sound: in})
 	if err != nil {
 		// The blob has no reference, or, when the outcome is not known, may
 		// have one: the sweep decides, not we.

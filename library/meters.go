@@ -42,3 +42,14 @@ func (m webhookMeter) States(counts map[webhook.State]int) {
 		m.gauges[metricWebhookStates].WithLabelValues(string(state)).Set(float64(counts[state]))
 	}
 }
+
+// spoolMeter implements spool.Meter.
+type spoolMeter struct{ *metrics }
+
+// Spooled implements spool.Meter.
+func (m spoolMeter) Spooled(kind string) { m.counters[metricSpooled].WithLabelValues(kind).Inc() }
+
+// Replayed implements spool.Meter.
+func (m spoolMeter) Replayed(err error) {
+	m.counters[metricReplayed].WithLabelValues(resultOf(err)).Inc()
+}

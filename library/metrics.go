@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/library/export"
+	"carillon/library/spool"
 )
 
 // Names of the metrics.
@@ -133,7 +134,7 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 	m.station(0)
 	m.counters[metricExportAttempts].WithLabelValues(string(export.Done))
 	m.live = m.gauges[metricLive].WithLabelValues()
-	m.counters[metricSpooled].WithLabelValues(spoolPut)
+	m.counters[metricSpooled].WithLabelValues(spool.Upload)
 	m.counters[metricReplayed].WithLabelValues("ok")
 	m.recordingBytes = m.counters[metricRecordingBytes].WithLabelValues()
 	m.lookupItems = m.counters[metricLookups].WithLabelValues("item")
@@ -187,9 +188,6 @@ func (m *metrics) reaped(r *reapRow) {
 	m.gauges[metricDeletedBytes].WithLabelValues().Set(float64(r.Deleted.Bytes))
 	m.gauges[metricReaped].WithLabelValues().Set(float64(r.StartedMS) / 1000)
 }
-func (m *metrics) spooled(kind string) { m.counters[metricSpooled].WithLabelValues(kind).Inc() }
-
-func (m *metrics) replayed(result string) { m.counters[metricReplayed].WithLabelValues(result).Inc() }
 
 func (m *metrics) ended(how string) {
 	m.counters[metricEnded].WithLabelValues(how).Inc()

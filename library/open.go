@@ -18,6 +18,7 @@ import (
 	"carillon/library/forms"
 	"carillon/library/naming"
 	"carillon/library/rows"
+	"carillon/library/spool"
 	"carillon/library/webhook"
 )
 
@@ -72,6 +73,7 @@ type Library struct {
 	buffers  *blobstore.Buffers
 	webhooks *webhook.Set
 	exports  *export.Queue
+	spool    *spool.Spool
 	edits    chan struct{} // of editsAtOnce
 	flusher  *blobstore.Flusher
 	sources  []sourceHash
@@ -81,11 +83,9 @@ type Library struct {
 	running sync.WaitGroup
 	closing sync.Once
 
-	mu       sync.Mutex // guards the three below
+	mu       sync.Mutex // guards the two below
 	sessions map[string]*Session
 	closed   bool
-	// spoolDone are the last items of the spool that were dealt with.
-	spoolDone []SpoolEntry
 }
 
 // sourceHash is a configured account as it is compared: hashes have one
@@ -131,6 +131,10 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 		NodeID: deps.NodeID, Rows: l.rows, Shelf: deps.Shelf, Sender: deps.Sender, Sounds: sounds{l},
 		Meter: exportMeter{l.metrics}, Log: l.log,
 	})
+	l.spool = spool.New(cfg.SpoolWait, spool.Deps{
+		Items: deps.Spool, Writer: deps.Writer, Shelf: deps.Shelf, Led: deps.Led, Replayer: replayer{l},
+		Meter: spoolMeter{l.metrics}, Log: l.log,
+	})
 	l.webhooks = webhook.New(webhook.Deps{
 		NodeID: deps.NodeID, Rows: l.rows, Feed: l.feed, Sender: deps.Sender, Gone: deps.Gone,
 		Meter: webhookMeter{l.metrics}, Log: l.log,
@@ -151,9 +155,9 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 		l.running.Go(func() { l.webhooks.Run(work) })
 	}
 	l.running.Go(func() { l.reap(work) })
-	if l.spooling() {
-		l.dropUnfinished()
-		l.running.Go(func() { l.unspool(work) })
+	if l.spool.On() {
+		l.spool.DropUnfinished()
+		l.running.Go(func() { l.spool.Run(work) })
 		l.running.Go(func() { l.keepSessions(work) })
 	}
 	return l, nil
@@ -176,7 +180,6 @@ func (l *Library) dispatch(ctx context.Context) {
 func withDefaults(cfg Config) Config {
 	cfg.UploadBytesMax = cmp.Or(cfg.UploadBytesMax, UploadBytesMaxDefault)
 	cfg.RecordingBytesMax = cmp.Or(cfg.RecordingBytesMax, RecordingBytesMaxDefault)
-	cfg.SpoolWait = cmp.Or(cfg.SpoolWait, SpoolWaitDefault)
 	cfg.TicketTTL = cmp.Or(cfg.TicketTTL, TicketTTLDefault)
 	cfg.PlayTTL = cmp.Or(cfg.PlayTTL, PlayTTLDefault)
 	cfg.DefaultLanguage = strings.ToLower(cmp.Or(cfg.DefaultLanguage, DefaultLanguageDefault))

@@ -5,6 +5,7 @@ import (
 
 	"carillon/library/export"
 	"carillon/library/feed"
+	"carillon/library/spool"
 	"carillon/library/webhook"
 )
 
@@ -94,3 +95,10 @@ func (l *Library) RetryExport(ctx context.Context, id string) (export.Order, err
 func (l *Library) RemoveExport(ctx context.Context, id string) error {
 	return l.exports.Remove(ctx, id)
 }
+
+// Spooled lists what waits on this node, in the order of arrival.
+func (l *Library) Spooled() []spool.Entry { return l.spool.Entries() }
+
+// SpoolEntry says what became of a spooled item; ErrNotFound for one that this
+// node does not know any more.
+func (l *Library) SpoolEntry(id string) (spool.Entry, error) { return l.spool.Entry(id) }

@@ -14,6 +14,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/library/libtest"
+	"carillon/library/spool"
 )
 
 // spooling is a library over a store with bad moments, and with a spool that
@@ -114,7 +115,7 @@ func TestUploadsAreSpooled(t *testing.T) {
 			t.Fatalf("not spooled: %+v", d)
 		}
 		e, err := s.SpoolEntry(d.SpoolID)
-		if err != nil || e.State != SpoolWaiting || e.Item != p.id {
+		if err != nil || e.State != spool.Waiting || e.Item != p.id {
 			t.Errorf("entry %+v, %v", e, err)
 		}
 	}
@@ -196,7 +197,7 @@ func TestSpoolHoldsWhatWasUnderWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := map[int64][]byte{}
-	err = w.spooled().Replay(func(op blobstore.Op) error {
+	err = w.Item().Replay(func(op blobstore.Op) error {
 		if op.Kind == blobstore.OpAppend {
 			held[op.Offset] = bytes.Clone(op.Data)
 		}
@@ -269,6 +270,6 @@ func TestSpooledUploadIsSuperseded(t *testing.T) {
 	s.plays("a.wav", newer)
 	libtest.WaitFor(t, "the status says so", func() bool {
 		e, err := s.SpoolEntry(d.SpoolID)
-		return err == nil && e.State == SpoolQuarantined
+		return err == nil && e.State == spool.Quarantined
 	})
 }

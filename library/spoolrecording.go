@@ -10,21 +10,8 @@ import (
 
 	"carillon/blobstore"
 	"carillon/library/rows"
+	"carillon/library/spool"
 )
-
-// spoolHolds says whether a part of a recording waits in the spool: then it is
-// not to be sealed with what the cluster has of it.
-func (l *Library) spoolHolds(recordingID string) bool {
-	if !l.spooling() || l.deps.Spool.Stats().Items == 0 {
-		return false
-	}
-	for _, item := range l.deps.Spool.Items() {
-		if e := entryOf(item); e.Kind == spoolRecording && e.Record == recordingID {
-			return true
-		}
-	}
-	return false
-}
 
 // replayRecording completes a recording whose last bytes, or whose beginning
 // too, were spooled by a former life of this node.
@@ -34,7 +21,7 @@ func (l *Library) spoolHolds(recordingID string) bool {
 // used the ticket or the mount, this one becomes a recording of its own. Only
 // what was discarded meanwhile is let go, as was asked.
 func (l *Library) replayRecording(ctx context.Context, item *blobstore.SpoolItem) error {
-	var m spoolMeta
+	var m spool.Meta
 	if err := json.Unmarshal(item.Meta(), &m); err != nil {
 		return fmt.Errorf("%w: %w", blobstore.ErrCorrupt, err)
 	}
@@ -60,7 +47,7 @@ func (l *Library) replayRecording(ctx context.Context, item *blobstore.SpoolItem
 // replayOnto is for a recording that is there in some state, or (err) could not
 // be committed anew.
 func (l *Library) replayOnto(
-	ctx context.Context, item *blobstore.SpoolItem, now, as *stored, m *spoolMeta, err error,
+	ctx context.Context, item *blobstore.SpoolItem, now, as *stored, m *spool.Meta, err error,
 ) error {
 	switch {
 	case err == nil && now != nil && now.State == StateDiscarded:
@@ -78,7 +65,7 @@ func (l *Library) replayOnto(
 // replayAsOther makes a recording of its own of one whose place is taken. The
 // new name is written down first, so that trying again finds it.
 func (l *Library) replayAsOther(
-	ctx context.Context, item *blobstore.SpoolItem, as *stored, m *spoolMeta,
+	ctx context.Context, item *blobstore.SpoolItem, as *stored, m *spool.Meta,
 ) error {
 	l.log.WarnContext(ctx, "place of a spooled recording is taken: it becomes another one",
 		"recording_id", as.ID, "spool_id", item.Name())
@@ -110,7 +97,7 @@ func (l *Library) replayAsOther(
 func (l *Library) replayLive(ctx context.Context, item *blobstore.SpoolItem, as *stored) error {
 	err := l.writer.Begin(ctx, as.Blob, blobstore.Spec{Live: true, Created: as.Created})
 	if err == nil {
-		err = l.replayOps(ctx, item)
+		err = l.spool.Operations(ctx, item)
 	}
 	if errors.Is(err, blobstore.ErrSealed) { // by another node, which has not said so yet
 		now, rerr := l.recording(ctx, as.ID)

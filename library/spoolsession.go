@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"carillon/blobstore"
+	"carillon/library/spool"
 )
 
 const (
@@ -23,8 +24,6 @@ const (
 	spoolClaimWait = time.Second
 	// spillsMax bounds the files that are synced at once.
 	spillsMax = 32
-
-	spoolRecording = "recording"
 )
 
 // spoolRecordingEnd is what is known of a spooled recording whose source left.
@@ -35,7 +34,7 @@ type spoolRecordingEnd struct {
 
 // keepSessions spills what live recordings cannot get rid of.
 func (l *Library) keepSessions(ctx context.Context) {
-	for wait := spoolEvery; ; {
+	for wait := spool.Every; ; {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -59,7 +58,7 @@ func (l *Library) keepSessions(ctx context.Context) {
 		}
 		_ = work.Wait() // its functions return no errors
 		if wait = spoolLook; len(all) == 0 {
-			wait = spoolEvery // an idle node is not woken for nothing
+			wait = spool.Every // an idle node is not woken for nothing
 		}
 	}
 }
@@ -137,17 +136,12 @@ func (s *Session) openItem(ctx context.Context, as *stored) error {
 	if err != nil {
 		return err
 	}
-	meta, err := json.Marshal(spoolMeta{
-		Version: spoolVersion, Kind: spoolRecording, Account: as.Account, Record: s.id,
-		Row: row, Revision: as.Revision, Claimed: claimed,
+	s.item, err = s.lib.spool.Create(&spool.Meta{
+		Account: as.Account, Record: s.id, Row: row, Revision: as.Revision, Claimed: claimed,
 	})
 	if err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	if s.item, err = s.lib.deps.Spool.Create(meta); err != nil {
 		return err
 	}
-	s.lib.metrics.spooled(spoolRecording)
 	s.lib.log.WarnContext(ctx, "no majority: recording goes on in the spool", "recording_id", s.id,
 		"spool_id", s.item.Name())
 	return nil
@@ -156,7 +150,7 @@ func (s *Session) openItem(ctx context.Context, as *stored) error {
 // keepEnd is the last word about the spooled part: it goes when the recording
 // is settled, and else waits for the next start.
 func (s *Session) keepEnd(ctx context.Context, settled error) {
-	if !s.lib.spooling() {
+	if !s.lib.spool.On() {
 		return
 	}
 	s.keeping.Lock()
@@ -216,10 +210,10 @@ func (s *Session) commitClaim(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	tick := time.NewTicker(spoolEvery)
+	tick := time.NewTicker(spool.Every)
 	defer tick.Stop()
 	for {
-		if led := s.lib.deps.Led; led == nil || led() {
+		if s.lib.spool.Led() {
 			bounded, cancel := context.WithTimeout(ctx, settleWait)
 			err := s.lib.commitDeferred(bounded, &as)
 			cancel()

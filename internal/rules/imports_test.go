@@ -39,6 +39,7 @@ func arrows() map[string][]string {
 		"library/export": {
 			"library/fault", "library/naming", "library/rows", "library/delivery", "library/feed", "blobstore",
 		},
+		"library/spool":   {"library/fault", "library/naming", "library/rows", "blobstore"},
 		"library/libtest": {"library/fault", "library/rows", "library/delivery", "blobstore"},
 		// Agreement knows bytes, not what they sound like.
 		"cluster":   {"blobstore", "internal/hlog", "internal/simnet"},

@@ -1,4 +1,4 @@
-package library
+package spool
 
 import (
 	"context"
@@ -9,14 +9,15 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/fault"
 	"carillon/library/rows"
 )
 
-// spoolWriter writes one upload: to the cluster as long as that takes it, and
+// Writer writes one upload: to the cluster as long as that takes it, and
 // from the first operation that it does not take on to the spool, where the
 // whole upload is then. It belongs to one Recorder.
-type spoolWriter struct {
-	l    *Library
+type Writer struct {
+	s    *Spool
 	meta []byte
 
 	mu     sync.Mutex
@@ -27,42 +28,42 @@ type spoolWriter struct {
 }
 
 var (
-	_ blobstore.Joiner = (*spoolWriter)(nil)
-	_ blobstore.Namer  = (*spoolWriter)(nil)
+	_ blobstore.Joiner = (*Writer)(nil)
+	_ blobstore.Namer  = (*Writer)(nil)
 )
 
 // NewID names the blob as the cluster wants it.
-func (w *spoolWriter) NewID() blobstore.ID { return blobstore.NewIDFor(w.l.writer) }
+func (w *Writer) NewID() blobstore.ID { return blobstore.NewIDFor(w.s.deps.Writer) }
 
 // Begin implements blobstore.Writer.
-func (w *spoolWriter) Begin(ctx context.Context, id blobstore.ID, spec blobstore.Spec) error {
+func (w *Writer) Begin(ctx context.Context, id blobstore.ID, spec blobstore.Spec) error {
 	op := blobstore.Op{Kind: blobstore.OpBegin, ID: id, Spec: spec, At: time.Now()}
-	return w.do(ctx, func(ctx context.Context) error { return w.l.writer.Begin(ctx, id, spec) }, op)
+	return w.do(ctx, func(ctx context.Context) error { return w.s.deps.Writer.Begin(ctx, id, spec) }, op)
 }
 
 // Append implements blobstore.Writer.
-func (w *spoolWriter) Append(ctx context.Context, id blobstore.ID, offset int64, p []byte) error {
+func (w *Writer) Append(ctx context.Context, id blobstore.ID, offset int64, p []byte) error {
 	op := blobstore.Op{Kind: blobstore.OpAppend, ID: id, Offset: offset, Data: p, At: time.Now()}
-	return w.do(ctx, func(ctx context.Context) error { return w.l.writer.Append(ctx, id, offset, p) }, op)
+	return w.do(ctx, func(ctx context.Context) error { return w.s.deps.Writer.Append(ctx, id, offset, p) }, op)
 }
 
 // Seal implements blobstore.Writer.
-func (w *spoolWriter) Seal(ctx context.Context, id blobstore.ID, totals blobstore.Totals) error {
+func (w *Writer) Seal(ctx context.Context, id blobstore.ID, totals blobstore.Totals) error {
 	op := blobstore.Op{Kind: blobstore.OpSeal, ID: id, Totals: totals, At: time.Now()}
-	return w.do(ctx, func(ctx context.Context) error { return w.l.writer.Seal(ctx, id, totals) }, op)
+	return w.do(ctx, func(ctx context.Context) error { return w.s.deps.Writer.Seal(ctx, id, totals) }, op)
 }
 
 // Put implements blobstore.Writer.
-func (w *spoolWriter) Put(
+func (w *Writer) Put(
 	ctx context.Context, id blobstore.ID, spec blobstore.Spec, p []byte, totals blobstore.Totals,
 ) error {
 	op := blobstore.Op{Kind: blobstore.OpPut, ID: id, Spec: spec, Data: p, Totals: totals, At: time.Now()}
-	return w.do(ctx, func(ctx context.Context) error { return w.l.writer.Put(ctx, id, spec, p, totals) }, op)
+	return w.do(ctx, func(ctx context.Context) error { return w.s.deps.Writer.Put(ctx, id, spec, p, totals) }, op)
 }
 
 // Start implements blobstore.Joiner.
-func (w *spoolWriter) Start(ctx context.Context, id blobstore.ID, spec blobstore.Spec, p []byte) error {
-	joiner, ok := w.l.writer.(blobstore.Joiner)
+func (w *Writer) Start(ctx context.Context, id blobstore.ID, spec blobstore.Spec, p []byte) error {
+	joiner, ok := w.s.deps.Writer.(blobstore.Joiner)
 	if !ok {
 		return errors.Join(w.Begin(ctx, id, spec), w.Append(ctx, id, 0, p))
 	}
@@ -73,10 +74,10 @@ func (w *spoolWriter) Start(ctx context.Context, id blobstore.ID, spec blobstore
 }
 
 // Finish implements blobstore.Joiner.
-func (w *spoolWriter) Finish(
+func (w *Writer) Finish(
 	ctx context.Context, id blobstore.ID, offset int64, p []byte, totals blobstore.Totals,
 ) error {
-	joiner, ok := w.l.writer.(blobstore.Joiner)
+	joiner, ok := w.s.deps.Writer.(blobstore.Joiner)
 	if !ok {
 		return errors.Join(w.Append(ctx, id, offset, p), w.Seal(ctx, id, totals))
 	}
@@ -87,7 +88,7 @@ func (w *spoolWriter) Finish(
 }
 
 // Remove implements blobstore.Writer: nothing remains of a failed upload.
-func (w *spoolWriter) Remove(ctx context.Context, id blobstore.ID) error {
+func (w *Writer) Remove(ctx context.Context, id blobstore.ID) error {
 	w.mu.Lock()
 	item := w.item
 	w.item = nil
@@ -96,26 +97,26 @@ func (w *spoolWriter) Remove(ctx context.Context, id blobstore.ID) error {
 	if item != nil {
 		err = item.Remove()
 	}
-	return errors.Join(err, w.l.writer.Remove(ctx, id))
+	return errors.Join(err, w.s.deps.Writer.Remove(ctx, id))
 }
 
-// spooled is the item, nil as long as the cluster has taken everything.
-func (w *spoolWriter) spooled() *blobstore.SpoolItem {
+// Item is the item, nil as long as the cluster has taken everything.
+func (w *Writer) Item() *blobstore.SpoolItem {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.item
 }
 
 // do offers operations, which belong together, to the cluster, then to the spool.
-func (w *spoolWriter) do(ctx context.Context, call func(context.Context) error, ops ...blobstore.Op) error {
-	if w.spooled() == nil {
-		bounded, cancel := w.l.whileLed(ctx)
+func (w *Writer) do(ctx context.Context, call func(context.Context) error, ops ...blobstore.Op) error {
+	if w.Item() == nil {
+		bounded, cancel := w.s.WhileLed(ctx)
 		err := call(bounded)
 		cancel()
 		switch {
 		case err == nil && w.note(ops):
 			return nil
-		case err != nil && !w.l.spoolable(ctx, err):
+		case err != nil && !w.s.Refused(ctx, err):
 			return err
 		}
 	}
@@ -130,7 +131,7 @@ func (w *spoolWriter) do(ctx context.Context, call func(context.Context) error, 
 // note remembers what the cluster has taken: should it stop, that is needed. It
 // does not when the item has been begun meanwhile, for an operation beside this
 // one: then the item is to hold this one as well.
-func (w *spoolWriter) note(ops []blobstore.Op) bool {
+func (w *Writer) note(ops []blobstore.Op) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.item != nil {
@@ -142,7 +143,7 @@ func (w *spoolWriter) note(ops []blobstore.Op) bool {
 			w.begun = op
 		case blobstore.OpAppend:
 			w.taken[op.Offset] = len(op.Data)
-		case blobstore.OpPut, blobstore.OpSeal, blobstore.OpRemove: // see whole
+		case blobstore.OpPut, blobstore.OpSeal, blobstore.OpRemove: // see Whole
 		}
 	}
 	return true
@@ -151,7 +152,7 @@ func (w *spoolWriter) note(ops []blobstore.Op) bool {
 // keep writes an operation into the spool. The first brings what the cluster
 // has taken already with it: that is referred to by nothing, and would be swept
 // there if this node were away for long.
-func (w *spoolWriter) keep(ctx context.Context, op *blobstore.Op) error {
+func (w *Writer) keep(ctx context.Context, op *blobstore.Op) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.failed != nil {
@@ -159,20 +160,20 @@ func (w *spoolWriter) keep(ctx context.Context, op *blobstore.Op) error {
 	}
 	if w.item == nil {
 		if err := w.open(ctx, op.ID); err != nil {
-			w.failed = fmt.Errorf("%w: %w", ErrUnavailable, err)
+			w.failed = fmt.Errorf("%w: %w", fault.ErrUnavailable, err)
 			return w.failed
 		}
 	}
 	if err := w.item.Append(*op); err != nil {
-		w.failed = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		w.failed = fmt.Errorf("%w: %w", fault.ErrUnavailable, err)
 		return w.failed
 	}
 	return nil
 }
 
 // open makes the item. The lock is held.
-func (w *spoolWriter) open(ctx context.Context, id blobstore.ID) error {
-	item, err := w.l.deps.Spool.Create(w.meta)
+func (w *Writer) open(ctx context.Context, id blobstore.ID) error {
+	item, err := w.s.deps.Items.Create(w.meta)
 	if err != nil {
 		return err
 	}
@@ -184,7 +185,7 @@ func (w *spoolWriter) open(ctx context.Context, id blobstore.ID) error {
 			break
 		}
 		var p []byte
-		if p, err = w.l.readSpan(ctx, id, off, n); err == nil {
+		if p, err = w.s.read(ctx, id, off, n); err == nil {
 			err = item.Append(blobstore.Op{Kind: blobstore.OpAppend, ID: id, Offset: off, Data: p, At: time.Now()})
 		}
 	}
@@ -195,35 +196,37 @@ func (w *spoolWriter) open(ctx context.Context, id blobstore.ID) error {
 	return nil
 }
 
-// whole makes the item of an upload whose sound the cluster has taken whole, or
+// Whole makes the item of an upload whose sound the cluster has taken whole, or
 // was to take with the document.
-func (w *spoolWriter) whole(ctx context.Context, s *sound) (*blobstore.SpoolItem, error) {
+func (w *Writer) Whole(
+	ctx context.Context, id blobstore.ID, totals blobstore.Totals, whole *blobstore.Sound,
+) (*blobstore.SpoolItem, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.item != nil {
 		return w.item, nil
 	}
 	now := time.Now().UTC()
-	last := blobstore.Op{Kind: blobstore.OpSeal, ID: s.blob, Totals: s.totals, At: now}
-	if s.whole != nil {
-		last.Kind, last.Spec, last.Data = blobstore.OpPut, s.whole.Spec, s.whole.Data
+	last := blobstore.Op{Kind: blobstore.OpSeal, ID: id, Totals: totals, At: now}
+	if whole != nil {
+		last.Kind, last.Spec, last.Data = blobstore.OpPut, whole.Spec, whole.Data
 	} else {
-		w.begun = &blobstore.Op{Kind: blobstore.OpBegin, ID: s.blob, Spec: blobstore.Spec{Created: now}, At: now}
-		for off := int64(0); off < s.totals.Size; off += blobstore.ChunkBytesMax {
-			w.taken[off] = int(min(blobstore.ChunkBytesMax, s.totals.Size-off))
+		w.begun = &blobstore.Op{Kind: blobstore.OpBegin, ID: id, Spec: blobstore.Spec{Created: now}, At: now}
+		for off := int64(0); off < totals.Size; off += blobstore.ChunkBytesMax {
+			w.taken[off] = int(min(blobstore.ChunkBytesMax, totals.Size-off))
 		}
 	}
-	if err := w.open(ctx, s.blob); err != nil {
+	if err := w.open(ctx, id); err != nil {
 		return nil, err
 	}
 	return w.item, w.item.Append(last)
 }
 
-// readSpan reads what the shelf has of a blob.
-func (l *Library) readSpan(ctx context.Context, id blobstore.ID, off int64, n int) ([]byte, error) {
+// read is what the shelf has of a blob.
+func (s *Spool) read(ctx context.Context, id blobstore.ID, off int64, n int) ([]byte, error) {
 	bounded, cancel := context.WithTimeout(ctx, rows.FreshWait)
 	defer cancel()
-	r, err := l.shelf.Open(bounded, id)
+	r, err := s.deps.Shelf.Open(bounded, id)
 	if err != nil {
 		return nil, err
 	}
