@@ -188,7 +188,8 @@ func (n *Node) openLink(deps Deps) error {
 
 func (n *Node) openGossip(deps Deps) error {
 	cfg := gossip.Config{
-		NodeID: n.id, Bind: n.cfg.GossipBind, Seeds: append(slices.Clone(n.cfg.Seeds), readWhereabouts(n.cfg.Dir).addrs()...),
+		NodeID: n.id, Bind: n.cfg.GossipBind,
+		Seeds:     append(slices.Clone(n.cfg.Seeds), readWhereabouts(n.cfg.Dir).addrs()...),
 		Transport: deps.Gossip, Log: n.log, Metrics: deps.Metrics, Profile: "lan",
 		Self: gossip.Member{
 			ID: n.id, Peer: n.advertised(n.link.Addr()), HTTP: n.cfg.HTTPURL, Shout: n.cfg.ShoutHost,
