@@ -12,7 +12,6 @@ import (
 	wal "github.com/hashicorp/raft-wal"
 	walfs "github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/metadb"
-	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
 
 	"carillon/internal/hlog"
@@ -37,7 +36,8 @@ const (
 type logStore struct {
 	*wal.WAL
 
-	meta *metadb.BoltMetaDB
+	meta     *metadb.BoltMetaDB
+	segments *segments
 	// room is asked before entries are written; nil: there always is.
 	room  func(bytes int) error
 	stall *stall
@@ -66,7 +66,7 @@ func openWatchedLog(dir string, fs types.VFS, watch *stall, log *slog.Logger) (_
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("raft log directory: %w", err)
 	}
-	s := &logStore{meta: &metadb.BoltMetaDB{}, stall: watch}
+	s := &logStore{meta: &metadb.BoltMetaDB{}, stall: watch, segments: newSegments(dir, fs, log)}
 	defer func() {
 		if p := recover(); p != nil { // the meta store's library panics at damage
 			err = fmt.Errorf("open raft log in %s: %w: %v", dir, errLogDamaged, p)
@@ -84,7 +84,7 @@ func openWatchedLog(dir string, fs types.VFS, watch *stall, log *slog.Logger) (_
 		return nil, err
 	}
 	s.WAL, err = wal.Open(dir, wal.WithSegmentSize(walSegmentBytes), wal.WithLogger(hlog.HCLog(log, "wal")),
-		wal.WithMetaStore(codecMeta{s.meta}), wal.WithSegmentFiler(segments{segment.NewFiler(dir, fs)}),
+		wal.WithMetaStore(codecMeta{s.meta}), wal.WithSegmentFiler(s.segments),
 		wal.WithCodec(checkedCodec{}))
 	if err != nil {
 		return nil, fmt.Errorf("open raft log in %s: %w", dir, logError(err))
@@ -102,39 +102,11 @@ func (s *logStore) Close() error {
 	if s.WAL != nil {
 		err = s.WAL.Close()
 	}
+	s.segments.close()
 	if s.tail != nil {
 		err = errors.Join(err, s.tail.f.Close())
 	}
 	return errors.Join(err, s.meta.Close())
-}
-
-// segments opens the log's files. It differs from raft-wal's own in one case:
-// when raft removes the newest entries, raft-wal v0.4.0 seals the segment they
-// were in without writing its index, and after a restart nothing in that
-// segment can be read ("sealed segment has no index block"). Such a segment is
-// opened as an unfinished one is, by reading through it. That changes nothing
-// in the file, and what was removed is beyond the segment's last index.
-type segments struct{ *segment.Filer }
-
-// Create makes a segment.
-func (s segments) Create(info types.SegmentInfo) (types.SegmentWriter, error) {
-	info.Codec = checkedCodecID
-	return s.Filer.Create(info) //nolint:wrapcheck // raft-wal compares this error
-}
-
-// RecoverTail opens the newest segment.
-func (s segments) RecoverTail(info types.SegmentInfo) (types.SegmentWriter, error) {
-	info.Codec = checkedCodecID
-	return s.Filer.RecoverTail(info) //nolint:wrapcheck // raft-wal compares this error
-}
-
-// Open opens a sealed segment for reading.
-func (s segments) Open(info types.SegmentInfo) (types.SegmentReader, error) {
-	info.Codec = checkedCodecID
-	if info.IndexStart == 0 {
-		return s.Filer.RecoverTail(info) //nolint:wrapcheck // raft-wal compares this error
-	}
-	return s.Filer.Open(info) //nolint:wrapcheck // raft-wal compares this error
 }
 
 // GetLog reads an entry, from memory if it is among the newest.
