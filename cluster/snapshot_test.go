@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,7 +140,7 @@ func TestPowerCutRebuildsCatalogs(t *testing.T) {
 	copies := make([]string, len(nodes))
 	for i, n := range nodes { // the raft logs first: they are what is durable
 		copies[i] = filepath.Join(t.TempDir(), "copy")
-		copyTree(t, filepath.Join(n.dir, "raft"), filepath.Join(copies[i], "raft"))
+		copyStill(t, filepath.Join(n.dir, "raft"), filepath.Join(copies[i], "raft"))
 		copyTree(t, n.dir, copies[i])
 	}
 	cfgs := make([]Config, len(nodes))
@@ -165,7 +166,44 @@ func TestPowerCutRebuildsCatalogs(t *testing.T) {
 	sameCatalogs(t, nodes...)
 }
 
-// copyTree copies files over what is there.
+// copyStill copies a tree in a moment in which nothing in it changes: a power cut
+// does not tear the log's files apart, a copy that takes its time does.
+func copyStill(t *testing.T, from, to string) {
+	t.Helper()
+	eventually(t, "a copy of one moment", func() error {
+		if err := os.RemoveAll(to); err != nil {
+			return err
+		}
+		before := treeTimes(t, from)
+		copyTree(t, from, to)
+		if after := treeTimes(t, from); !maps.Equal(before, after) {
+			return errors.New("it changed meanwhile")
+		}
+		return nil
+	})
+}
+
+// treeTimes is when each file of a tree was written.
+func treeTimes(t *testing.T, dir string) map[string]time.Time {
+	t.Helper()
+	times := make(map[string]time.Time)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			times[path] = info.ModTime()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return times
+}
+
+// copyTree copies files that are not there yet.
 func copyTree(t *testing.T, from, to string) {
 	t.Helper()
 	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
@@ -180,7 +218,7 @@ func copyTree(t *testing.T, from, to string) {
 			return os.MkdirAll(filepath.Join(to, rel), 0o700)
 		}
 		if _, err := os.Stat(filepath.Join(to, rel)); err == nil {
-			return nil // the copy of the log is of one moment
+			return nil // copied before, in one moment
 		}
 		b, err := os.ReadFile(path)
 		if err != nil {
