@@ -125,7 +125,7 @@ func TestConvertSizes(t *testing.T) {
 		}
 		form := Form{
 			Container: rapid.SampledFrom([]Container{
-				ContainerWAV, ContainerRaw, ContainerMulaw, ContainerAlaw, ContainerMP3,
+				ContainerWAV, ContainerRaw, ContainerRaw24, ContainerRaw32, ContainerMulaw, ContainerAlaw, ContainerMP3,
 			}).Draw(t, "container"),
 			SampleRate: rapid.SampledFrom(append([]int{0}, rates[:11]...)).Draw(t, "to rate"),
 			Channels:   rapid.IntRange(0, 2).Draw(t, "to channels"),
@@ -198,6 +198,24 @@ func TestConvertWAVReads(t *testing.T) {
 	live := convertAll(t, wav.Bytes(), growing, Form{Container: ContainerWAV})
 	if got := mustProbe(t, live); got.Samples != info.Samples || got.Truncated {
 		t.Errorf("without a length: %+v", got)
+	}
+}
+
+// TestConvertWide: sox, told as many bits as mod_sndfile takes a .r24 and a .r32
+// for, reads the samples that were converted.
+func TestConvertWide(t *testing.T) {
+	pcm := Melody(16000, time.Second)
+	wav, info := wavOf(t, pcm, 16000, 1)
+	for bits, form := range map[string]Container{"16": ContainerRaw, "24": ContainerRaw24, "32": ContainerRaw32} {
+		file := filepath.Join(t.TempDir(), "wide")
+		if err := os.WriteFile(file, convertAll(t, wav, info, Form{Container: form}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := samplesOf(tool(t, "sox", "-D", "-t", "raw", "-r", "16000", "-c", "1", "-e", "signed-integer", "-L",
+			"-b", bits, file, "-t", "raw", "-b", "16", "-"))
+		if !slices.Equal(got, pcm) {
+			t.Errorf("%s bits: sox reads %d other samples", bits, len(got))
+		}
 	}
 }
 

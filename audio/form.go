@@ -11,12 +11,25 @@ type Container string
 
 // The containers that a Converter writes. Each is named by its usual extension.
 const (
-	ContainerWAV   Container = "wav"  // RIFF WAVE of 16 bit samples
-	ContainerRaw   Container = "raw"  // 16 bit samples, little endian, without a header
-	ContainerMulaw Container = "ulaw" // G.711 µ-law without a header
-	ContainerAlaw  Container = "alaw" // G.711 A-law without a header
-	ContainerMP3   Container = "mp3"  // MPEG audio layer III of constant bit rate
+	ContainerWAV   Container = "wav"   // RIFF WAVE of 16 bit samples
+	ContainerRaw   Container = "raw"   // 16 bit samples, little endian, without a header
+	ContainerRaw24 Container = "raw24" // the same of 24 bits, of which the lower eight are 0
+	ContainerRaw32 Container = "raw32" // the same of 32 bits, of which the lower sixteen are 0
+	ContainerMulaw Container = "ulaw"  // G.711 µ-law without a header
+	ContainerAlaw  Container = "alaw"  // G.711 A-law without a header
+	ContainerMP3   Container = "mp3"   // MPEG audio layer III of constant bit rate
 )
+
+// Headerless says that nothing in the bytes tells rate and channels, so that
+// whoever plays them must be told.
+func (c Container) Headerless() bool {
+	switch c {
+	case ContainerRaw, ContainerRaw24, ContainerRaw32, ContainerMulaw, ContainerAlaw:
+		return true
+	case ContainerWAV, ContainerMP3:
+	}
+	return false
+}
 
 // Limits of a form.
 const (
@@ -62,7 +75,7 @@ func (f Form) ContentType() string {
 		return "audio/PCMU"
 	case ContainerAlaw:
 		return "audio/PCMA"
-	case ContainerRaw:
+	case ContainerRaw, ContainerRaw24, ContainerRaw32:
 		// Not audio/L16, which is big endian (RFC 2586).
 		return "audio/x-raw"
 	}
@@ -96,7 +109,7 @@ func (f Form) Of(info Info) (Form, error) {
 		f.Channels = info.Channels
 	}
 	switch f.Container {
-	case ContainerWAV, ContainerRaw, ContainerMulaw, ContainerAlaw:
+	case ContainerWAV, ContainerRaw, ContainerRaw24, ContainerRaw32, ContainerMulaw, ContainerAlaw:
 		f.BitRate = f.SampleRate * f.Channels * 8 * f.sampleBytes()
 		return f, nil
 	case ContainerMP3:
@@ -106,8 +119,14 @@ func (f Form) Of(info Info) (Form, error) {
 
 // sampleBytes is the length of a sample of one channel in a container of such.
 func (f Form) sampleBytes() int {
-	if f.Container == ContainerMulaw || f.Container == ContainerAlaw {
+	switch f.Container {
+	case ContainerMulaw, ContainerAlaw:
 		return 1
+	case ContainerRaw24:
+		return 3
+	case ContainerRaw32:
+		return 4
+	case ContainerWAV, ContainerRaw, ContainerMP3:
 	}
 	return 2
 }

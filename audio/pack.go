@@ -16,7 +16,7 @@ type packer interface {
 // newPacker returns what writes a form, and its head, of an item of so many
 // frames, negative when nobody knows.
 func newPacker(form Form, frames int64) (packer, []byte, error) {
-	p := &samplePacker{frameBytes: form.Channels * form.sampleBytes()}
+	p := &samplePacker{frameBytes: form.Channels * form.sampleBytes(), zeros: form.sampleBytes() - 2}
 	switch form.Container {
 	case ContainerWAV:
 		data := int64(-1)
@@ -30,7 +30,7 @@ func newPacker(form Form, frames int64) (packer, []byte, error) {
 		p.code = alawEncode
 	case ContainerMP3:
 		return newMP3Packer(form, frames)
-	case ContainerRaw:
+	case ContainerRaw, ContainerRaw24, ContainerRaw32:
 	}
 	return p, nil, nil
 }
@@ -39,6 +39,7 @@ func newPacker(form Form, frames int64) (packer, []byte, error) {
 type samplePacker struct {
 	frameBytes int
 	code       func(int16) byte // nil for 16 bits
+	zeros      int              // bytes below the 16 bits
 }
 
 func (p *samplePacker) pack(dst []byte, pcm []int16, _ bool) []byte {
@@ -46,6 +47,9 @@ func (p *samplePacker) pack(dst []byte, pcm []int16, _ bool) []byte {
 		if p.code != nil {
 			dst = append(dst, p.code(v))
 			continue
+		}
+		for range p.zeros {
+			dst = append(dst, 0)
 		}
 		dst = binary.LittleEndian.AppendUint16(dst, uint16(v))
 	}

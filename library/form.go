@@ -1,6 +1,7 @@
 package library
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -41,9 +42,13 @@ func formRates() []int {
 }
 
 // FormExts lists the extensions of forms: .wav and .mp3; .raw, 16 bit little
-// endian PCM, and .r8 to .r48, the same at so many kHz; .ul and .al, G.711.
+// endian PCM, and .r8 to .r48, PCM at so many kHz; .ul or .ulaw and .al or
+// .alaw, G.711. They are those by which mod_sndfile knows headerless sound, and
+// mean what it reads: of .r24 and .r32 it takes samples of 24 and 32 bits.
 func FormExts() []string {
-	return []string{".wav", ".mp3", ".raw", ".r8", ".r16", ".r24", ".r32", ".r48", ".ul", ".al"}
+	return []string{
+		".wav", ".mp3", ".raw", ".r8", ".r16", ".r24", ".r32", ".r48", ".ul", ".ulaw", ".al", ".alaw",
+	}
 }
 
 // CutFormExt cuts the extension of a form from an id; ext is "" when there is
@@ -85,15 +90,9 @@ func ParseForm(ext string, get func(key string) string) (Form, error) {
 	if rate != 0 {
 		f.SampleRate = rate
 	}
-	switch f.Container {
-	case audio.ContainerRaw, audio.ContainerMulaw, audio.ContainerAlaw:
-		if f.SampleRate == 0 {
-			f.SampleRate = formRateDefault
-		}
-		if f.Channels == 0 {
-			f.Channels = formChannelsDefault
-		}
-	case audio.ContainerWAV, audio.ContainerMP3:
+	if f.Container.Headerless() {
+		f.SampleRate = cmp.Or(f.SampleRate, formRateDefault)
+		f.Channels = cmp.Or(f.Channels, formChannelsDefault)
 	}
 	return f, nil
 }
@@ -106,11 +105,15 @@ func containerOf(ext string) (c audio.Container, rate int) {
 		return audio.ContainerMP3, 0
 	case ".raw":
 		return audio.ContainerRaw, 0
-	case ".ul":
+	case ".ul", ".ulaw":
 		return audio.ContainerMulaw, 0
-	case ".al":
+	case ".al", ".alaw":
 		return audio.ContainerAlaw, 0
-	case ".r8", ".r16", ".r24", ".r32", ".r48":
+	case ".r24":
+		return audio.ContainerRaw24, 24000
+	case ".r32":
+		return audio.ContainerRaw32, 32000
+	case ".r8", ".r16", ".r48":
 		kHz, _ := strconv.Atoi(ext[2:])
 		return audio.ContainerRaw, kHz * 1000
 	}

@@ -40,6 +40,11 @@ func TestParseForm(t *testing.T) {
 		{ext: ".r16", query: "rate=8000", bad: true},
 		{ext: ".ul", want: form("ulaw", 8000, 1, 0)},
 		{ext: ".al", query: "rate=32000", want: form("alaw", 32000, 1, 0)},
+		{ext: ".ulaw", want: form("ulaw", 8000, 1, 0)},
+		{ext: ".alaw", want: form("alaw", 8000, 1, 0)},
+		{ext: ".r24", want: form("raw24", 24000, 1, 0)},
+		{ext: ".r32", query: "channels=2", want: form("raw32", 32000, 2, 0)},
+		{ext: ".r24", query: "rate=8000", bad: true},
 		{ext: ".mp3", query: "bitrate=32000", want: form("mp3", 0, 0, 32000)},
 		{ext: ".wav", query: "bitrate=32000", bad: true},
 		{ext: "", query: "gain=6", want: gain(Form{}, 6)},
@@ -99,7 +104,7 @@ func FuzzParseForm(f *testing.F) {
 }
 
 func FuzzCutFormExt(f *testing.F) {
-	for _, id := range []string{"a.raw", "a/b.r8", ".wav", "a/.mp3", "a.wav.ul", "a.WAV"} {
+	for _, id := range []string{"a.raw", "a/b.r8", ".wav", "a/.mp3", "a.wav.ul", "a.WAV", "a.ulaw"} {
 		f.Add(id)
 	}
 	f.Fuzz(func(t *testing.T, id string) {
@@ -157,6 +162,8 @@ func TestRender(t *testing.T) {
 		{".ul", "", "audio/basic", 8000, true},
 		{".al", "rate=16000&channels=2", "audio/PCMA", 32000, true},
 		{".ul", "gain=6", "audio/basic", 8000, true},
+		{".r24", "", "audio/x-raw", 72000, true},
+		{".r32", "", "audio/x-raw", 128000, true},
 		{"", "gain=6", "audio/x-wav", len(sound), true},
 	} {
 		r, got := l.rendered(t, &d, c.ext, c.query)
@@ -229,6 +236,7 @@ func TestPlaying(t *testing.T) {
 		{"rec.mp3", "rec.mp3", ""},
 		{"rec.wav", "rec.mp3", ".wav"},
 		{"rec.mp3.ul", "rec.mp3", ".ul"},
+		{"rec.ulaw", "rec.mp3", ".ulaw"},
 		{"c.wav", "", ""},
 		{"a.ogg", "", ""},
 	} {

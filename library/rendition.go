@@ -158,7 +158,7 @@ func silenceOf(c audio.Container) byte {
 		return 0xFF
 	case audio.ContainerAlaw:
 		return 0xD5
-	case audio.ContainerWAV, audio.ContainerRaw, audio.ContainerMP3:
+	case audio.ContainerWAV, audio.ContainerRaw, audio.ContainerRaw24, audio.ContainerRaw32, audio.ContainerMP3:
 	}
 	return 0
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"carillon/audio"
 	"carillon/blobstore"
 	"carillon/internal/audience"
 	"carillon/internal/web"
@@ -205,10 +204,8 @@ func (p *player) document(doc *library.Document, ext string, query url.Values, c
 
 func (p *player) rendition(r *library.Rendition, modified time.Time, cache string) error {
 	rate := 0
-	switch r.Form.Container {
-	case audio.ContainerRaw, audio.ContainerMulaw, audio.ContainerAlaw:
+	if r.Form.Container.Headerless() {
 		rate = r.Form.SampleRate
-	case audio.ContainerWAV, audio.ContainerMP3:
 	}
 	return p.item(&item{
 		rate: rate,

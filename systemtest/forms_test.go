@@ -36,6 +36,7 @@ func testFormValidators(t *testing.T, c *Cluster, s samples) {
 		{"/media/acme/long.raw?rate=8000&channels=1", "audio/x-raw", raw},
 		{"/media/acme/long.r8", "audio/x-raw", raw},
 		{"/media/acme/long.ul", "audio/basic", nil},
+		{"/media/acme/long.ulaw", "audio/basic", nil},
 		{"/media/acme/long.wav?rate=16000", "audio/x-wav", nil},
 		{"/media/acme/long?gain=-6", "audio/x-wav", nil},
 	} {
