@@ -38,7 +38,8 @@ ENV CARILLON_HTTP_BIND=:8080 \
     CARILLON_SHOUT_BIND=:8000 \
     CARILLON_CLUSTER_BIND=:7946 \
     CARILLON_CLUSTER_PEER_BIND=:7947
-EXPOSE 8080 8000 7946/tcp 7946/udp 7947
+# 8001 is for sources that speak SHOUTcast, once there are shout.sources.
+EXPOSE 8080 8000 8001 7946/tcp 7946/udp 7947
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/appliance", "healthcheck"]
 ENTRYPOINT ["/appliance"]

@@ -58,6 +58,7 @@ func TestDocker(t *testing.T) {
 	wav := dockerTune(t, 2*time.Second)
 	d.put(0, "prompts/tune.wav", wav)
 	d.wantItem(1, "prompts/tune.wav", wav)
+	d.wantICY(1)
 	first := d.record(2, "calls/first.mp3")
 	d.wantItem(0, "calls/first.mp3", first)
 
@@ -80,6 +81,7 @@ type composeRun struct {
 	token string
 	env   []string
 	http  [dockerNodes]string
+	icy   [dockerNodes]string
 }
 
 func newCompose(t *testing.T) *composeRun {
@@ -89,12 +91,15 @@ func newCompose(t *testing.T) *composeRun {
 		"DOCKER_BUILDKIT=0", "COMPOSE_DOCKER_CLI_BUILD=0", // the builder that every engine has
 		"CARILLON_IMAGE="+dockerImage, "CARILLON_GO_IMAGE="+dockerGoImage, "CARILLON_VERSION=docker-test",
 		"CARILLON_CLUSTER_SECRET="+rand.Text(), "CARILLON_API_TOKENS="+d.token,
+		"CARILLON_SHOUT_SOURCES=foo:bar@acme",
 	)
 	for node := range dockerNodes {
-		http, shout := dockerFreePort(t), dockerFreePort(t)
+		http, shout, icy := dockerFreePort(t), dockerFreePort(t), dockerFreePort(t)
 		d.http[node] = "http://127.0.0.1:" + strconv.Itoa(http)
+		d.icy[node] = "127.0.0.1:" + strconv.Itoa(icy)
 		d.env = append(d.env, fmt.Sprintf("CARILLON_HTTP_PORT%d=%d", node+1, http),
-			fmt.Sprintf("CARILLON_SHOUT_PORT%d=%d", node+1, shout))
+			fmt.Sprintf("CARILLON_SHOUT_PORT%d=%d", node+1, shout),
+			fmt.Sprintf("CARILLON_ICY_PORT%d=%d", node+1, icy))
 	}
 	return d
 }
@@ -125,6 +130,27 @@ func (d *composeRun) output(name string, args ...string) string {
 func (d *composeRun) compose(args ...string) {
 	d.t.Helper()
 	d.output("docker-compose", append([]string{"-p", dockerProject}, args...)...)
+}
+
+// wantICY logs in as a SHOUTcast source.
+func (d *composeRun) wantICY(node int) {
+	d.t.Helper()
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(d.t.Context(), "tcp", d.icy[node])
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	const accepted = "OK2\r\n"
+	answer := make([]byte, len(accepted))
+	_ = conn.SetDeadline(time.Now().Add(toolWait))
+	_, err = io.WriteString(conn, "foo:bar\r\n")
+	if err == nil {
+		_, err = io.ReadFull(conn, answer)
+	}
+	if err != nil || string(answer) != accepted {
+		d.t.Errorf("SHOUTcast login: %q, %v", answer, err)
+	}
 }
 
 func (d *composeRun) docker(args ...string) string {
