@@ -132,6 +132,9 @@ func refID(key string) (blobstore.ID, error) {
 // fetchSmall fetches a blob that an entry may have carried. One that nobody has
 // was removed since.
 func (n *Node) fetchSmall(ctx context.Context, id blobstore.ID) error {
+	if n.nobodyHas(ctx, id) {
+		return nil
+	}
 	v, err := openRemote(ctx, n, id, nil)
 	if errors.Is(err, blobstore.ErrNotFound) {
 		return nil
@@ -147,4 +150,28 @@ func (n *Node) fetchSmall(ctx context.Context, id blobstore.ID) error {
 		return nil
 	}
 	return n.pullBlob(ctx, info)
+}
+
+// nobodyHas says that a blob is gone, as after a recovery what only the lost
+// nodes had: this node leads its group and has not got it, and every other member
+// says the same of itself. Others take a leader's word for it; the leader itself
+// may be behind with what the catalog's entries carried, and must ask.
+func (n *Node) nobodyHas(ctx context.Context, id blobstore.ID) bool {
+	name := blobGroup(shardOf(id, n.charter.Shards))
+	if !(shelf{n}).leads(id) { // before looking: it may become the leader meanwhile
+		return false
+	}
+	if _, err := n.blobs.Stat(ctx, id); !errors.Is(err, blobstore.ErrNotFound) {
+		return false
+	}
+	for _, node := range n.members(name) {
+		if node == n.id {
+			continue
+		}
+		_, err := n.remoteInfo(ctx, statWait, node, kindStat, id[:])
+		if !errors.Is(err, errBehind) && !errors.Is(err, blobstore.ErrNotFound) {
+			return false
+		}
+	}
+	return true
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -44,7 +45,8 @@ type RecoverFacts struct {
 	NewCluster string         `json:"new_cluster"` // the id after the recovery
 	Survivors  []string       `json:"survivors"`
 	LeftBehind []string       `json:"left_behind"` // members that cannot come back
-	Quorum     bool           `json:"quorum"`      // the catalog still has its majority
+	Unheard    []string       `json:"unheard"`     // survivors whose facts are not known
+	Quorum     bool           `json:"quorum"`      // with the survivors the catalog has its majority
 	Groups     []RecoverGroup `json:"groups"`
 	Members    []RecoverPeer  `json:"members"`
 }
@@ -62,8 +64,7 @@ type RecoverGroup struct {
 	Snapshot uint64     `json:"snapshot_index"`
 	Applied  uint64     `json:"applied_index"` // at least: what is known to be applied here
 	Written  *time.Time `json:"written,omitempty"`
-
-	members []string // voters and others
+	Members  []string   `json:"members"` // voters and others
 }
 
 // RecoverPeer is what is known of another member.
@@ -128,8 +129,10 @@ func OpenRecovery(cfg Config, deps Deps) (*Recovery, error) {
 }
 
 // Facts reads what the directory holds. Survivors are the ids of the nodes to
-// go on with; none means this one alone.
-func (r *Recovery) Facts(survivors []string) (RecoverFacts, error) {
+// go on with; none means this one alone. Others are the facts of the other
+// survivors: they decide who is a member of what together, since each may have
+// heard of another state of a group.
+func (r *Recovery) Facts(survivors []string, others ...RecoverFacts) (RecoverFacts, error) {
 	survivors, err := r.survivors(survivors)
 	if err != nil {
 		return RecoverFacts{}, err
@@ -138,8 +141,8 @@ func (r *Recovery) Facts(survivors []string) (RecoverFacts, error) {
 		Node: r.id, Cluster: r.charter.Cluster, Survivors: survivors, Members: slices.Clone(r.peers),
 		NewCluster: r.charter.Cluster, LeftBehind: []string{}, Groups: []RecoverGroup{},
 	}
-	if !r.charter.Pending { // else the charter is the new one already
-		f.NewCluster = recoveredName(r.charter.Cluster, survivors)
+	if f.Unheard, err = r.unheard(survivors, others); err != nil {
+		return f, err
 	}
 	known := map[string]bool{}
 	for _, name := range r.groupNames() {
@@ -147,13 +150,16 @@ func (r *Recovery) Facts(survivors []string) (RecoverFacts, error) {
 		if err != nil {
 			return f, err
 		}
-		g.After = after(g, survivors, r.charter.Replicas)
+		g.After = r.after(partsOf(r.id, g, others), survivors)
 		f.Groups = append(f.Groups, g)
-		for _, id := range append(slices.Clone(g.Voters), g.members...) {
+		for _, id := range append(slices.Clone(g.Voters), g.Members...) {
 			known[id] = true
 		}
 		if name == catalogGroup {
-			f.Quorum = !r.charter.Pending && 2*len(g.Answer) > len(g.Voters)
+			here := slices.DeleteFunc(slices.Clone(g.Voters), func(id string) bool {
+				return !slices.Contains(g.Answer, id) && !slices.Contains(survivors, id)
+			})
+			f.Quorum = !r.charter.Pending && 2*len(here) > len(g.Voters)
 		}
 	}
 	for _, id := range append(slices.Clone(r.charter.Members), r.charter.Removed...) {
@@ -167,7 +173,54 @@ func (r *Recovery) Facts(survivors []string) (RecoverFacts, error) {
 			f.LeftBehind = append(f.LeftBehind, id)
 		}
 	}
+	if !r.charter.Pending { // else the charter is the new one already
+		f.NewCluster = recoveredName(&f)
+	}
 	return f, nil
+}
+
+// unheard are the survivors whose facts are not among those given.
+func (r *Recovery) unheard(survivors []string, others []RecoverFacts) ([]string, error) {
+	left := slices.DeleteFunc(slices.Clone(survivors), func(id string) bool { return id == r.id })
+	for i := range others {
+		o := &others[i]
+		if o.Cluster != r.charter.Cluster || !slices.Contains(survivors, o.Node) {
+			return left, fmt.Errorf("facts of node %s of cluster %s: %w", o.Node, o.Cluster, ErrSurvivors)
+		}
+		left = slices.DeleteFunc(left, func(id string) bool { return id == o.Node })
+	}
+	if r.charter.Pending {
+		return []string{}, nil // it was decided when the recovery began
+	}
+	return left, nil
+}
+
+// parts are what the survivors hold of one group.
+type parts struct {
+	best RecoverGroup // of the one with the longest log, who knows the members best
+	as   []string     // the nodes that are as far
+}
+
+// partsOf sorts out who has most of a group.
+func partsOf(id string, own RecoverGroup, others []RecoverFacts) parts {
+	p := parts{best: own}
+	if own.Held {
+		p.as = []string{id}
+	}
+	for i := range others {
+		for _, g := range others[i].Groups {
+			if g.Name != own.Name || !g.Held {
+				continue
+			}
+			switch c := cmp.Or(cmp.Compare(g.LastTerm, p.best.LastTerm), cmp.Compare(g.Last, p.best.Last)); {
+			case c > 0, !p.best.Held:
+				p = parts{g, []string{others[i].Node}}
+			case c == 0:
+				p.as = append(p.as, others[i].Node)
+			}
+		}
+	}
+	return p
 }
 
 // survivors completes and checks the operator's list.
@@ -192,10 +245,15 @@ func (r *Recovery) survivors(given []string) ([]string, error) {
 func sorted(ids []string) []string { return slices.Sorted(slices.Values(ids)) }
 
 // recoveredName is the cluster's id after a recovery: the same on all
-// survivors, which do not speak to one another meanwhile.
-func recoveredName(cluster string, survivors []string) string {
-	sum := sha256.Sum256([]byte("carillon/recovered\x00" + cluster + "\x00" + strings.Join(survivors, "\x00")))
-	return hex.EncodeToString(sum[:8])
+// survivors, which do not speak to one another meanwhile, and another one if
+// they do not agree on the members of the groups.
+func recoveredName(f *RecoverFacts) string {
+	sum := sha256.New()
+	_, _ = fmt.Fprintf(sum, "carillon/recovered\x00%s\x00%q", f.Cluster, f.Survivors) // hashes never fail
+	for _, g := range f.Groups {
+		_, _ = fmt.Fprintf(sum, "\x00%s%q", g.Name, g.After)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
 }
 
 func (r *Recovery) groupNames() []string {
@@ -270,12 +328,22 @@ func lastWritten(dir string) *time.Time {
 }
 
 // after are the voters of a group once it is recovered: those of the survivors
-// that voted in it, else those that followed it. A group that nobody survived
-// begins again, empty, where a new cluster of the survivors would put it.
-func after(g RecoverGroup, survivors []string, replicas int) []string {
-	for _, held := range [][]string{g.Voters, g.members} {
+// with the longest log that voted in it, else those that followed it. Survivors
+// that are behind come back as new members: with a vote they would hold up the
+// group until they have everything, and what they lack may be gone for ever,
+// which only a group that works can say. A group that nobody survived begins
+// again, empty, where a new cluster of the survivors would put it.
+func (r *Recovery) after(p parts, survivors []string) []string {
+	name := p.best.Name
+	if r.charter.Pending {
+		if name == catalogGroup {
+			return r.charter.Voters
+		}
+		return r.charter.Groups[name]
+	}
+	for _, held := range [][]string{p.best.Voters, p.best.Members} {
 		out := slices.DeleteFunc(slices.Clone(survivors), func(id string) bool {
-			return !slices.Contains(held, id)
+			return !slices.Contains(held, id) || !slices.Contains(p.as, id)
 		})
 		if len(out) > 0 {
 			return out
@@ -285,7 +353,7 @@ func after(g RecoverGroup, survivors []string, replicas int) []string {
 	for _, id := range survivors {
 		able = append(able, candidate{id: id, weight: WeightDefault})
 	}
-	return choose(g.Name, able, replicas, nil)
+	return choose(name, able, r.charter.Replicas, nil)
 }
 
 // Apply writes what Facts has shown. It may be interrupted at any moment and
@@ -299,6 +367,10 @@ func (r *Recovery) Apply(ctx context.Context, f RecoverFacts) (RecoverReport, er
 		if p.Answers && !slices.Contains(f.Survivors, p.ID) {
 			return report, fmt.Errorf("node %s answers: name it as a survivor or stop it: %w", p.ID, ErrSurvivors)
 		}
+	}
+	if len(f.Unheard) > 0 {
+		return report, fmt.Errorf("what %s holds is not known: give the facts of each survivor to all: %w",
+			strings.Join(f.Unheard, ", "), ErrSurvivors)
 	}
 	next := r.charter.recovered(f)
 	if err := writeJSON(filepath.Join(r.cfg.Dir, charterFile), next); err != nil {
@@ -353,13 +425,21 @@ func (c *charter) recovered(f RecoverFacts) charter {
 
 // rewrite gives a group its new members, if this node holds a part of it. It
 // applies everything in the log: what was not acknowledged may so become true,
-// as it may with any change of leader.
+// as it may with any change of leader. A part that is of no more use is put aside.
 func (r *Recovery) rewrite(g RecoverGroup) (done bool, err error) {
+	mine := slices.Contains(g.After, r.id)
+	if mine { // as a founder, whatever it was before
+		err := removeFile(stayFile(filepath.Join(r.cfg.Dir, "raft"), g.Name))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return false, err
+		}
+	}
 	if !g.Held {
 		return false, nil
 	}
-	if !slices.Contains(g.After, r.id) { // not a voter, and does not become one
-		return false, os.RemoveAll(r.groupDir(g.Name))
+	if !mine {
+		_, err := blobstore.SetAside(r.groupDir(g.Name), time.Now())
+		return false, err //nolint:wrapcheck // says enough
 	}
 	state, err := r.openState(g.Name)
 	if err != nil {

@@ -111,9 +111,9 @@ func (s *groupState) read(g *RecoverGroup) error {
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
 	}
-	g.Voters, g.members = nil, nil
+	g.Voters, g.Members = nil, nil
 	for _, server := range members.Servers {
-		g.members = append(g.members, string(server.ID))
+		g.Members = append(g.Members, string(server.ID))
 		if server.Suffrage == raft.Voter {
 			g.Voters = append(g.Voters, string(server.ID))
 		}

@@ -209,6 +209,9 @@ func (n *Node) fetchMissing(ctx context.Context) (int, error) {
 // fetchOne fetches a blob as far as another replica has it, if that is further
 // than this one.
 func (n *Node) fetchOne(ctx context.Context, id blobstore.ID) (bool, error) {
+	if n.nobodyHas(ctx, id) {
+		return false, nil
+	}
 	v, err := openRemote(ctx, n, id, nil)
 	if errors.Is(err, blobstore.ErrNotFound) {
 		return false, nil // removed since

@@ -144,6 +144,65 @@ func TestRecoveryDrill(t *testing.T) {
 	readBack(t, after, items)
 }
 
+// TestRecoverTwoDrill loses three of five nodes for ever and goes on with two, as
+// RECOVERY.md says for several survivors. With four replicas of five nodes they
+// have everything between them, and neither has it all.
+func TestRecoverTwoDrill(t *testing.T) {
+	t.Parallel()
+	c := Start(t, 5, settings{"cluster.replicas": "4"})
+	items := map[string]string{}
+	for i := range membershipItems {
+		body := noise(failoverItemBytes*(1+i*i), uint64(i))
+		name := fmt.Sprintf("item-%d.wav", i)
+		c.Node(i%5).put("faults", name, body)
+		items[name] = hashOf(body)
+	}
+	caughtUp(t, c)
+	two := &Cluster{tb: t, http: c.http, nodes: []*Node{c.Node(1), c.Node(3)}}
+	ids := []string{two.Node(0).nodeID(), two.Node(1).nodeID()}
+	for _, i := range []int{0, 2, 4} {
+		c.Node(i).Kill9()
+	}
+	for _, n := range two.nodes {
+		n.Stop()
+	}
+	facts := []string{filepath.Join(t.TempDir(), "0.json"), filepath.Join(t.TempDir(), "1.json")}
+	cluster := map[string]bool{}
+	lines := drillCommands(t, "Several survivors")
+	for step, line := range lines {
+		for i, n := range two.nodes {
+			id := ""
+			if step > 0 {
+				id = regexp.MustCompile(`"cluster": "([0-9a-f]+)"`).FindStringSubmatch(string(readFile(t, facts[i])))[1]
+			}
+			out := n.drill(t, strings.NewReplacer("FIRST", ids[0], "SECOND", ids[1], "$FACTS", facts[i],
+				"$OTHERS", facts[1-i]).Replace(line), id)
+			t.Logf("node %d: %s\n%s", n.index+1, line, out)
+			if m := regexp.MustCompile(`recovered as cluster ([0-9a-f]+)`).FindStringSubmatch(out); m != nil {
+				cluster[m[1]] = true
+			}
+		}
+	}
+	if len(lines) != 2 || len(cluster) != 1 {
+		t.Fatalf("%d commands made the clusters %v", len(lines), cluster)
+	}
+	for _, n := range two.nodes {
+		n.Restart()
+	}
+	two.WaitReady()
+	readBack(t, two, items)
+	late := map[string]string{}
+	for i, n := range two.nodes {
+		body := noise(failoverItemBytes*30, uint64(500+i))
+		name := fmt.Sprintf("late-%d.wav", i)
+		n.put("faults", name, body)
+		late[name] = hashOf(body)
+	}
+	oldStayOut(t, c, late, "recovered without this node", 0, 2, 4)
+	readBack(t, two, items)
+	readBack(t, two, late)
+}
+
 // placementOf are the members of each group, and its leader if it has one.
 func (n *Node) placementOf() map[string]groupPlace {
 	n.cluster.tb.Helper()

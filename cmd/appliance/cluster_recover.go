@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +27,7 @@ type clusterRecoverCmd struct {
 
 	DataDir  string   `help:"Directory of the node's data, over the configuration." type:"path"`
 	Survivor []string `help:"Node to go on with; may be repeated. Default: this one alone." placeholder:"ID"`
+	Facts    []string `help:"What this command with --json printed on another survivor." placeholder:"FILE"`
 	DryRun   bool     `help:"Show what is known and what would be done; the default."`
 	Yes      bool     `help:"Do it." xor:"do"`
 	Cluster  string   `help:"With --yes: the cluster's id, as the dry run shows it." placeholder:"ID"`
@@ -35,8 +38,8 @@ func (*clusterRecoverCmd) Help() string {
 	return `Run it on a survivor whose node is stopped. It shows what this node holds of each
 group and who else answers, and changes nothing. With --yes and --cluster it makes a
 cluster of the survivors; the other nodes can then never come back with their old data.
-It refuses while a majority answers. With several survivors, name all of them, and run
-the same command on each.`
+It refuses while a majority answers. With several survivors, name all of them with
+--survivor, run it with --json on each, and then with --yes and the --facts of the others.`
 }
 
 // recoverAnswer is what --json prints.
@@ -62,8 +65,12 @@ func (c *clusterRecoverCmd) Run(ctx context.Context, g *globals, tty terminal) (
 	if err := recovery.Ask(ctx); err != nil {
 		return fmt.Errorf("ask the other members: %w", err)
 	}
-	answer := recoverAnswer{}
-	if answer.Facts, err = recovery.Facts(c.Survivor); err != nil {
+	answer := &recoverAnswer{}
+	others, err := c.others()
+	if err != nil {
+		return err
+	}
+	if answer.Facts, err = recovery.Facts(c.Survivor, others...); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
 	if !g.JSON {
@@ -78,15 +85,41 @@ func (c *clusterRecoverCmd) Run(ctx context.Context, g *globals, tty terminal) (
 		}
 		answer.Done, answer.Report = true, &report
 	}
+	return answer.print(g, tty)
+}
+
+// print says what was done, or what is to be done next.
+func (a *recoverAnswer) print(g *globals, tty terminal) error {
 	switch {
 	case g.JSON:
-		return printJSON(tty.out, answer)
-	case answer.Done:
-		return printRecoverReport(tty.out, *answer.Report)
-	case answer.Facts.Quorum:
+		return printJSON(tty.out, a)
+	case a.Done:
+		return printRecoverReport(tty.out, *a.Report)
+	case a.Facts.Quorum:
 		return printf(tty.out, "\nnothing to recover: start this node, the majority is there\n")
+	case len(a.Facts.Unheard) > 0:
+		return printf(tty.out, "\nnothing was changed. What these survivors hold is not known: %s\n"+
+			"run this with --json on each of them, and name what it prints with --facts FILE\n",
+			strings.Join(a.Facts.Unheard, " "))
 	}
-	return printf(tty.out, "\nnothing was changed. To do it, add: --yes --cluster %s\n", answer.Facts.Cluster)
+	return printf(tty.out, "\nnothing was changed. To do it, add: --yes --cluster %s\n", a.Facts.Cluster)
+}
+
+// others reads what the command has printed on the other survivors.
+func (c *clusterRecoverCmd) others() ([]cluster.RecoverFacts, error) {
+	out := make([]cluster.RecoverFacts, len(c.Facts))
+	for i, path := range c.Facts {
+		var answer recoverAnswer
+		b, err := os.ReadFile(path) //nolint:gosec // the operator names it
+		if err == nil {
+			err = json.Unmarshal(b, &answer)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("facts in %s: %w: %w", path, err, errUsage)
+		}
+		out[i] = answer.Facts
+	}
+	return out, nil
 }
 
 func (c *clusterRecoverCmd) apply(ctx context.Context, r *cluster.Recovery, f cluster.RecoverFacts) (
@@ -157,7 +190,15 @@ func (c *clusterRecoverCmd) open(tty terminal) (_ *cluster.Recovery, done func()
 }
 
 func printRecoverFacts(w io.Writer, f cluster.RecoverFacts) error {
-	if err := printf(w, "node %s of cluster %s\n\n", f.Node, f.Cluster); err != nil {
+	if err := printf(w, "node %s of cluster %s\n", f.Node, f.Cluster); err != nil {
+		return err
+	}
+	if !f.Quorum {
+		if err := printf(w, "to be cluster %s\n", f.NewCluster); err != nil {
+			return err
+		}
+	}
+	if err := printf(w, "\n"); err != nil {
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
