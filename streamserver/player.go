@@ -332,7 +332,7 @@ func (o *itemWriter) begin() {
 	if o.brief != nil {
 		return
 	}
-	o.brief = web.NewBrief(o.w, o.r, patience)
+	o.brief = web.NewBrief(o.w, o.r, o.part.length, patience)
 	if o.status == http.StatusPartialContent {
 		o.w.Header()["Content-Range"] = []string{contentRange(o.part, o.item.size)}
 	}

@@ -114,6 +114,7 @@ func runListeners(b *testing.B, load listenLoad, url func(i int) string, used fu
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(cpu, "cpu-ms/listener-s")
 	b.ReportMetric(float64(end.rss-before.rss)/1024/float64(max(here, 1)), "rss-KiB/listener")
+	b.ReportMetric(float64(end.anon-before.anon)/1024/float64(max(here, 1)), "anon-KiB/listener")
 	b.ReportMetric(millis(result.first.quantile(0.5)), "first-p50-ms")
 	b.ReportMetric(millis(result.first.quantile(0.99)), "first-p99-ms")
 	b.ReportMetric(float64(len(result.refused)), "refused")

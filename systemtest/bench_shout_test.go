@@ -71,10 +71,10 @@ func reportShout(b *testing.B, s *shouter) {
 	r := &s.result
 	// A failed benchmark shows its log only.
 	b.Logf("accepted %d, p50 %v, p99 %v; %d live and %d stored listeners, first byte p50 %v, p99 %v; "+
-		"CPU %v a source-second, %v a listener-second; %d dropped, %d underruns, RSS %d MiB",
+		"CPU %v a source-second, %v a listener-second; %d dropped, %d underruns, RSS %d MiB, %d of no file",
 		len(r.accept), r.accept.quantile(0.5), r.accept.quantile(0.99), r.liveListeners, r.storedOnes,
 		r.first.quantile(0.5), r.first.quantile(0.99), r.sourceCPU, r.listenerCPU, len(r.dropped), r.underruns,
-		r.atEnd.rss>>20)
+		r.atEnd.rss>>20, r.atEnd.anon>>20)
 	b.ReportMetric(float64(len(r.accept)), "accepted")
 	b.ReportMetric(millis(r.accept.quantile(0.5)), "accept-p50-ms")
 	b.ReportMetric(millis(r.accept.quantile(0.99)), "accept-p99-ms")
@@ -85,6 +85,7 @@ func reportShout(b *testing.B, s *shouter) {
 	b.ReportMetric(float64(len(r.dropped)), "dropped")
 	b.ReportMetric(float64(r.underruns), "underruns")
 	b.ReportMetric(float64(r.atEnd.rss)/(1<<20), "rss-MiB")
+	b.ReportMetric(float64(r.atEnd.anon)/(1<<20), "anon-MiB")
 	for i, err := range r.dropped {
 		if i == shownFailures {
 			break

@@ -20,14 +20,15 @@ type usage struct {
 	cpu     time.Duration
 	written int64 // bytes that went, or will go, to the disk
 	rss     int64 // resident bytes
+	anon    int64 // those of them that are of no file
 }
 
 func (u usage) minus(before usage) usage {
-	return usage{u.cpu - before.cpu, u.written - before.written, u.rss}
+	return usage{u.cpu - before.cpu, u.written - before.written, u.rss, u.anon}
 }
 
 func (u usage) plus(v usage) usage {
-	return usage{u.cpu + v.cpu, u.written + v.written, u.rss + v.rss}
+	return usage{u.cpu + v.cpu, u.written + v.written, u.rss + v.rss, u.anon + v.anon}
 }
 
 // usageOf adds up the processes.
@@ -52,20 +53,29 @@ func processUsage(pid int) (usage, error) {
 	}
 	// The name in parentheses may hold spaces; utime is the 12th field after.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 22 {
+	if len(fields) < 13 {
 		return usage{}, fmt.Errorf("stat of %d fields", len(fields))
 	}
-	var numbers [3]int64
-	for i, field := range []string{fields[11], fields[12], fields[21]} {
+	var numbers [2]int64
+	for i, field := range []string{fields[11], fields[12]} {
 		if numbers[i], err = strconv.ParseInt(field, 10, 64); err != nil {
 			return usage{}, err
 		}
+	}
+	statm, err := os.ReadFile(filepath.Join(dir, "statm"))
+	if err != nil {
+		return usage{}, err
+	}
+	var pages, resident, ofFiles int64
+	if _, err := fmt.Sscan(string(statm), &pages, &resident, &ofFiles); err != nil {
+		return usage{}, err
 	}
 	written, err := writtenBytes(dir)
 	return usage{
 		cpu:     time.Duration(numbers[0]+numbers[1]) * clockTick,
 		written: written,
-		rss:     numbers[2] * int64(os.Getpagesize()),
+		rss:     resident * int64(os.Getpagesize()),
+		anon:    (resident - ofFiles) * int64(os.Getpagesize()),
 	}, err
 }
 

@@ -8,6 +8,15 @@ import (
 	"time"
 )
 
+// sendBufferBytes is the kernel's buffer of a peer who gets more than that. Left
+// to itself it grows to 4 MiB for one that reads fast and then stops. The kernel
+// doubles it.
+const sendBufferBytes = 128 << 10
+
+// firstBytesMax is what the first write of a body may hold, which waits: an empty
+// buffer takes it.
+const firstBytesMax = 64 << 10
+
 // ErrNoRoom is returned by a Brief when its peer takes no more now.
 var ErrNoRoom = errors.New("peer takes no more now")
 
@@ -20,12 +29,13 @@ type Brief struct {
 	r        *http.Request
 	conn     *conn // nil if it is none of ours: then all writes wait
 	patience time.Duration
+	length   int64
 	given    int64
 }
 
 // NewBrief makes a Brief for a response whose length is announced.
-func NewBrief(w http.ResponseWriter, r *http.Request, patience time.Duration) *Brief {
-	b := &Brief{w: w, r: r, patience: patience}
+func NewBrief(w http.ResponseWriter, r *http.Request, length int64, patience time.Duration) *Brief {
+	b := &Brief{w: w, r: r, length: length, patience: patience}
 	b.conn, _ = r.Context().Value(connKey{}).(*conn)
 	return b
 }
@@ -33,9 +43,20 @@ func NewBrief(w http.ResponseWriter, r *http.Request, patience time.Duration) *B
 // Write sends p.
 func (b *Brief) Write(p []byte) (int, error) {
 	first := b.given == 0
+	if first && len(p) > firstBytesMax {
+		n, err := b.Write(p[:firstBytesMax])
+		if err != nil {
+			return n, err
+		}
+		m, err := b.Write(p[firstBytesMax:])
+		return n + m, err
+	}
 	b.given += int64(len(p))
 	switch {
 	case first:
+		if b.conn != nil && b.length > sendBufferBytes {
+			b.conn.bound()
+		}
 		return WriteFirst(b.w, b.r, p)
 	case b.conn == nil:
 		return b.w.Write(p)
@@ -66,6 +87,17 @@ func (b *Brief) Taken() int64 { return b.given - b.Missing() }
 
 // Take takes the connection over, as the function of that name does.
 func (b *Brief) Take() (tcp *net.TCPConn, closing func() error, err error) { return Take(b.w) }
+
+// bound keeps the kernel's send buffer from growing.
+func (c *conn) bound() {
+	if c.bounded {
+		return
+	}
+	c.bounded = true
+	if tcp, ok := c.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		_ = tcp.SetWriteBuffer(sendBufferBytes)
+	}
+}
 
 // writeBriefly is Write for a peer who is not waited for. To net/http it seems
 // that he took all, so that it has nothing left to send when it is parted from

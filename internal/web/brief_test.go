@@ -33,7 +33,7 @@ func TestBrief(t *testing.T) {
 			s := serve(t, Config{}, func(e *echo.Echo) {
 				e.GET("/media/x", func(c echo.Context) error {
 					c.Response().Header().Set("Content-Length", strconv.Itoa(len(body)))
-					b := NewBrief(c.Response(), c.Request(), 50*time.Millisecond)
+					b := NewBrief(c.Response(), c.Request(), int64(len(body)), 50*time.Millisecond)
 					given := 0
 					for i := 0; given < len(body); i++ {
 						p := body[given:min(len(body), given+piece(i))]
@@ -80,7 +80,7 @@ func TestBriefToTheEnd(t *testing.T) {
 	s := serve(t, Config{}, func(e *echo.Echo) {
 		e.GET("/media/x", func(c echo.Context) error {
 			c.Response().Header().Set("Content-Length", strconv.Itoa(len(body)))
-			b := NewBrief(c.Response(), c.Request(), testWait)
+			b := NewBrief(c.Response(), c.Request(), int64(len(body)), testWait)
 			for rest := body; len(rest) > 0; rest = rest[min(len(rest), 60_000):] {
 				if _, err := b.Write(rest[:min(len(rest), 60_000)]); err != nil {
 					t.Error(err)

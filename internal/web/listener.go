@@ -74,6 +74,7 @@ type conn struct {
 	rest    net.Buffers
 	brief   time.Duration // how long a Write waits, 0: the stall time
 	missing int           // bytes that a brief one did not send
+	bounded bool          // the kernel's buffer does not grow
 }
 
 // Write sends p, for which the peer has the stall time.
