@@ -5,10 +5,15 @@ import (
 	"sync"
 )
 
-// tailBytes is how much of the end of a live blob stays in memory, so that
-// followers cost no database read: 8 s at 16 kbit/s, a tick and a half at
-// 320 kbit/s.
-const tailBytes = 16 << 10
+const (
+	// tailBytesMin and tailBytesMax bound how much of the end of a live blob stays
+	// in memory, on every node that holds it, so that followers cost no database
+	// read: 2 s at 16 kbit/s, a tick at 320 kbit/s.
+	tailBytesMin = 4 << 10
+	tailBytesMax = 16 << 10
+	// tailPieces of the size that comes are kept.
+	tailPieces = 4
+)
 
 // follow is an open blob as its followers see it: what it is now, its last
 // bytes, and a broadcast for those who wait for more.
@@ -20,9 +25,15 @@ type follow struct {
 	info     Info
 	err      error         // why there will never be more: removed or closed
 	changed  chan struct{} // made by the first who waits
-	tail     []byte        // ring: the byte at offset o is at o%tailBytes
+	tail     []byte        // ring: the byte at offset o is at o%len(tail)
 	tailFrom int64         // the oldest offset in the ring
 	tailTo   int64         // the end of what is in the ring; info may be ahead of it
+}
+
+// tailBytes is the size of the ring for pieces of a size: a multiple of the least.
+func tailBytes(piece int) int {
+	n := (tailPieces*piece + tailBytesMin - 1) / tailBytesMin * tailBytesMin
+	return min(max(n, tailBytesMin), tailBytesMax)
 }
 
 // see takes over info unless it is older than what is known.
@@ -44,19 +55,19 @@ func (f *follow) seeLocked(info Info) {
 func (f *follow) grow(info Info, offset int64, p []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.tail == nil {
-		f.tail, f.tailFrom = make([]byte, tailBytes), offset
+	if want := tailBytes(len(p)); want > len(f.tail) {
+		f.tail, f.tailFrom = make([]byte, want), offset // the old bytes are in the store
 	}
 	if offset != f.tailTo {
 		f.tailFrom = offset // a hole: what was before is of no use
 	}
 	f.tailTo = offset + int64(len(p))
-	if extra := len(p) - tailBytes; extra > 0 {
+	if extra := len(p) - len(f.tail); extra > 0 {
 		p, offset = p[extra:], offset+int64(extra)
 	}
-	at := int(offset % tailBytes)
+	at := int(offset % int64(len(f.tail)))
 	copy(f.tail, p[copy(f.tail[at:], p):])
-	f.tailFrom = max(f.tailFrom, offset+int64(len(p))-tailBytes)
+	f.tailFrom = max(f.tailFrom, offset+int64(len(p)-len(f.tail)))
 	f.seeLocked(info)
 }
 
@@ -91,7 +102,7 @@ func (f *follow) readTail(off int64, p []byte) int {
 		return 0
 	}
 	p = p[:min(int64(len(p)), f.tailTo-off)]
-	n := copy(p, f.tail[off%tailBytes:])
+	n := copy(p, f.tail[off%int64(len(f.tail)):])
 	return n + copy(p[n:], f.tail)
 }
 
