@@ -9,9 +9,10 @@ import (
 const maxPosOps = 1 << 16
 
 // Apply applies ops in order and returns an error for each, nil or one of the
-// outcomes of [Writer]. It depends on nothing but the ops and what is stored,
-// so replicas that apply the same log agree. What it did is visible when it
-// returns, and durable only after [Store.Sync]. Data is not kept.
+// outcomes of [Writer]. Calls for different blobs may run at the same time; those
+// for one come in the order of the log. It depends on nothing but the ops and
+// what is stored, so replicas that apply the same log agree. What it did is
+// visible when it returns, and durable only after [Store.Sync]. Data is not kept.
 //
 // Applying any tail of the log again on top of a later state changes nothing,
 // and on top of a state that lost unsynced writes restores them: see
@@ -23,9 +24,10 @@ func (s *Store) Apply(ops []Op) []error {
 		return fillErrors(errs, err)
 	}
 	defer s.gate.leave()
-	s.turn.Lock()
-	defer s.turn.Unlock()
-	b := newBatch(s, len(ops))
+	set := lanesOf(ops)
+	s.lanes.take(set)
+	defer s.lanes.leave(set)
+	b := newBatch(s, len(ops), set)
 	defer b.release()
 	for i := range ops {
 		op := &ops[i]
@@ -57,7 +59,7 @@ func (b *batch) count(op *Op) {
 
 // broken ends a batch that the disk did not take.
 func (b *batch) broken(errs []error, err error) []error {
-	clear(b.s.open) // it may be ahead of the disk
+	b.s.lanes.forgetAll(b.lanes) // they may be ahead of the disk
 	fillErrors(errs[b.first:], err)
 	return errs
 }

@@ -17,12 +17,14 @@ const (
 )
 
 // batch is one transaction for many operations. It belongs to one goroutine,
-// which has the turn.
+// which has the turn of the lanes.
 type batch struct {
-	s    *Store
-	txn  *badger.Txn
-	rows int64 // in txn
-	size int64 // as Badger counts it, about
+	s     *Store
+	lanes laneSet
+	txn   *badger.Txn
+	rows  int64 // in txn
+	size  int64 // as Badger counts it, about
+	long  int64 // bytes of values that go to the value log
 
 	first, next int    // operations in txn: [first, next)
 	index       uint64 // of the log entry that is applied
@@ -42,9 +44,10 @@ type change struct {
 	data    []byte
 }
 
-func newBatch(s *Store, ops int) *batch {
+func newBatch(s *Store, ops int, set laneSet) *batch {
 	return &batch{
 		s:       s,
+		lanes:   set,
 		txn:     s.db.NewTransactionAt(newest, true),
 		metas:   make(map[ID]*meta, ops),
 		changes: make([]change, 0, ops),
@@ -87,18 +90,17 @@ func (b *batch) reserve(rows, size int64) error {
 // commit writes the transaction and tells followers and merger.
 func (b *batch) commit() error {
 	if b.rows > 0 {
-		b.s.ts++
-		if err := b.txn.CommitAt(b.s.ts, nil); err != nil {
-			return fmt.Errorf("write blobs database: %w", err)
+		if err := b.s.commit(b.txn); err != nil {
+			return err
 		}
-		b.s.readers.commit(b.s.db, b.s.ts)
 	}
+	b.s.early.wrote(b.long)
 	for i := range b.changes {
 		b.s.publish(&b.changes[i])
 	}
 	b.s.merger.add(b.merges)
 	b.freeRows()
-	b.rows, b.size, b.first = 0, 0, b.next
+	b.rows, b.size, b.long, b.first = 0, 0, 0, b.next
 	b.changes, b.merges = b.changes[:0], b.merges[:0]
 	return nil
 }
@@ -111,6 +113,8 @@ func (b *batch) setMarked(key, value []byte, mark byte) error {
 	b.size += rowOverheadBytes
 	if len(value) < storeValueThreshold {
 		b.size += int64(len(value))
+	} else {
+		b.long += int64(len(value))
 	}
 	if err := b.txn.SetEntry(badger.NewEntry(key, value).WithMeta(mark)); err != nil {
 		return fmt.Errorf("write blobs database: %w", err)
@@ -133,7 +137,7 @@ func (b *batch) meta(id ID) (*meta, error) {
 	if m, ok := b.metas[id]; ok {
 		return m, nil
 	}
-	if m := b.s.open[id]; m != nil {
+	if m := b.s.lanes.recall(id); m != nil {
 		return m, nil
 	}
 	m, err := txnMeta(b.txn, id)
@@ -158,10 +162,10 @@ func (b *batch) setMeta(id ID, m *meta) error {
 
 func (b *batch) writeMeta(id ID, m *meta) error {
 	b.metas[id] = m
-	if m.live && !m.sealed && len(b.s.open) < openMax {
-		b.s.open[id] = m
+	if m.live && !m.sealed {
+		b.s.lanes.remember(id, m)
 	} else {
-		delete(b.s.open, id)
+		b.s.lanes.forget(id)
 	}
 	return b.set(metaKey(id), m.encode())
 }
@@ -251,7 +255,7 @@ func (b *batch) deleteBlob(id ID, m *meta) error {
 		return err
 	}
 	b.metas[id] = nil
-	delete(b.s.open, id)
+	b.s.lanes.forget(id)
 	b.changes = append(b.changes, change{info: Info{ID: id}, removed: true})
 	var keys [][]byte
 	if m != nil && !m.live {

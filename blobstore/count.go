@@ -42,8 +42,8 @@ func (s *Store) Count(shard int) BlobCount {
 // CountBy makes Count know so many shards. If that is another number than
 // before, all blobs are counted anew, and changes wait for that.
 func (s *Store) CountBy(ctx context.Context, shards int) error {
-	s.turn.Lock()
-	defer s.turn.Unlock()
+	s.lanes.take(allLanes)
+	defer s.lanes.leave(allLanes)
 	if len(*s.bins.Load()) == shards {
 		return nil
 	}

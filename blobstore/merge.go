@@ -196,8 +196,9 @@ func (g *merger) write(ref chunkRef, p []byte) error {
 	row := take(&s.buffers.row)
 	defer s.buffers.row.Put(row)
 	value := appendChunk((*row)[:0], p)
-	s.turn.Lock()
-	defer s.turn.Unlock()
+	turn := &s.lanes.of(ref.id).turn
+	turn.Lock()
+	defer turn.Unlock()
 	if _, err := s.getMeta(ref.id); err != nil {
 		if errors.Is(err, ErrNotFound) {
 			return nil
@@ -209,17 +210,7 @@ func (g *merger) write(ref chunkRef, p []byte) error {
 	if err := txn.Set(chunkKey(ref.id, ref.chunk), value); err != nil {
 		return fmt.Errorf("write chunk: %w", err)
 	}
-	return s.commitLocked(txn)
-}
-
-// commitLocked commits a transaction of the caller, who has the turn.
-func (s *Store) commitLocked(txn *badger.Txn) error {
-	s.ts++
-	if err := txn.CommitAt(s.ts, nil); err != nil {
-		return fmt.Errorf("write blobs database: %w", err)
-	}
-	s.readers.commit(s.db, s.ts)
-	return nil
+	return s.commit(txn)
 }
 
 // dropPieces deletes the pieces of chunks whose rows are durable.
@@ -233,8 +224,9 @@ func (s *Store) dropPieces(refs []chunkRef) error {
 }
 
 func (s *Store) dropChunkPieces(ref chunkRef) error {
-	s.turn.Lock()
-	defer s.turn.Unlock()
+	turn := &s.lanes.of(ref.id).turn
+	turn.Lock()
+	defer turn.Unlock()
 	txn := s.db.NewTransactionAt(newest, true)
 	defer func() { txn.Discard() }()
 	r := blobReader{id: ref.id, live: true}
@@ -245,7 +237,7 @@ func (s *Store) dropChunkPieces(ref chunkRef) error {
 		key := pieceKey(ref.id, off)
 		err := txn.Delete(key)
 		if errors.Is(err, badger.ErrTxnTooBig) {
-			if err := s.commitLocked(txn); err != nil {
+			if err := s.commit(txn); err != nil {
 				return err
 			}
 			txn = s.db.NewTransactionAt(newest, true)
@@ -258,7 +250,7 @@ func (s *Store) dropChunkPieces(ref chunkRef) error {
 	if len(r.pieces) == 0 {
 		return nil
 	}
-	return s.commitLocked(txn)
+	return s.commit(txn)
 }
 
 // recover finds the chunks that have pieces: the merger decides what each

@@ -57,7 +57,7 @@ func (s *Store) ReadSealed(ctx context.Context, info Info, off int64, p []byte) 
 	defer s.gate.leave()
 	err := s.readSealed(info, off, p)
 	if err != nil && ctx.Err() == nil {
-		s.haveTurn() // a commit may be becoming visible row by row
+		s.lanes.haveTurn(info.ID) // a commit may be becoming visible row by row
 		err = s.readSealed(info, off, p)
 	}
 	if err == nil {
@@ -94,8 +94,9 @@ func (s *Store) Replace(_ context.Context, id ID, off int64, p []byte) error {
 	row := take(&s.buffers.row)
 	defer s.buffers.row.Put(row)
 	value := appendChunk((*row)[:0], p)
-	s.turn.Lock()
-	defer s.turn.Unlock()
+	turn := &s.lanes.of(id).turn
+	turn.Lock()
+	defer turn.Unlock()
 	m, err := s.getMeta(id)
 	if err != nil {
 		return err
@@ -110,5 +111,5 @@ func (s *Store) Replace(_ context.Context, id ID, off int64, p []byte) error {
 	if err := txn.SetEntry(entry); err != nil {
 		return fmt.Errorf("replace chunk: %w", err)
 	}
-	return s.commitLocked(txn)
+	return s.commit(txn)
 }

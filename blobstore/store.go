@@ -104,16 +104,11 @@ type Store struct {
 	gate    gate
 	buffers *Buffers
 	merger  *merger
+	early   *writeback
 	stop    context.CancelFunc
 
-	// turn makes Apply, the merger and the sweeps take turns: it guards the
-	// order of the database's writes and is held over them, because taking
-	// turns at the disk is all it is for. No reader takes it.
-	turn sync.Mutex
-	ts   uint64 // of the last commit, guarded by turn
-	// open are the meta rows of live blobs that grow, so that an append need
-	// not look up what it wrote a moment ago; guarded by turn.
-	open map[ID]*meta
+	lanes   lanes
+	commits *commits
 
 	// mu guards follows.
 	mu      sync.Mutex
@@ -157,21 +152,21 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 		db:      db,
 		buffers: NewBuffers(),
 		follows: make(map[ID]*follow),
-		open:    make(map[ID]*meta),
-		ts:      db.MaxVersion(),
+		commits: newCommits(db.MaxVersion()),
 		unclean: len(left) > 0,
 	}
-	s.readers.visible = s.ts
+	s.readers.visible = db.MaxVersion()
 	counts := make(bins, max(cfg.Shards, 1))
 	s.bins.Store(&counts)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
-	s.merger = newMerger(s)
+	s.merger, s.early = newMerger(s), newWriteback(cfg.Dir, log)
 	if err := s.recover(ctx); err != nil {
 		cancel()
 		return nil, errors.Join(err, db.Close())
 	}
 	s.merger.start(ctx)
+	go s.early.run(ctx)
 	return s, nil
 }
 
@@ -185,6 +180,7 @@ func (s *Store) Close() error {
 	s.stop()
 	first := s.gate.close()
 	s.merger.wait()
+	<-s.early.done
 	s.mu.Lock()
 	for _, f := range s.follows {
 		f.fail(ErrClosed) // no new ones: the gate is closed
@@ -414,11 +410,11 @@ func (r *readers) end(ts uint64) {
 	}
 }
 
-// commit makes ts what new iterators read at, and tells the database now and
+// commit makes ts what new iterators read at, unless that is newer, and tells the database now and
 // then what it may forget.
 func (r *readers) commit(db *badger.DB, ts uint64) {
 	r.mu.Lock()
-	r.visible = ts
+	r.visible = max(r.visible, ts)
 	due := time.Since(r.last) >= discardEvery
 	r.mu.Unlock()
 	if due {

@@ -220,7 +220,7 @@ func (v *storeView) Read(ctx context.Context, off int64, p []byte) (int, error) 
 		// The rows of a commit become visible one by one, in any order, so a
 		// size may be seen a moment before its bytes. After the commit that is
 		// running now the row is there, or it is lost.
-		v.s.haveTurn()
+		v.s.lanes.haveTurn(v.info.ID)
 		n, err = v.reader.read(txn, off, size, p)
 	}
 	if err != nil {
@@ -230,12 +230,6 @@ func (v *storeView) Read(ctx context.Context, off int64, p []byte) (int, error) 
 		return 0, fmt.Errorf("read blob %v at %d: %w", v.info.ID, off, err)
 	}
 	return n, nil
-}
-
-// haveTurn waits for the commit that is running.
-func (s *Store) haveTurn() {
-	s.turn.Lock()
-	s.turn.Unlock() //nolint:gocritic,staticcheck // to have had the turn is all it wants
 }
 
 func (v *storeView) Wait(ctx context.Context, size int64) (Info, error) {
