@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -21,12 +23,15 @@ const (
 
 // BenchmarkCatchUp lets a new node fetch 2 GiB while clients write, and compares
 // with a copy of as many bytes from a file over loopback TCP into a file that is
-// fsynced, in the same run: "ratio" is the node's rate by the copy's.
+// fsynced, in the same run: "ratio" is the rate from the first blob that it asks
+// for until it is ready by the copy's. join-s is what came before: gossip, and
+// the pause and the steps of a node that joins, which no size changes. cpu-s is
+// the processor time of both nodes, copy-cpu-s that of the copy.
 func BenchmarkCatchUp(b *testing.B) {
 	total := int64(envInt(b, "CARILLON_BENCH_MIB", catchUpMiB)) << 20
 	for range b.N {
 		b.StopTimer()
-		bare := copyRate(b, total)
+		bare, copied := copyRate(b, total)
 		nodes := startCluster(b, 1, func(c *Config) {
 			c.Shards, c.ElectionWait = ShardsDefault, ElectionWaitDefault
 		})
@@ -46,7 +51,7 @@ func BenchmarkCatchUp(b *testing.B) {
 		written := make(chan int)
 		go func() { written <- writeOn(ctx, nodes[0]) }()
 		b.StartTimer()
-		begun := time.Now()
+		begun, cpu := time.Now(), processCPU(b)
 		dir := filepath.Join(b.TempDir(), "new")
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			b.Fatal(err)
@@ -55,10 +60,15 @@ func BenchmarkCatchUp(b *testing.B) {
 		cfg.Seeds, cfg.Expect = []string{nodes[0].GossipAddr()}, 2 // or it would found another cluster
 		n := openNode(b, dir, cfg, Deps{})
 		b.Cleanup(func() { n.close(b) })
+		for n.fetching.status(time.Now()) == nil {
+			pause(b.Context(), time.Millisecond)
+		}
+		joined := time.Since(begun)
 		for n.Ready() != nil {
 			pause(b.Context(), 10*time.Millisecond)
 		}
-		took := time.Since(begun)
+		took := time.Since(begun) - joined
+		cpu = processCPU(b) - cpu
 		b.StopTimer()
 		stop()
 		items := <-written
@@ -69,8 +79,21 @@ func BenchmarkCatchUp(b *testing.B) {
 		b.ReportMetric(rate, "MiB/s")
 		b.ReportMetric(bare, "copy-MiB/s")
 		b.ReportMetric(rate/bare, "ratio")
-		b.ReportMetric(float64(items)/took.Seconds(), "writes/s")
+		b.ReportMetric(joined.Seconds(), "join-s")
+		b.ReportMetric(cpu.Seconds(), "cpu-s")
+		b.ReportMetric(copied.Seconds(), "copy-cpu-s")
+		b.ReportMetric(float64(items)/(joined+took).Seconds(), "writes/s")
 	}
+}
+
+// processCPU is the processor time that this process has used.
+func processCPU(b *testing.B) time.Duration {
+	b.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // writeOn stores small items until ctx ends and says how many.
@@ -86,9 +109,9 @@ func writeOn(ctx context.Context, n *testNode) int {
 	}
 }
 
-// copyRate copies bytes from a file over TCP into another and syncs it, in MiB
-// a second.
-func copyRate(b *testing.B, total int64) float64 {
+// copyRate copies bytes from a file over TCP into another and syncs it: MiB a
+// second, and the processor time.
+func copyRate(b *testing.B, total int64) (rate float64, cpu time.Duration) {
 	b.Helper()
 	dir := b.TempDir()
 	from, err := os.Create(filepath.Join(dir, "from"))
@@ -110,7 +133,7 @@ func copyRate(b *testing.B, total int64) float64 {
 	}
 	sent := make(chan error, 1)
 	go func() { sent <- sendFile(ln, from.Name()) }()
-	begun := time.Now()
+	begun, used := time.Now(), processCPU(b)
 	conn, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		b.Fatal(err)
@@ -123,11 +146,11 @@ func copyRate(b *testing.B, total int64) float64 {
 	if err = errors.Join(err, to.Sync(), to.Close(), <-sent, ln.Close()); err != nil || n != total {
 		b.Fatalf("copied %d bytes: %v", n, err)
 	}
-	rate := float64(total) / time.Since(begun).Seconds() / (1 << 20)
+	rate, cpu = float64(total)/time.Since(begun).Seconds()/(1<<20), processCPU(b)-used
 	if err := errors.Join(os.Remove(from.Name()), os.Remove(to.Name())); err != nil {
 		b.Fatal(err)
 	}
-	return rate
+	return rate, cpu
 }
 
 func sendFile(ln net.Listener, path string) error {

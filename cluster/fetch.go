@@ -4,20 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"carillon/blobstore"
 )
 
 const (
+	// pieceBytesMax is what is fetched in one call, and stored in one batch:
+	// each costs several wake-ups and a commit of the database.
+	pieceBytesMax = readBytesMax
 	// aheadMax is how many pieces of a blob are on their way at a time: a round
 	// trip and the other node's disk are hidden behind the writes before.
-	aheadMax = 8
-	// togetherMax is how many pieces are stored in one batch: each costs a commit
-	// of the database, and a batch of a megabyte fits into its memtable.
-	togetherMax = 4
+	aheadMax = 4
 	// piecesMax bounds the pieces on their way on the whole node: 16 MiB, however
 	// many groups and blobs are fetched at the same time.
-	piecesMax = 64
+	piecesMax = 16
+	// pieceWait bounds the fetch of a piece: all of them, on a link of 8 Mbit/s.
+	// Nobody is on the line, as for readWait.
+	pieceWait = 20 * time.Second
 )
 
 // pullBlob fetches one blob into the local store, from where a fetch that was
@@ -32,29 +36,54 @@ func (n *Node) pullBlob(ctx context.Context, want blobstore.Info) error {
 		return err
 	}
 	defer v.stop()
-	info := v.Info()
+	w := pieceWriter{n: n, info: v.Info()}
 	from := int64(0)
-	if have, err := n.blobs.Stat(ctx, want.ID); err == nil && !have.Sealed {
-		if have.Size > info.Size {
-			return nil
-		}
-		if from = have.Size; !info.Spec.Live {
-			from -= from % blobstore.ChunkBytesMax
-		}
-	} else if err := n.applyHere(
-		blobstore.Op{Kind: blobstore.OpBegin, ID: info.ID, Spec: info.Spec, At: info.Updated},
-	); err != nil {
+	have, err := n.blobs.Stat(ctx, want.ID)
+	switch {
+	case err != nil && w.info.Sealed && w.info.Size <= blobstore.ChunkBytesMax:
+		return n.pullSmall(ctx, v)
+	case err != nil || have.Sealed:
+		w.add(blobstore.Op{Kind: blobstore.OpBegin, Spec: w.info.Spec})
+	case have.Size > w.info.Size:
+		return nil
+	case w.info.Spec.Live:
+		from = have.Size
+	default:
+		from = have.Size - have.Size%blobstore.ChunkBytesMax
+	}
+	if err := n.pullBytes(ctx, v.node, from, &w); err != nil {
 		return err
 	}
-	if err := n.pullBytes(ctx, v.node, info, from); err != nil {
+	if w.info.Sealed {
+		w.add(blobstore.Op{Kind: blobstore.OpSeal, Totals: w.info.Totals})
+	}
+	if err := w.store(); err != nil || w.info.Sealed {
 		return err
 	}
-	if !info.Sealed {
-		return n.pullAhead(ctx, v.node, info)
+	return n.pullAhead(ctx, v.node, w.info)
+}
+
+// pullSmall fetches a sealed blob of at most a chunk, of which nothing is here:
+// one call and one commit. The store compares it with its totals.
+func (n *Node) pullSmall(ctx context.Context, v *remote) error {
+	w := pieceWriter{n: n, info: v.Info()}
+	op := blobstore.Op{Kind: blobstore.OpPut, Spec: w.info.Spec, Totals: w.info.Totals}
+	if w.info.Size > 0 {
+		select {
+		case n.pieces <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("fetch: %w", ctx.Err())
+		}
+		p := piece{}
+		if p.data, p.err = n.fetchPiece(ctx, v, 0, w.info.Size); p.err != nil {
+			<-n.pieces
+			return p.err
+		}
+		w.keep(p)
+		op.Data = p.data
 	}
-	return n.applyHere(blobstore.Op{
-		Kind: blobstore.OpSeal, ID: info.ID, Totals: info.Totals, At: info.Updated,
-	})
+	w.add(op)
+	return w.store()
 }
 
 // piece is a part of a blob that is being fetched.
@@ -65,14 +94,15 @@ type piece struct {
 }
 
 // pullBytes fetches a blob's bytes, a few pieces ahead of what is written.
-func (n *Node) pullBytes(ctx context.Context, node string, info blobstore.Info, from int64) error {
+func (n *Node) pullBytes(ctx context.Context, node string, from int64, w *pieceWriter) error {
 	ctx, cancel := context.WithCancel(ctx)
 	queue := make(chan chan piece, aheadMax)
+	info := w.info
 	n.wg.Go(func() {
 		defer close(queue)
 		n.fetchPieces(ctx, node, info, from, queue)
 	})
-	err := n.writePieces(ctx, info, queue)
+	err := w.writePieces(ctx, queue)
 	cancel()
 	for done := range queue { // what comes too late
 		<-done
@@ -88,10 +118,6 @@ func (n *Node) pullBytes(ctx context.Context, node string, info blobstore.Info, 
 func (n *Node) fetchPieces(
 	ctx context.Context, node string, info blobstore.Info, from int64, queue chan<- chan piece,
 ) {
-	step := int64(blobstore.ChunkBytesMax)
-	if info.Spec.Live {
-		step = blobstore.LivePieceBytesMax
-	}
 	readers := make(chan *remote, aheadMax) // a view is for one goroutine at a time
 	for range aheadMax {
 		readers <- newRemote(n, info.ID, node, info)
@@ -102,7 +128,7 @@ func (n *Node) fetchPieces(
 			r.stop()
 		}
 	}()
-	for off := from; off < info.Size; off += step {
+	for off := from; off < info.Size; off += pieceBytesMax {
 		var r *remote
 		select {
 		case r = <-readers:
@@ -115,7 +141,7 @@ func (n *Node) fetchPieces(
 			readers <- r
 			return
 		}
-		size, done := min(step, info.Size-off), make(chan piece, 1)
+		size, done := min(pieceBytesMax, info.Size-off), make(chan piece, 1)
 		n.wg.Go(func() {
 			data, err := n.fetchPiece(ctx, r, off, size)
 			readers <- r
@@ -130,44 +156,69 @@ func (n *Node) fetchPiece(ctx context.Context, r *remote, off, size int64) ([]by
 	if err := n.pacing.wait(ctx, size); err != nil {
 		return nil, err
 	}
+	r.patience = pieceWait
 	return r.readChunk(ctx, off, size)
 }
 
-// writePieces stores pieces in their order; those that have arrived together go
-// into one batch of the store.
-func (n *Node) writePieces(ctx context.Context, info blobstore.Info, queue <-chan chan piece) error {
-	ops := make([]blobstore.Op, 0, togetherMax)
-	bytes := 0
-	store := func() error {
-		err := errors.Join(n.blobs.Apply(ops)...)
-		for range ops {
-			<-n.pieces
-		}
-		n.metrics.pulled.Add(float64(bytes))
-		n.fetching.moved(int64(bytes))
-		ops, bytes = ops[:0], 0
-		return err
+// pieceWriter stores the pieces of a blob. It belongs to one goroutine.
+type pieceWriter struct {
+	n    *Node
+	info blobstore.Info
+	ops  []blobstore.Op
+	kept [][]byte // data of pieces that wait in ops; each has a place of the node
+}
+
+// add adds an operation to the next batch.
+func (w *pieceWriter) add(op blobstore.Op) {
+	op.ID, op.At = w.info.ID, w.info.Updated
+	w.ops = append(w.ops, op)
+}
+
+// keep takes over a piece and its place until they are stored.
+func (w *pieceWriter) keep(p piece) { w.kept = append(w.kept, p.data) }
+
+// store applies what was added in one batch.
+func (w *pieceWriter) store() error {
+	err := errors.Join(w.n.blobs.Apply(w.ops)...)
+	for _, data := range w.kept {
+		w.n.metrics.pulled.Add(float64(len(data)))
+		w.n.fetching.moved(int64(len(data)))
+		w.n.link.Recycle(data)
+		<-w.n.pieces
+	}
+	clear(w.kept)
+	w.ops, w.kept = w.ops[:0], w.kept[:0]
+	return err
+}
+
+// writePieces stores pieces in their order. What was added before goes with the
+// first, and the last one waits for what is added behind it.
+func (w *pieceWriter) writePieces(ctx context.Context, queue <-chan chan piece) error {
+	step := blobstore.ChunkBytesMax
+	if w.info.Spec.Live {
+		step = blobstore.LivePieceBytesMax
 	}
 	for done := range queue {
 		p := <-done
 		if p.err != nil {
-			<-n.pieces
-			return errors.Join(p.err, store())
+			<-w.n.pieces
+			return errors.Join(p.err, w.store())
 		}
-		ops = append(ops, blobstore.Op{
-			Kind: blobstore.OpAppend, ID: info.ID, Offset: p.off, Data: p.data, At: info.Updated,
-		})
-		bytes += len(p.data)
-		if len(ops) < togetherMax && len(queue) > 0 {
-			continue
+		w.keep(p)
+		for at := 0; at < len(p.data); at += step {
+			w.add(blobstore.Op{
+				Kind: blobstore.OpAppend, Offset: p.off + int64(at), Data: p.data[at:min(at+step, len(p.data))],
+			})
 		}
-		if err := store(); err != nil {
+		if p.off+int64(len(p.data)) == w.info.Size {
+			break
+		}
+		if err := w.store(); err != nil {
 			return err
 		}
 	}
-	err := store()
-	if err == nil && ctx.Err() != nil {
-		err = fmt.Errorf("fetch: %w", ctx.Err())
+	if ctx.Err() != nil {
+		return errors.Join(fmt.Errorf("fetch: %w", ctx.Err()), w.store())
 	}
-	return err
+	return nil
 }

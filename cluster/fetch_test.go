@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -56,6 +57,61 @@ func TestFetchGoesOn(t *testing.T) {
 	}
 	if have, err := n.blobs.Stat(t.Context(), id); err != nil || !have.Sealed || have.Totals != info.Totals {
 		t.Errorf("fetched %+v, %v; want %+v", have, err, info)
+	}
+	if taken := len(n.pieces); taken != 0 {
+		t.Errorf("%d places are still taken", taken)
+	}
+}
+
+// TestFetchSmall fetches blobs of at most a chunk, uploads and recordings: each
+// is one commit, and what was fetched is what was sealed.
+func TestFetchSmall(t *testing.T) {
+	nodes := startCluster(t, 3, nil)
+	n := nodes[2]
+	for _, size := range []int{0, 1, blobstore.LivePieceBytesMax + 1, blobstore.ChunkBytesMax} {
+		for _, live := range []bool{false, true} {
+			body, id := noise(uint64(size), size), blobstore.NewID()
+			w, spec := nodes[0].Writer(), blobstore.Spec{Live: live, Created: time.UnixMilli(77).UTC()}
+			err := w.Begin(t.Context(), id, spec)
+			for off := 0; off < size && err == nil; off += blobstore.LivePieceBytesMax {
+				step := body[off:min(off+blobstore.LivePieceBytesMax, size)]
+				if !live {
+					step = body
+				}
+				err = w.Append(t.Context(), id, int64(off), step)
+				if !live {
+					break
+				}
+			}
+			if err = errors.Join(err, w.Seal(t.Context(), id, blobstore.TotalsOf(body))); err != nil {
+				t.Fatal(err)
+			}
+			for _, from := range nodes { // any of them may be asked
+				eventually(t, "sealed", func() error {
+					info, err := from.blobs.Stat(t.Context(), id)
+					if err == nil && !info.Sealed {
+						err = errBehind
+					}
+					return err
+				})
+			}
+			want, err := n.blobs.Stat(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := n.applyHere(blobstore.Op{Kind: blobstore.OpRemove, ID: id}); err != nil {
+				t.Fatal(err)
+			}
+			if err := n.pullBlob(t.Context(), want); err != nil {
+				t.Fatalf("%d bytes, live %v: %v", size, live, err)
+			}
+			if have, err := n.blobs.Stat(t.Context(), id); err != nil || have != want {
+				t.Errorf("%d bytes, live %v: fetched %+v, %v; want %+v", size, live, have, err, want)
+			}
+			if check := n.blobs.CheckReplica(t.Context(), id); check.State != blobstore.ReplicaOK {
+				t.Errorf("%d bytes, live %v: the copy is %+v", size, live, check)
+			}
+		}
 	}
 	if taken := len(n.pieces); taken != 0 {
 		t.Errorf("%d places are still taken", taken)

@@ -92,3 +92,12 @@ func (n *Node) guarded(h peer.Handler) peer.Handler {
 		return h(ctx, from, req)
 	}
 }
+
+// guardedLent is guarded for large answers.
+func (n *Node) guardedLent(h peer.LentHandler) peer.LentHandler {
+	return func(ctx context.Context, from string, req []byte, loan *peer.Loan) ([]byte, error) {
+		return n.guarded(func(ctx context.Context, from string, req []byte) ([]byte, error) {
+			return h(ctx, from, req, loan)
+		})(ctx, from, req)
+	}
+}

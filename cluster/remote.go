@@ -20,6 +20,8 @@ type remote struct {
 	id   blobstore.ID
 	node string // the replica in use; changed by Read and Wait only
 	keep bool   // what is read of a sealed blob goes into the read cache
+	// patience bounds one read; 0: readWait.
+	patience time.Duration
 
 	mu   sync.Mutex
 	info blobstore.Info  // guarded by mu
@@ -183,32 +185,42 @@ func (r *remote) Read(ctx context.Context, off int64, p []byte) (int, error) {
 	return copy(p, chunk[off-start:]), nil
 }
 
-// readChunk fetches size bytes at off.
+// readChunk fetches size bytes at off, nearly always in one answer, which is
+// handed on as it came.
 func (r *remote) readChunk(ctx context.Context, off, size int64) ([]byte, error) {
-	p := make([]byte, size)
-	for k := 0; k < len(p); {
-		got, err := r.readAt(ctx, off+int64(k), p[k:])
-		if err != nil {
-			return nil, err
-		}
-		k += got
+	p, err := r.ask(ctx, off, size)
+	for err == nil && int64(len(p)) < size {
+		var more []byte
+		more, err = r.ask(ctx, off+int64(len(p)), size-int64(len(p)))
+		p = append(p, more...)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return p, nil
 }
 
 func (r *remote) readAt(ctx context.Context, off int64, p []byte) (int, error) {
-	req := appendInt(appendInt(append([]byte(nil), r.id[:]...), off), int64(min(len(p), readBytesMax)))
-	var b []byte
-	err := r.anywhere(ctx, func() (err error) {
-		bounded, cancel := context.WithTimeout(ctx, readWait)
+	b, err := r.ask(ctx, off, int64(len(p)))
+	return copy(p, b), err
+}
+
+// ask fetches at most size bytes at off, and one at least.
+func (r *remote) ask(ctx context.Context, off, size int64) (b []byte, err error) {
+	req := appendInt(appendInt(append([]byte(nil), r.id[:]...), off), min(size, readBytesMax))
+	err = r.anywhere(ctx, func() (err error) {
+		bounded, cancel := context.WithTimeout(ctx, cmp.Or(r.patience, readWait))
 		defer cancel()
 		b, err = r.n.link.Call(bounded, r.node, kindRead, req)
-		if err == nil && len(b) == 0 {
+		switch {
+		case err == nil && len(b) == 0:
 			err = fmt.Errorf("replica %s is shorter: %w", r.node, blobstore.ErrUnavailable)
+		case err == nil && int64(len(b)) > size:
+			err = fmt.Errorf("replica %s sends more than was asked for: %w", r.node, blobstore.ErrUnavailable)
 		}
 		return err //nolint:wrapcheck // sentinels of blobstore or peer
 	})
-	return copy(p, b), err
+	return b, err
 }
 
 // Wait asks again and again until there is more.

@@ -37,8 +37,9 @@ const (
 )
 
 const (
-	// readBytesMax bounds the bytes of one kindRead.
-	readBytesMax = blobstore.ChunkBytesMax
+	// readBytesMax bounds the bytes of one kindRead: four chunks, since what a
+	// node that catches up pays for a call and its wake-ups it pays for each.
+	readBytesMax = 4 * blobstore.ChunkBytesMax
 	// waitMax bounds how long a kindWait is held before it answers with the
 	// blob as it is; the caller asks again.
 	waitMax = 20 * time.Second
@@ -56,7 +57,7 @@ func (n *Node) serve() {
 	n.link.Handle(kindPromise, n.guarded(n.servePromise))
 	n.link.Handle(kindProgress, n.guarded(n.serveProgress))
 	n.link.Handle(kindStat, n.guarded(n.serveStat))
-	n.link.Handle(kindRead, n.guarded(n.serveRead))
+	n.link.HandleLent(kindRead, n.guardedLent(n.serveRead))
 	n.link.Handle(kindWait, n.guarded(n.serveWait))
 	n.link.Handle(kindStatus, n.guarded(n.serveStatus))
 	n.link.Handle(kindRaft, n.guarded(n.raft.serve))
@@ -178,7 +179,9 @@ func (n *Node) serveStat(ctx context.Context, _ string, req []byte) ([]byte, err
 	return appendInfo(nil, info), nil
 }
 
-func (n *Node) serveRead(ctx context.Context, _ string, req []byte) ([]byte, error) {
+// serveRead answers with bytes of a blob as it is here: as many as were asked
+// for, or those up to its end or to what cannot be read.
+func (n *Node) serveRead(ctx context.Context, _ string, req []byte, loan *peer.Loan) ([]byte, error) {
 	d := decoder{b: req}
 	id, off, size := d.id(), d.size(), d.size()
 	if err := d.end(); err != nil {
@@ -191,14 +194,22 @@ func (n *Node) serveRead(ctx context.Context, _ string, req []byte) ([]byte, err
 	if err != nil {
 		return nil, err //nolint:wrapcheck // the sentinel crosses the link
 	}
-	p := make([]byte, min(size, max(v.Info().Size-off, 0)))
-	if len(p) == 0 {
+	want := int(min(size, max(v.Info().Size-off, 0)))
+	if want == 0 {
 		return nil, v.Close()
 	}
-	k, err := v.Read(ctx, off, p)
+	p, k := loan.Bytes(want), 0
+	for k < want && err == nil { // a view reads within a chunk
+		var got int
+		got, err = v.Read(ctx, off+int64(k), p[k:])
+		k += got
+	}
 	if errors.Is(err, blobstore.ErrCorrupt) {
 		n.metrics.corrupt.Inc()
 		n.repair.add(id)
+	}
+	if k > 0 {
+		err = nil // the caller asks again for the rest
 	}
 	return p[:k], errors.Join(err, v.Close())
 }

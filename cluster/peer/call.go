@@ -102,6 +102,11 @@ func (l *Link) Call(ctx context.Context, node string, kind byte, req ...[]byte) 
 	}
 }
 
+// Recycle takes the memory of an answer of Call back, for another one. A caller
+// that has no more use for a large answer may call it; nothing may use the
+// answer afterwards.
+func (l *Link) Recycle(answer []byte) { l.bodies.put(&answer) }
+
 // newCallConn starts the two goroutines of a connection.
 func newCallConn(l *Link, node string, conn net.Conn, version byte) *callConn {
 	c := &callConn{
@@ -313,7 +318,7 @@ func (c *callConn) read() error {
 		default:
 			return fmt.Errorf("frame type %d from an acceptor: %w", h.kind, ErrProtocol)
 		}
-		body := make([]byte, h.length)
+		body := c.link.bodies.answer(int(h.length))
 		if _, err := io.ReadFull(r, body); err != nil {
 			return fmt.Errorf("read frame: %w", err)
 		}

@@ -375,3 +375,39 @@ func TestLargeDoesNotBlockSmall(t *testing.T) {
 	cancel()
 	wg.Wait()
 }
+
+// TestLentAnswers: answers made in lent memory and given back arrive whole, while
+// many are on their way, some of which nobody waits for any more.
+func TestLentAnswers(t *testing.T) {
+	w := newWorld(t, secret())
+	a, b := w.open("a"), w.open("b")
+	b.HandleLent(kindBlock, func(_ context.Context, _ string, req []byte, loan *Loan) ([]byte, error) {
+		p := loan.Bytes((1 + int(req[0])%4) << 18)
+		for i := range p {
+			p[i] = req[0]
+		}
+		return p, nil
+	})
+	var wg sync.WaitGroup
+	for n := range 64 {
+		wg.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if n%8 == 7 {
+				cancel()
+			}
+			p, err := a.Call(ctx, "b", kindBlock, []byte{byte(n)})
+			if err != nil {
+				if ctx.Err() == nil {
+					t.Errorf("call %d: %v", n, err)
+				}
+				return
+			}
+			if want := (1 + n%4) << 18; len(p) != want || bytes.Count(p, []byte{byte(n)}) != want {
+				t.Errorf("call %d: %d bytes, %d of them right", n, len(p), bytes.Count(p, []byte{byte(n)}))
+			}
+			a.Recycle(p)
+		})
+	}
+	wg.Wait()
+}

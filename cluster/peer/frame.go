@@ -115,6 +115,15 @@ func (p *bodies) get(n int) *[]byte {
 	return &b
 }
 
+// answer returns memory for an answer of n bytes, which its caller may keep:
+// from the pools only where that wastes little.
+func (p *bodies) answer(n int) []byte {
+	if _, size := bodyClass(n); n < size-size/8 {
+		return make([]byte, n)
+	}
+	return *p.get(n)
+}
+
 func (p *bodies) put(b *[]byte) {
 	if class, size := bodyClass(cap(*b)); class < bodyClasses && cap(*b) == size {
 		p.pools[class].Put(b)

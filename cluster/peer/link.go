@@ -67,6 +67,30 @@ type Config struct {
 // connection broke. Handlers run concurrently, for one caller too.
 type Handler func(ctx context.Context, from string, req []byte) ([]byte, error)
 
+// LentHandler is a Handler whose answers are large: it may make one in memory
+// that loan gives it, which the link takes back when the answer was written.
+type LentHandler func(ctx context.Context, from string, req []byte, loan *Loan) ([]byte, error)
+
+// Loan lends memory for one answer.
+type Loan struct {
+	bodies *bodies
+	body   *[]byte
+}
+
+// Bytes returns n bytes, FrameBytesMax at most, with anything in them. It is
+// called once for an answer.
+func (o *Loan) Bytes(n int) []byte {
+	o.body = o.bodies.get(n)
+	return *o.body
+}
+
+// giveBack is called when nothing uses the answer any more.
+func (o *Loan) giveBack() {
+	if o.body != nil {
+		o.bodies.put(o.body)
+	}
+}
+
 // Link is the peer port of one node. All methods may be called concurrently.
 type Link struct {
 	cfg      Config
@@ -75,7 +99,7 @@ type Link struct {
 	metrics  *metrics
 	bodies   bodies
 	pool     callPool
-	handlers [handlersMax]atomic.Pointer[Handler]
+	handlers [handlersMax]atomic.Pointer[LentHandler]
 	codes    atomic.Pointer[codebook]
 
 	closing chan struct{}
@@ -199,9 +223,13 @@ func (l *Link) Addr() string { return l.listener.Addr().String() }
 
 // Handle registers the handler of a kind, before the first request of it.
 func (l *Link) Handle(kind byte, h func(ctx context.Context, from string, req []byte) ([]byte, error)) {
-	handler := Handler(h)
-	l.handlers[kind].Store(&handler)
+	l.HandleLent(kind, func(ctx context.Context, from string, req []byte, _ *Loan) ([]byte, error) {
+		return h(ctx, from, req)
+	})
 }
+
+// HandleLent is Handle for large answers.
+func (l *Link) HandleLent(kind byte, h LentHandler) { l.handlers[kind].Store(&h) }
 
 // Errors registers sentinels under codes of 1 to 239, the same on all nodes:
 // when a handler returns an error that is one of them, the caller's error is

@@ -46,6 +46,7 @@ type request struct {
 	kind   byte
 	budget uint32
 	body   *[]byte
+	loan   Loan
 
 	cancel   context.CancelFunc // nil before its worker begins
 	canceled bool
@@ -143,7 +144,9 @@ func (s *serveConn) receive(ctx context.Context, r *bufio.Reader, h header) erro
 	if _, err := io.ReadFull(r, *body); err != nil {
 		return fmt.Errorf("read request: %w", err)
 	}
-	req := &request{id: h.id, kind: h.code, budget: h.budget, body: body}
+	req := &request{
+		id: h.id, kind: h.code, budget: h.budget, body: body, loan: Loan{bodies: &s.link.bodies},
+	}
 	s.mu.Lock()
 	s.flights[req.id] = req
 	s.mu.Unlock()
@@ -188,6 +191,7 @@ func (s *serveConn) handle(ctx context.Context, req *request, written chan struc
 	// The answer may be a part of the request, so that must last as long.
 	defer s.bytes.leave(len(*req.body))
 	defer s.link.bodies.put(req.body)
+	defer req.loan.giveBack()
 	answer, err := s.answer(ctx, req)
 	if err == nil && len(answer) > FrameBytesMax {
 		err = fmt.Errorf("answer of %d bytes: %w", len(answer), ErrTooLarge)
@@ -228,7 +232,7 @@ func (s *serveConn) answer(ctx context.Context, req *request) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err // cancelled on the way here
 	}
-	return (*h)(ctx, s.from, *req.body)
+	return (*h)(ctx, s.from, *req.body, &req.loan)
 }
 
 // depart makes the context of a request, which a cancel frame may have met
