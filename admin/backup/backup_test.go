@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -29,6 +30,7 @@ type fakeCluster struct {
 	breakAt  int64 // every so many fetches break off in the middle; 0: none
 	source   string
 	order    []uint64
+	arriving sync.Mutex // guards blobs and open while several blobs arrive at once
 }
 
 func newFakeCluster() *fakeCluster {
@@ -111,6 +113,8 @@ func (f *fakeCluster) BeginRestore(_ context.Context, source string, merge bool)
 
 func (f *fakeCluster) RestoreBlob(_ context.Context, spec library.BlobSpec, body io.Reader) (bool, error) {
 	b, err := io.ReadAll(body)
+	f.arriving.Lock()
+	defer f.arriving.Unlock()
 	sum := sha256.Sum256(b)
 	if err == nil && hex.EncodeToString(sum[:]) != spec.SHA256 {
 		err = library.ErrIncomplete

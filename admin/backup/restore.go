@@ -4,10 +4,14 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"carillon/library"
 )
@@ -18,6 +22,10 @@ const (
 	batchRowsMax = 100
 	// batchBytesMax bounds the values of a commit, below what a log entry holds.
 	batchBytesMax = 256 << 10
+	// sendersMax is how many blobs are sent at once: a small one is a commit of
+	// its own, and those that wait together share the disks' syncs. It is also
+	// how many connections the client keeps.
+	sendersMax = 8
 )
 
 // Target is a cluster to restore into: the API's client.
@@ -55,22 +63,8 @@ func (d *Dir) Restore(ctx context.Context, to Target, g Generation, merge bool, 
 	done.Again = begun.Again
 	ctx, release := keepHold(ctx, to, begun.Hold)
 	defer func() { _ = release() }() // it ends by itself
-	for spec, err := range d.blobs(g) {
-		if err != nil {
-			return done, err
-		}
-		sent, err := d.send(ctx, to, spec)
-		if err != nil {
-			return done, cause(ctx, err)
-		}
-		if sent {
-			done.Sent++
-		}
-		done.Blobs++
-		done.Bytes += spec.Size
-		if progress != nil {
-			progress(done.Blobs, g.Blobs, done.Bytes)
-		}
+	if err := d.restoreBlobs(ctx, to, g, &done, progress); err != nil {
+		return done, cause(ctx, err)
 	}
 	if err := d.restoreRows(ctx, to, g, merge, &done); err != nil {
 		return done, cause(ctx, err)
@@ -79,6 +73,41 @@ func (d *Dir) Restore(ctx context.Context, to Target, g Generation, merge bool, 
 		return done, fmt.Errorf("restore: %w", err)
 	}
 	return done, nil
+}
+
+// restoreBlobs sends several at once, in no order: nothing refers to them yet.
+func (d *Dir) restoreBlobs(
+	ctx context.Context, to Target, g Generation, done *Restored, progress Progress,
+) error {
+	work, sending := errgroup.WithContext(ctx)
+	work.SetLimit(sendersMax)
+	var mu sync.Mutex // guards done, and keeps progress in order
+	for spec, err := range d.blobs(g) {
+		if err != nil {
+			return errors.Join(err, work.Wait())
+		}
+		if sending.Err() != nil {
+			break // Wait says why
+		}
+		work.Go(func() error {
+			sent, err := d.send(sending, to, spec)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if sent {
+				done.Sent++
+			}
+			done.Blobs++
+			done.Bytes += spec.Size
+			if progress != nil {
+				progress(done.Blobs, g.Blobs, done.Bytes)
+			}
+			return nil
+		})
+	}
+	return work.Wait() //nolint:wrapcheck // of send
 }
 
 // send brings one blob there, checked on the way by whoever takes it.
