@@ -47,7 +47,8 @@ func freePorts(tb testing.TB, n int) []int {
 // reserve locks a port until the test ends, unless it is locked.
 func reserve(tb testing.TB, port int) bool {
 	tb.Helper()
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), portLocks), os.O_CREATE|os.O_RDWR, 0o600)
+	path := filepath.Join(os.TempDir(), portLocks) //nolint:usetesting // all runs share it
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		tb.Fatal(err)
 	}
