@@ -165,7 +165,8 @@ func (s *Spool) On() bool { return s.deps.Items != nil }
 // Refused says whether err means that the cluster cannot take something now,
 // and not that the client went away.
 func (s *Spool) Refused(ctx context.Context, err error) bool {
-	return ctx.Err() == nil && (errors.Is(err, fault.ErrUnavailable) || errors.Is(err, blobstore.ErrUnavailable) ||
+	return ctx.Err() == nil && (errors.Is(err, fault.ErrUnavailable) ||
+		errors.Is(err, blobstore.ErrUnavailable) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled))
 }
 

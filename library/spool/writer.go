@@ -58,7 +58,9 @@ func (w *Writer) Put(
 	ctx context.Context, id blobstore.ID, spec blobstore.Spec, p []byte, totals blobstore.Totals,
 ) error {
 	op := blobstore.Op{Kind: blobstore.OpPut, ID: id, Spec: spec, Data: p, Totals: totals, At: time.Now()}
-	return w.do(ctx, func(ctx context.Context) error { return w.s.deps.Writer.Put(ctx, id, spec, p, totals) }, op)
+	return w.do(ctx, func(ctx context.Context) error {
+		return w.s.deps.Writer.Put(ctx, id, spec, p, totals)
+	}, op)
 }
 
 // Start implements blobstore.Joiner.
