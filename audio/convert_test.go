@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"carillon/audio/audiotest"
 )
 
 // decodeAll reads all that a decoder yields, by pieces of a few sizes.
@@ -41,14 +43,6 @@ func decodeAll(tb testing.TB, r io.Reader, info Info) []int16 {
 	}
 }
 
-func samplesOf(raw []byte) []int16 {
-	pcm := make([]int16, len(raw)/2)
-	for i := range pcm {
-		pcm[i] = int16(binary.LittleEndian.Uint16(raw[2*i:]))
-	}
-	return pcm
-}
-
 func convertAll(tb testing.TB, item []byte, info Info, form Form, options ...Option) []byte {
 	tb.Helper()
 	c, err := NewConverter(bytes.NewReader(item), info, form, options...)
@@ -67,7 +61,7 @@ func convertAll(tb testing.TB, item []byte, info Info, form Form, options ...Opt
 func TestDecodeWAVCorpus(t *testing.T) {
 	dir := t.TempDir()
 	wav := filepath.Join(dir, "tone.wav")
-	tool(t, "ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i",
+	audiotest.Tool(t, "ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i",
 		"anoisesrc=d=0.7:c=pink:r=16000:a=0.9,aformat=sample_fmts=dbl,pan=stereo|c0=c0|c1=0.5*c0",
 		"-c:a", "pcm_f64le", wav)
 	for codec, within := range map[string]int{
@@ -77,8 +71,8 @@ func TestDecodeWAVCorpus(t *testing.T) {
 		for _, extra := range [][]string{nil, {"-rf64", "always"}, {"-metadata", "title=odd"}} {
 			out := filepath.Join(dir, "out.wav")
 			args := append([]string{"-v", "error", "-y", "-i", wav, "-c:a", codec}, extra...)
-			tool(t, "ffmpeg", append(args, out)...)
-			want := samplesOf(tool(t, "ffmpeg", "-v", "error", "-i", out, "-f", "s16le", "-"))
+			audiotest.Tool(t, "ffmpeg", append(args, out)...)
+			want := audiotest.Samples(audiotest.Tool(t, "ffmpeg", "-v", "error", "-i", out, "-f", "s16le", "-"))
 			b, err := os.ReadFile(out)
 			if err != nil {
 				t.Fatal(err)
@@ -184,7 +178,7 @@ func TestConvertWAVReads(t *testing.T) {
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	raw := samplesOf(tool(t, "sox", file, "-t", "raw", "-"))
+	raw := audiotest.Samples(audiotest.Tool(t, "sox", file, "-t", "raw", "-"))
 	if len(raw) != 2*len(pcm) {
 		t.Fatalf("sox reads %d samples, want %d", len(raw), 2*len(pcm))
 	}
@@ -273,7 +267,7 @@ func TestConvertGain(t *testing.T) {
 		math.Inf(1):        {0, math.MaxInt16, math.MinInt16, math.MaxInt16, math.MinInt16, math.MinInt16},
 		math.Inf(-1):       {0, 0, 0, 0, 0, 0},
 	} {
-		got := samplesOf(convertAll(t, wav, info, Form{Container: ContainerRaw}, Gain(dB)))
+		got := audiotest.Samples(convertAll(t, wav, info, Form{Container: ContainerRaw}, Gain(dB)))
 		if !slices.Equal(got, want) {
 			t.Errorf("%v dB: %v, want %v", dB, got, want)
 		}

@@ -11,20 +11,10 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
-)
 
-// tool runs one of the programs that the tests compare with.
-func tool(tb testing.TB, name string, args ...string) []byte {
-	tb.Helper()
-	cmd := exec.CommandContext(tb.Context(), name, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		tb.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, stderr.Bytes())
-	}
-	return out
-}
+	"carillon/audio/audiotest"
+	"carillon/audio/mpeg"
+)
 
 // toolMessages runs a program and returns what it complained about.
 func toolMessages(t *testing.T, name string, args ...string) []byte {
@@ -41,7 +31,8 @@ func toolMessages(t *testing.T, name string, args ...string) []byte {
 // tone makes a WAV file with a sound that keeps a VBR encoder busy.
 func tone(t *testing.T, file string, rate, channels int, seconds float64) {
 	t.Helper()
-	tool(t, "sox", "-R", "-n", "-b", "16", "-r", strconv.Itoa(rate), "-c", strconv.Itoa(channels), file,
+	audiotest.Tool(t, "sox", "-R", "-n", "-b", "16", "-r", strconv.Itoa(rate), "-c",
+		strconv.Itoa(channels), file,
 		"synth", fmt.Sprint(seconds), "sine", "300-3000", "synth", fmt.Sprint(seconds), "pinknoise", "mix",
 		"tremolo", "2", "90")
 }
@@ -49,7 +40,7 @@ func tone(t *testing.T, file string, rate, channels int, seconds float64) {
 // ffprobePackets counts the frames as ffmpeg finds them.
 func ffprobePackets(t *testing.T, file string) int64 {
 	t.Helper()
-	out := tool(t, "ffprobe", "-v", "error", "-count_packets", "-select_streams", "a",
+	out := audiotest.Tool(t, "ffprobe", "-v", "error", "-count_packets", "-select_streams", "a",
 		"-show_entries", "stream=nb_read_packets", "-of", "default=nk=1:nw=1", file)
 	n, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
 	if err != nil {
@@ -61,7 +52,7 @@ func ffprobePackets(t *testing.T, file string) int64 {
 // mpg123Samples counts the samples per channel that mpg123 decodes.
 func mpg123Samples(t *testing.T, file string, channels int) int64 {
 	t.Helper()
-	return int64(len(tool(t, "mpg123", "-q", "--no-gapless", "-s", file)) / 2 / channels)
+	return int64(len(audiotest.Tool(t, "mpg123", "-q", "--no-gapless", "-s", file)) / 2 / channels)
 }
 
 // checkMP3 compares the probe of a file with both decoders.
@@ -119,7 +110,7 @@ func TestProbeMP3Corpus(t *testing.T) {
 				for i, v := range variants {
 					mp3 := filepath.Join(t.TempDir(), v.name+".mp3")
 					args := append([]string{"-S", "--resample", fmt.Sprint(float64(rate) / 1000)}, v.args...)
-					tool(t, "lame", append(args, wav, mp3)...)
+					audiotest.Tool(t, "lame", append(args, wav, mp3)...)
 					// ffprobe is slow to start; half of the files do.
 					check := checkSamples
 					if (i+channels)%2 == 0 {
@@ -148,7 +139,7 @@ func TestProbeFFmpegMP3(t *testing.T) {
 		{"-b:a", "192k", "-c:a", "libshine"},
 	} {
 		all := append([]string{"-v", "error", "-y", "-i", wav, "-metadata", "title=Something"}, args...)
-		tool(t, "ffmpeg", append(all, mp3)...)
+		audiotest.Tool(t, "ffmpeg", append(all, mp3)...)
 		checkMP3(t, mp3, 44100, 2)
 	}
 }
@@ -184,7 +175,7 @@ func TestProbeFreeSWITCH(t *testing.T) {
 				late.Samples = late.Frames * 576
 				late.GarbageBytes = int64((len(b) - cut) % frameBytes)
 				wantInfo(t, b[cut:], late)
-				if n, ok := FindFrame(b[cut:]); !ok || n != int(late.GarbageBytes) {
+				if n, ok := mpeg.FindFrame(b[cut:]); !ok || n != int(late.GarbageBytes) {
 					t.Fatalf("joined at %d: frame at %d, %v, want %d", cut, n, ok, late.GarbageBytes)
 				}
 			}
@@ -204,7 +195,7 @@ func TestProbeMP3Damage(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		end := rapid.IntRange(start+5*frameBytes, len(whole)).Draw(t, "end")
 		frame := rapid.IntRange(start/frameBytes, end/frameBytes-4).Draw(t, "frame")
-		at := frame*frameBytes + rapid.IntRange(FrameHeaderBytes, frameBytes).Draw(t, "at")
+		at := frame*frameBytes + rapid.IntRange(mpeg.HeaderBytes, frameBytes).Draw(t, "at")
 		noise := rapid.SliceOfN(rapid.ByteRange(1, 0x40), 0, 500).Draw(t, "noise")
 		info, err := probeWhole(join(whole[:at], noise, whole[at:end]))
 		if err != nil {
@@ -243,7 +234,7 @@ func TestProbeWAVCorpus(t *testing.T) {
 	} {
 		out := filepath.Join(dir, "out.wav")
 		args := append([]string{"-v", "error", "-y", "-i", wav, "-c:a", tt.codec}, tt.args...)
-		tool(t, "ffmpeg", append(args, out)...)
+		audiotest.Tool(t, "ffmpeg", append(args, out)...)
 		b, err := os.ReadFile(out)
 		if err != nil {
 			t.Fatal(err)
@@ -261,7 +252,7 @@ func TestProbeWAVStreamed(t *testing.T) {
 	dir := t.TempDir()
 	wav, mp3 := filepath.Join(dir, "tone.wav"), filepath.Join(dir, "tone.mp3")
 	tone(t, wav, 16000, 1, 1.5)
-	tool(t, "lame", "-S", "-b", "32", wav, mp3)
+	audiotest.Tool(t, "lame", "-S", "-b", "32", wav, mp3)
 	for _, args := range [][]string{
 		{"sox", wav, "-t", "wav", "-"},
 		{"sox", wav, "-b", "24", "-t", "wav", "-"},
@@ -269,7 +260,7 @@ func TestProbeWAVStreamed(t *testing.T) {
 		{"mpg123", "-q", "-w", "-", mp3},
 		{"lame", "-S", "--decode", mp3, "-"},
 	} {
-		b := tool(t, args[0], args[1:]...)
+		b := audiotest.Tool(t, args[0], args[1:]...)
 		info := mustProbe(t, b)
 		head := bytes.Index(b, []byte("data")) + 8
 		if info.Samples != int64((len(b)-head)*8/bits(info.Codec)) || info.Truncated || info.GarbageBytes != 0 ||
@@ -296,7 +287,7 @@ func TestProbeOggCorpus(t *testing.T) {
 		"libvorbis": {Codec: "vorbis", SampleRate: 48000, Channels: 2, Samples: 72000},
 		"libopus":   {Codec: "opus", SampleRate: 48000, Channels: 2, Samples: 72000},
 	} {
-		tool(t, "ffmpeg", "-v", "error", "-y", "-i", wav, "-c:a", codec, "-f", "ogg", out)
+		audiotest.Tool(t, "ffmpeg", "-v", "error", "-y", "-i", wav, "-c:a", codec, "-f", "ogg", out)
 		b, err := os.ReadFile(out)
 		if err != nil {
 			t.Fatal(err)

@@ -3,6 +3,9 @@ package audio
 import (
 	"errors"
 	"io"
+
+	"carillon/audio/layer3"
+	"carillon/audio/mpeg"
 )
 
 // mp3WarmFrames are decoded unheard before the frame that is sought, which then
@@ -14,17 +17,17 @@ const mp3WarmFrames = 2
 type mp3Source struct {
 	mp3Framer
 	info  Info
-	layer *layer3Decoder
+	layer *layer3.Decoder
 	// pcm is the sound of the last frame in the rate and channels of info, of
 	// which the part from pcmFrom on was not read yet.
 	pcm     []int16
 	pcmFrom int
-	raw     [2 * 2 * granuleLines]int16 // as the frame has it
-	other   *rateChange                 // nil while the rate is that of info
+	raw     [2 * 2 * mpeg.GranuleLines]int16 // as the frame has it
+	other   *rateChange                      // nil while the rate is that of info
 }
 
 func newMP3Source(r io.Reader, info Info) *mp3Source {
-	return &mp3Source{mp3Framer: newMP3Framer(r), info: info, layer: newLayer3Decoder()}
+	return &mp3Source{mp3Framer: newMP3Framer(r), info: info, layer: layer3.NewDecoder()}
 }
 
 func (s *mp3Source) read(pcm []int16) (int, error) {
@@ -56,7 +59,7 @@ func (s *mp3Source) skip(n int64) (int64, error) {
 			s.sound(frame)
 			return skipped, nil
 		}
-		s.layer.skip(&s.frame, frame)
+		s.layer.Skip(&s.frame, frame)
 		skipped += int64(s.frame.Samples)
 	}
 }
@@ -81,7 +84,7 @@ func (s *mp3Source) decode() error {
 func (s *mp3Source) sound(frame []byte) {
 	h := &s.frame
 	raw := s.raw[:h.Samples*h.Channels]
-	s.layer.decode(h, frame, raw)
+	s.layer.Decode(h, frame, raw)
 	channels := s.info.Channels
 	fit := raw
 	switch {
@@ -128,7 +131,7 @@ func (c *rateChange) append(dst, pcm []int16) []int16 {
 }
 
 func (c *rateChange) drain(dst []int16) []int16 {
-	var block [2 * granuleLines]int16
+	var block [2 * mpeg.GranuleLines]int16
 	for {
 		n := c.read(block[:])
 		if n == 0 {

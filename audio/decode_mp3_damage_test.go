@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"carillon/audio/mpeg"
 )
 
 // TestDecodeMP3Joined begins at any byte: what cannot be known is silence, and
@@ -90,13 +92,13 @@ func TestDecodeMP3Damage(t *testing.T) {
 		frame := rapid.IntRange(2, 80).Draw(t, "frame")
 		at := frame * frameBytes
 		what := rapid.SampledFrom([]string{"between", "into", "out"}).Draw(t, "what")
-		noise := rapid.SliceOfN(rapid.ByteRange(1, 0x40), 1, frameBytes-FrameHeaderBytes).Draw(t, "noise")
+		noise := rapid.SliceOfN(rapid.ByteRange(1, 0x40), 1, frameBytes-mpeg.HeaderBytes).Draw(t, "noise")
 		rest := all[(frame+5)*samples:]
 		switch what {
 		case "between":
 			b = slices.Insert(b, at, noise...)
 		case "into":
-			copy(b[at+FrameHeaderBytes:], noise)
+			copy(b[at+mpeg.HeaderBytes:], noise)
 		case "out":
 			b = slices.Delete(b, at, at+frameBytes)
 		}

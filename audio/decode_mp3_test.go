@@ -8,16 +8,16 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
-)
 
-// exactRMS is what rounding alone leaves between two decoders that compute the
-// same in different ways; one in a thousand samples is on the edge. The promise
-// is 1.
-const exactRMS = 0.08
+	"carillon/audio/audiotest"
+	"carillon/audio/layer3"
+	"carillon/audio/mpeg"
+)
 
 // lively makes a WAV file that makes an encoder use all that it has: a sweep,
 // noise, strokes out of nothing for short blocks, a pause; in stereo partly the
@@ -56,25 +56,6 @@ func lively(t *testing.T, file string, rate, channels int) {
 	}
 }
 
-// mpg123Decodes is the sound of a file as mpg123 has it, without gaps.
-func mpg123Decodes(tb testing.TB, file string) []int16 {
-	tb.Helper()
-	return samplesOf(tool(tb, "mpg123", "-q", "-s", file))
-}
-
-func difference(a, b []int16) (rms float64, worst int) {
-	if len(a) != len(b) {
-		return math.Inf(1), len(a) - len(b)
-	}
-	sum := 0.0
-	for i := range a {
-		d := int(a[i]) - int(b[i])
-		worst = max(worst, d, -d)
-		sum += float64(d * d)
-	}
-	return math.Sqrt(sum / float64(len(a))), worst
-}
-
 // lameVariants are bit rates, modes, header frames, tags and checksums, for
 // which all nine rates have a bit rate.
 func lameVariants() [][]string {
@@ -106,8 +87,8 @@ func TestDecodeMP3Corpus(t *testing.T) {
 					b := lame(t, wav, mp3, rate, args...)
 					info := mustProbe(t, b)
 					got := decodeAll(t, bytes.NewReader(b), info)
-					rms, worst := difference(got, mpg123Decodes(t, mp3))
-					if rms > exactRMS || worst > 1 {
+					rms, worst := audiotest.Difference(got, audiotest.MPG123(t, mp3))
+					if rms > audiotest.ExactRMS || worst > 1 {
 						t.Errorf("%v: %d samples, rms %.4f, worst %d", args, len(got), rms, worst)
 					}
 					if n := info.PlayedSamples() * int64(info.Channels); n != int64(len(got)) {
@@ -119,7 +100,7 @@ func TestDecodeMP3Corpus(t *testing.T) {
 					if info.EncoderDelay > 0 {
 						seen["gapless"]++
 					}
-					coverage(t, b, info, seen)
+					coverage(t, b, seen)
 				}
 				want := "long start short stop reservoir coarse quads gapless"
 				for what := range strings.FieldsSeq(want) {
@@ -135,44 +116,60 @@ func TestDecodeMP3Corpus(t *testing.T) {
 	}
 }
 
-// coverage counts what the frames use.
-func coverage(tb testing.TB, b []byte, info Info, seen map[string]int) {
+// coverage counts what the frames use, by their side information.
+func coverage(tb testing.TB, b []byte, seen map[string]int) {
 	tb.Helper()
-	s := newMP3Source(bytes.NewReader(b), info)
+	framer := newMP3Framer(bytes.NewReader(b))
 	for {
-		err := s.decode()
+		frame, err := framer.nextFrame()
 		if errors.Is(err, io.EOF) {
 			return
 		}
 		if err != nil {
 			tb.Fatal(err)
 		}
-		middle, intense := s.frame.jointStereo()
+		h := framer.frame
+		middle, intense := h.JointStereo()
 		switch {
 		case middle:
 			seen["middle"]++
-		case s.frame.Channels == 2:
+		case h.Channels == 2:
 			seen["plain"]++
 		}
 		if intense {
 			seen["intensity"]++
 		}
-		if s.layer.side.mainDataBegin > 0 {
-			seen["reservoir"]++
-		}
-		for g := range s.frame.Samples / granuleLines {
-			side := &s.layer.side.granule[g][0]
-			seen[[]string{"long", "start", "short", "stop"}[side.blockType]]++
-			if side.mixed {
+		coverSide(&h, frame[h.SideEnd()-h.SideBytes():h.SideEnd()], seen)
+	}
+}
+
+// coverSide counts what the granules of the first channel use.
+func coverSide(h *mpeg.Header, side []byte, seen map[string]int) {
+	begin, at, length, compress := 8, 8+h.Channels, 63, 9
+	if h.Version == mpeg.V1 {
+		begin, at, length, compress = 9, 9+7-2*h.Channels+4*h.Channels, 59, 4
+	}
+	bits := mpeg.BitReader{Bytes: slices.Concat(side, make([]byte, 8))}
+	if bits.Take(begin) > 0 {
+		seen["reservoir"]++
+	}
+	for range h.Samples / mpeg.GranuleLines {
+		bits.At = at + 12 + 9 + 8 + compress
+		block := 0
+		if bits.Flag() { // of other windows than the long one
+			if block = bits.Take(2); bits.Flag() {
 				seen["mixed"]++
 			}
-			if side.coarse {
-				seen["coarse"]++
-			}
-			if side.quadTable == huffmanQuadA {
-				seen["quads"]++
-			}
 		}
+		seen[[]string{"long", "start", "short", "stop"}[block]]++
+		bits.At = at + length - 2
+		if bits.Flag() {
+			seen["coarse"]++
+		}
+		if !bits.Flag() {
+			seen["quads"]++
+		}
+		at += length * h.Channels
 	}
 }
 
@@ -187,18 +184,20 @@ func TestDecodeMP3FFmpeg(t *testing.T) {
 		lively(t, wav, rate, 2)
 		for _, args := range [][]string{{"-b:a", "64k"}, {"-q:a", "4"}, {"-b:a", "64k", "-write_xing", "0"}} {
 			all := append([]string{"-v", "error", "-y", "-i", wav}, args...)
-			tool(t, "ffmpeg", append(all, mp3)...)
+			audiotest.Tool(t, "ffmpeg", append(all, mp3)...)
 			b, err := os.ReadFile(mp3)
 			if err != nil {
 				t.Fatal(err)
 			}
 			got := decodeAll(t, bytes.NewReader(b), mustProbe(t, b))
-			if rms, worst := difference(got, mpg123Decodes(t, mp3)); rms > exactRMS || worst > 1 {
+			rms, worst := audiotest.Difference(got, audiotest.MPG123(t, mp3))
+			if rms > audiotest.ExactRMS || worst > 1 {
 				t.Errorf("%d %v: against mpg123 rms %.4f, worst %d", rate, args, rms, worst)
 			}
-			want := samplesOf(tool(t, "ffmpeg", "-v", "error", "-i", mp3, "-f", "s16le", "-"))
+			want := audiotest.Samples(audiotest.Tool(t, "ffmpeg", "-v", "error", "-i", mp3, "-f", "s16le", "-"))
 			n := min(len(got), len(want))
-			if rms, worst := difference(got[:n], want[:n]); rms > exactRMS || worst > 1 || len(got)-n > 4*1152 {
+			rms, worst = audiotest.Difference(got[:n], want[:n])
+			if rms > audiotest.ExactRMS || worst > 1 || len(got)-n > 4*1152 {
 				t.Errorf("%d %v: against ffmpeg %d and %d samples, rms %.4f, worst %d",
 					rate, args, len(got), len(want), rms, worst)
 			}
@@ -211,12 +210,12 @@ func TestDecodeMP3FFmpeg(t *testing.T) {
 // more, but the decoders must agree on what it is.
 func TestDecodeMP3Odd(t *testing.T) {
 	t.Parallel()
-	intensity := func(_ *FrameHeader, b []byte) { b[3] |= 0x10 }
+	intensity := func(_ *mpeg.Header, b []byte) { b[3] |= 0x10 }
 	for _, tt := range []struct {
 		what     string
 		rate     int
 		channels int
-		change   func(h *FrameHeader, b []byte)
+		change   func(h *mpeg.Header, b []byte)
 	}{
 		// In MPEG-2 intensity stereo has other scale factors, so that a
 		// changed bit leaves nothing of the granule.
@@ -234,8 +233,8 @@ func TestDecodeMP3Odd(t *testing.T) {
 			lively(t, wav, rate, tt.channels)
 			mode := map[int]string{1: "m", 2: "j"}[tt.channels]
 			b := lame(t, wav, mp3, rate, "-t", "-b", "64", "-m", mode, "--nores", "-q", "9")
-			for rest := b; len(rest) >= FrameHeaderBytes; {
-				h, err := ParseFrameHeader(rest)
+			for rest := b; len(rest) >= mpeg.HeaderBytes; {
+				h, err := mpeg.ParseHeader(rest)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -247,8 +246,8 @@ func TestDecodeMP3Odd(t *testing.T) {
 			}
 			info := mustProbe(t, b)
 			seen := map[string]int{}
-			coverage(t, b, info, seen)
-			rms, worst := difference(decodeAll(t, bytes.NewReader(b), info), mpg123Decodes(t, mp3))
+			coverage(t, b, seen)
+			rms, worst := audiotest.Difference(decodeAll(t, bytes.NewReader(b), info), audiotest.MPG123(t, mp3))
 			t.Logf("%s at %d: rms %.4f, worst %d", what, rate, rms, worst)
 			if seen[what] == 0 || rms > 1 {
 				t.Errorf("%s at %d: %d granules, rms %.4f, worst %d", what, rate, seen[what], rms, worst)
@@ -259,15 +258,15 @@ func TestDecodeMP3Odd(t *testing.T) {
 
 // mixBlocks sets the mixed flag of short blocks without scale factors, so that
 // all that follows is where it was.
-func mixBlocks(h *FrameHeader, b []byte) {
+func mixBlocks(h *mpeg.Header, b []byte) {
 	at, length, compress := 8+h.Channels, 63, 9
-	if h.Version == MPEG1 {
+	if h.Version == mpeg.V1 {
 		at, length, compress = 9+7-2*h.Channels+4*h.Channels, 59, 4
 	}
-	for range h.Samples / granuleLines * h.Channels {
-		bits := bitReader{bytes: b[FrameHeaderBytes:], at: at + 12 + 9 + 8}
-		if bits.take(compress) == 0 && bits.flag() && bits.take(2) == blockShort {
-			b[FrameHeaderBytes+bits.at/8] |= 0x80 >> (bits.at % 8)
+	for range h.Samples / mpeg.GranuleLines * h.Channels {
+		bits := mpeg.BitReader{Bytes: b[mpeg.HeaderBytes:], At: at + 12 + 9 + 8}
+		if bits.Take(compress) == 0 && bits.Flag() && bits.Take(2) == 2 /* short */ {
+			b[mpeg.HeaderBytes+bits.At/8] |= 0x80 >> (bits.At % 8)
 		}
 		at += length
 	}
@@ -308,7 +307,7 @@ func TestDecodeMP3Refuses(t *testing.T) {
 	dir := t.TempDir()
 	wav, mp2 := filepath.Join(dir, "in.wav"), filepath.Join(dir, "out.mp2")
 	lively(t, wav, 44100, 2)
-	tool(t, "ffmpeg", "-v", "error", "-y", "-i", wav, "-c:a", "mp2", mp2)
+	audiotest.Tool(t, "ffmpeg", "-v", "error", "-y", "-i", wav, "-c:a", "mp2", mp2)
 	b, err := os.ReadFile(mp2)
 	if err != nil {
 		t.Fatal(err)
@@ -327,7 +326,7 @@ func TestDecodeMP3Refuses(t *testing.T) {
 func BenchmarkDecode(b *testing.B) {
 	item, info := freeswitchFile(b, "rec-icecast")
 	stereo, stereoInfo := freeswitchFile(b, "urec-stereo")
-	music, err := EncodeMP3(Melody(44100, 5e9), 44100, 128000)
+	music, err := layer3.Encode(Melody(44100, 5e9), 44100, 128000)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"carillon/audio/layer3"
 )
 
 // Container is how the bytes of a converted item are laid out.
@@ -165,9 +167,8 @@ func (f Form) lengths(info Info, list []Option) (frames, bytes int64) {
 // bytes is the length of so many frames, with the head.
 func (f Form) bytes(frames int64) int64 {
 	if f.Container == ContainerMP3 {
-		header, frame, _ := encoderHeader(f.SampleRate, f.Channels, f.BitRate)
-		e := MP3Encoder{header: header, frame: frame}
-		return e.encodedBytes(frames)
+		stream, _ := layer3.StreamOf(f.SampleRate, f.Channels, f.BitRate)
+		return encodedBytes(&stream, frames)
 	}
 	n := frames * int64(f.Channels*f.sampleBytes())
 	if f.Container == ContainerWAV {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"carillon/audio/audiotest"
 )
 
 // TestG711 compares what all codes stand for with ffmpeg, and the code of every
@@ -32,7 +34,8 @@ func TestG711(t *testing.T) {
 		{"mulaw", mulawDecode, mulawEncode, 2, []int{1}, 8, 0x7F},
 		{"alaw", alawDecode, alawEncode, 3, nil, 7, 0x55},
 	} {
-		want := samplesOf(tool(t, "ffmpeg", "-v", "error", "-f", law.name, "-i", file, "-f", "s16le", "-"))
+		want := audiotest.Samples(audiotest.Tool(t, "ffmpeg", "-v", "error", "-f", law.name, "-i", file,
+			"-f", "s16le", "-"))
 		for i, v := range want {
 			if got := law.decode(byte(i)); got != v {
 				t.Errorf("%s: %#x stands for %d, want %d", law.name, i, got, v)

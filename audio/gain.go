@@ -5,17 +5,15 @@ import (
 	"errors"
 	"io"
 	"math"
+
+	"carillon/audio/mpeg"
 )
 
-// GainStepDB is the least change of level that an MP3 can have without being
-// decoded: the gain of a granule counts in powers of 2^(1/4).
-const GainStepDB = 1.505149978319906
-
 // sideEndBytesMax is the longest header, checksum and side information.
-const sideEndBytesMax = FrameHeaderBytes + crcBytes + 32
+const sideEndBytesMax = mpeg.HeaderBytes + mpeg.CRCBytes + 32
 
 // NewGainReader returns the MP3 that r yields, louder by dB (or quieter), to the
-// nearest GainStepDB. It changes the gain of every granule and channel and the
+// nearest mpeg.GainStepDB. It changes the gain of every granule and channel and the
 // checksum of protected frames and nothing else: no quality is lost, and the
 // same dB taken away gives the same bytes again unless a gain came to the end of
 // its range, 0 or 255, where it stays. The length does not change, no byte is
@@ -26,7 +24,7 @@ func NewGainReader(r io.Reader, dB float64) io.Reader {
 	if math.IsNaN(dB) {
 		return r
 	}
-	steps := int(math.Round(min(max(dB/GainStepDB, -gainMax), gainMax)))
+	steps := int(math.Round(min(max(dB/mpeg.GainStepDB, -mpeg.GainMax), mpeg.GainMax)))
 	if steps == 0 {
 		return r
 	}
@@ -115,9 +113,9 @@ func (g *gainReader) fill() error {
 }
 
 // changeGain adds steps to the gains of a frame, if b holds them all.
-func changeGain(h *FrameHeader, b []byte, steps int) {
-	end := h.sideEnd()
-	side := end - h.sideBytes()
+func changeGain(h *mpeg.Header, b []byte, steps int) {
+	end := h.SideEnd()
+	side := end - h.SideBytes()
 	if len(b) < end {
 		return
 	}
@@ -125,10 +123,10 @@ func changeGain(h *FrameHeader, b []byte, steps int) {
 	const gainAt = 12 + 9
 	// main_data_begin and private_bits, and in MPEG-1 scfsi
 	at, length := 8+h.Channels, 63
-	if h.Version == MPEG1 {
+	if h.Version == mpeg.V1 {
 		at, length = 9+7-2*h.Channels+4*h.Channels, 59
 	}
-	for range h.Samples / granuleLines * h.Channels {
+	for range h.Samples / mpeg.GranuleLines * h.Channels {
 		bit := side*8 + at
 		at += length
 		if binary.BigEndian.Uint32(b[bit/8:])<<(bit%8)>>20 == 0 {
@@ -138,12 +136,12 @@ func changeGain(h *FrameHeader, b []byte, steps int) {
 		window := b[bit/8:][:2]
 		shift := 8 - bit%8
 		word := int(binary.BigEndian.Uint16(window))
-		gain := min(max(word>>shift&gainMax+steps, 0), gainMax)
-		binary.BigEndian.PutUint16(window, uint16(word&^(gainMax<<shift)|gain<<shift))
+		gain := min(max(word>>shift&mpeg.GainMax+steps, 0), mpeg.GainMax)
+		binary.BigEndian.PutUint16(window, uint16(word&^(mpeg.GainMax<<shift)|gain<<shift))
 	}
 	if h.CRC {
-		crc := crc16(crc16(math.MaxUint16, b[2:FrameHeaderBytes]), b[side:end])
-		binary.BigEndian.PutUint16(b[FrameHeaderBytes:], crc)
+		crc := crc16(crc16(math.MaxUint16, b[2:mpeg.HeaderBytes]), b[side:end])
+		binary.BigEndian.PutUint16(b[mpeg.HeaderBytes:], crc)
 	}
 }
 

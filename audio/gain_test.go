@@ -13,13 +13,16 @@ import (
 	"testing/iotest"
 
 	"pgregory.net/rapid"
+
+	"carillon/audio/audiotest"
+	"carillon/audio/mpeg"
 )
 
 func lame(tb testing.TB, wav, mp3 string, rate int, args ...string) []byte {
 	tb.Helper()
 	kHz := strconv.FormatFloat(float64(rate)/1000, 'f', -1, 64)
 	all := append([]string{"-S", "--resample", kHz}, args...)
-	tool(tb, "lame", append(all, wav, mp3)...)
+	audiotest.Tool(tb, "lame", append(all, wav, mp3)...)
 	b, err := os.ReadFile(mp3)
 	if err != nil {
 		tb.Fatal(err)
@@ -50,7 +53,7 @@ func TestGain(t *testing.T) {
 					wav, mp3 := filepath.Join(dir, "in.wav"), filepath.Join(dir, "out.mp3")
 					tone(t, wav, rate, channels, 1)
 					b := lame(t, wav, mp3, rate, append(args, "--scale", "0.2")...)
-					before := level(samplesOf(tool(t, "mpg123", "-q", "-s", mp3)))
+					before := level(audiotest.Samples(audiotest.Tool(t, "mpg123", "-q", "-s", mp3)))
 					for _, dB := range []float64{6, 12, -9, 1.4} {
 						changed := gained(t, b, dB)
 						if err := os.WriteFile(mp3, changed, 0o600); err != nil {
@@ -59,8 +62,8 @@ func TestGain(t *testing.T) {
 						if len(changed) != len(b) {
 							t.Fatalf("%v dB: %d bytes, were %d", dB, len(changed), len(b))
 						}
-						after := level(samplesOf(tool(t, "mpg123", "-q", "-s", mp3)))
-						want := math.Round(dB/GainStepDB) * GainStepDB
+						after := level(audiotest.Samples(audiotest.Tool(t, "mpg123", "-q", "-s", mp3)))
+						want := math.Round(dB/mpeg.GainStepDB) * mpeg.GainStepDB
 						if got := after - before; math.Abs(got-want) > 0.1 {
 							t.Errorf("%v dB: level changes by %.2f dB, want %.2f", dB, got, want)
 						}
@@ -87,12 +90,12 @@ func level(pcm []int16) float64 {
 // checksums checks those of all protected frames.
 func checksums(t *testing.T, b []byte) {
 	t.Helper()
-	for len(b) >= FrameHeaderBytes {
-		h, err := ParseFrameHeader(b)
+	for len(b) >= mpeg.HeaderBytes {
+		h, err := mpeg.ParseHeader(b)
 		if err != nil || len(b) < h.FrameBytes {
 			return
 		}
-		if end := FrameHeaderBytes + crcBytes + h.sideBytes(); h.CRC {
+		if end := mpeg.HeaderBytes + mpeg.CRCBytes + h.SideBytes(); h.CRC {
 			sum := crc16(crc16(math.MaxUint16, b[2:4]), b[6:end])
 			if want := uint16(b[4])<<8 | uint16(b[5]); sum != want {
 				t.Fatalf("checksum %#x, is %#x", want, sum)
@@ -116,7 +119,7 @@ func TestGainReads(t *testing.T) {
 		in := join(whole[:at], noise, whole[at:end])
 		steps := float64(rapid.IntRange(-20, 20).Draw(t, "steps"))
 		read := func(r io.Reader) []byte {
-			b, err := io.ReadAll(NewGainReader(r, steps*GainStepDB))
+			b, err := io.ReadAll(NewGainReader(r, steps*mpeg.GainStepDB))
 			if err != nil {
 				t.Fatal(err)
 			}

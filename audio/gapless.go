@@ -1,12 +1,16 @@
 package audio
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"carillon/audio/mpeg"
+)
 
 // isInfoFrame recognises the first frame of many files, which holds a Xing,
 // Info or VBRI header in place of sound. Decoders play nothing for it.
-func isInfoFrame(h *FrameHeader, b []byte) bool {
-	const vbriOffset = FrameHeaderBytes + 32
-	xing := FrameHeaderBytes + h.sideBytes()
+func isInfoFrame(h *mpeg.Header, b []byte) bool {
+	const vbriOffset = mpeg.HeaderBytes + 32
+	xing := mpeg.HeaderBytes + h.SideBytes()
 	at := func(off int, tag string) bool {
 		return off+len(tag) <= h.FrameBytes && string(b[off:off+len(tag)]) == tag
 	}
@@ -32,7 +36,7 @@ type gapless struct {
 const decoderDelay = 528 + 1
 
 // read takes what the Xing or Info header in a frame says. b holds the frame.
-func (g *gapless) read(h *FrameHeader, b []byte) {
+func (g *gapless) read(h *mpeg.Header, b []byte) {
 	const (
 		hasFrames, hasBytes, hasTOC, hasQuality = 1, 2, 4, 8
 
@@ -63,11 +67,11 @@ func (g *gapless) read(h *FrameHeader, b []byte) {
 }
 
 // xingBody is what follows the name of a Xing or Info header.
-func xingBody(h *FrameHeader, b []byte) ([]byte, bool) {
+func xingBody(h *mpeg.Header, b []byte) ([]byte, bool) {
 	const nameBytes = 4
 	b = b[:min(len(b), h.FrameBytes)]
-	xing := FrameHeaderBytes + h.sideBytes()
-	for _, off := range [2]int{xing, xing + crcBytes} {
+	xing := mpeg.HeaderBytes + h.SideBytes()
+	for _, off := range [2]int{xing, xing + mpeg.CRCBytes} {
 		if off+nameBytes > len(b) {
 			break
 		}
@@ -111,32 +115,32 @@ const (
 )
 
 // infoFits says whether a frame has room for the header.
-func infoFits(h *FrameHeader) bool {
-	return h.FrameBytes >= FrameHeaderBytes+h.sideBytes()+infoHeadBytes+infoLAMEBytes
+func infoFits(h *mpeg.Header) bool {
+	return h.FrameBytes >= mpeg.HeaderBytes+h.SideBytes()+infoHeadBytes+infoLAMEBytes
 }
 
 // newInfoFrame makes a header frame that looks like frames with this header, of
 // the next bit rate that has room for it. Who does not know it plays a frame of
 // silence. It is nil when there is no such bit rate, or delay or padding cannot
 // be told.
-func newInfoFrame(header [FrameHeaderBytes]byte, info infoHeader) []byte {
+func newInfoFrame(header [mpeg.HeaderBytes]byte, info infoHeader) []byte {
 	const hasFrames, hasBytes, noCRC, padded, bitRateStep = 1, 2, 1, 2, 1 << 4
 	if min(info.delay, info.padding) < 0 || max(info.delay, info.padding) > infoDelayMax {
 		return nil
 	}
 	header[1] |= noCRC
 	header[2] &^= padded
-	h, ok := parseFrame(header[:])
+	h, ok := mpeg.Parse(header[:])
 	for ok && !infoFits(&h) {
 		header[2] += bitRateStep
-		h, ok = parseFrame(header[:])
+		h, ok = mpeg.Parse(header[:])
 	}
 	if !ok {
 		return nil
 	}
 	b := make([]byte, h.FrameBytes)
 	copy(b, header[:])
-	at := FrameHeaderBytes + h.sideBytes()
+	at := mpeg.HeaderBytes + h.SideBytes()
 	be := binary.BigEndian
 	copy(b[at:], info.name)
 	be.PutUint32(b[at+4:], hasFrames)

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"carillon/audio/audiotest"
 )
 
 // readFile is one of the recordings that FreeSWITCH sent, and its probe.
@@ -62,7 +64,7 @@ func TestJoin(t *testing.T) {
 	if info.Samples != introN+pauseN+toneN+mailN || info.SampleRate != 16000 || info.Truncated {
 		t.Fatalf("%+v", info)
 	}
-	pcm := samplesOf(out.Bytes()[wavHeadBytes:])
+	pcm := audiotest.Samples(out.Bytes()[wavHeadBytes:])
 	if !slices.Equal(pcm[:introN], Melody(16000, time.Second)) {
 		t.Error("the introduction is changed")
 	}
@@ -77,7 +79,7 @@ func TestJoin(t *testing.T) {
 		t.Errorf("the tone has peak %d and begins with %d", peak, beep[0])
 	}
 	raw := convertAll(t, mail, mailInfo, Form{Container: ContainerRaw, SampleRate: 16000}, Trim(800, 8800))
-	if !slices.Equal(pcm[introN+pauseN+toneN:], samplesOf(raw)) {
+	if !slices.Equal(pcm[introN+pauseN+toneN:], audiotest.Samples(raw)) {
 		t.Error("the message is changed")
 	}
 	c, err := NewJoin(Form{Container: ContainerMulaw, SampleRate: 8000, Channels: 2}, parts()...)

@@ -3,6 +3,8 @@ package audio
 import (
 	"errors"
 	"io"
+
+	"carillon/audio/mpeg"
 )
 
 // NewMP3Cut returns an MP3 of what r yields, whose probe info is, from sample
@@ -95,7 +97,7 @@ func (c *mp3Cut) next() error {
 }
 
 // samples is the length of a frame at the rate of the item.
-func (c *mp3Cut) samples(h *FrameHeader) int64 {
+func (c *mp3Cut) samples(h *mpeg.Header) int64 {
 	if c.info.SampleRate == 0 {
 		return int64(h.Samples)
 	}
@@ -126,7 +128,7 @@ func (c *mp3Cut) header(frame []byte, lead int) []byte {
 		told.frames++
 		told.delay += length
 	}
-	header := newInfoFrame([FrameHeaderBytes]byte(frame), told)
+	header := newInfoFrame([mpeg.HeaderBytes]byte(frame), told)
 	if header == nil {
 		return nil
 	}
@@ -134,9 +136,9 @@ func (c *mp3Cut) header(frame []byte, lead int) []byte {
 }
 
 // silentFrame is a frame like another, in which nothing is coded.
-func silentFrame(h *FrameHeader, frame []byte) []byte {
+func silentFrame(h *mpeg.Header, frame []byte) []byte {
 	b := make([]byte, len(frame))
-	copy(b, frame[:FrameHeaderBytes])
+	copy(b, frame[:mpeg.HeaderBytes])
 	if h.CRC {
 		b[1] |= 1 // has none
 	}
@@ -147,26 +149,26 @@ func silentFrame(h *FrameHeader, frame []byte) []byte {
 // it needs of others.
 type heldFrame struct{ bytes, data, needs int }
 
-func newHeldFrame(h *FrameHeader, frame []byte) heldFrame {
-	var side [16]byte // what is looked at, and what bitReader wants behind it
-	copy(side[:], frame[min(h.sideEnd()-h.sideBytes(), len(frame)):])
-	bits := bitReader{bytes: side[:]}
-	needs := bits.take(8)
-	if h.Version == MPEG1 {
-		needs = needs<<1 | bits.take(1)
+func newHeldFrame(h *mpeg.Header, frame []byte) heldFrame {
+	var side [16]byte // what is looked at, and what mpeg.BitReader wants behind it
+	copy(side[:], frame[min(h.SideEnd()-h.SideBytes(), len(frame)):])
+	bits := mpeg.BitReader{Bytes: side[:]}
+	needs := bits.Take(8)
+	if h.Version == mpeg.V1 {
+		needs = needs<<1 | bits.Take(1)
 	}
-	return heldFrame{bytes: len(frame), data: max(len(frame)-h.sideEnd(), 0), needs: needs}
+	return heldFrame{bytes: len(frame), data: max(len(frame)-h.SideEnd(), 0), needs: needs}
 }
 
 // hold keeps a frame, and forgets those that neither it nor the next can need.
-func (c *mp3Cut) hold(h *FrameHeader, frame []byte) {
+func (c *mp3Cut) hold(h *mpeg.Header, frame []byte) {
 	c.held = append(c.held, frame...)
 	c.heads = append(c.heads, newHeldFrame(h, frame))
 	between := 0 // of the first and those that overlap
 	for _, head := range c.heads[1:max(len(c.heads)-overlappingFrames, 1)] {
 		between += head.data
 	}
-	for len(c.heads) > overlappingFrames && between >= reservoirBytesMax {
+	for len(c.heads) > overlappingFrames && between >= mpeg.ReservoirBytesMax {
 		c.held = c.held[:copy(c.held, c.held[c.heads[0].bytes:])]
 		c.heads = c.heads[1:]
 		between -= c.heads[0].data
@@ -180,7 +182,7 @@ const overlappingFrames = 2
 // overlap it, and what all of these take from others. It returns how many.
 func (c *mp3Cut) needed(frame []byte) (lead []byte, count int) {
 	missing := newHeldFrame(&c.framer.frame, frame).needs
-	overlapping := overlappingFrames * granuleLines / c.framer.frame.Samples
+	overlapping := overlappingFrames * mpeg.GranuleLines / c.framer.frame.Samples
 	from := len(c.held)
 	for i := len(c.heads) - 1; i >= 0 && (missing > 0 || overlapping > 0); i-- {
 		from -= c.heads[i].bytes

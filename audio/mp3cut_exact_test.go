@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"carillon/audio/audiotest"
 )
 
 // TestMP3CutExact: what was asked for sounds bit by bit as in the whole, although
@@ -47,7 +49,8 @@ func TestMP3CutExact(t *testing.T) {
 			if err := os.WriteFile(mp3, b, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if rms, worst := difference(mpg123Decodes(t, mp3), want); rms > exactRMS || worst > 1 {
+			rms, worst := audiotest.Difference(audiotest.MPG123(t, mp3), want)
+			if rms > audiotest.ExactRMS || worst > 1 {
 				t.Errorf("%s from %d to %d: mpg123 hears others: rms %.1f, worst %d", name, from, to, rms, worst)
 			}
 		}

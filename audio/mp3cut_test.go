@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/audio/layer3"
 )
 
 // TestMP3Cut: what is left are frames of the whole, in order, whatever lies
 // between them, and as many as were asked for, with two more in front.
 func TestMP3Cut(t *testing.T) {
 	t.Parallel()
-	whole, err := audio.EncodeMP3(audio.Melody(8000, 4*time.Second), 8000, 16000)
+	whole, err := layer3.Encode(audio.Melody(8000, 4*time.Second), 8000, 16000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,7 @@ func cut(r io.Reader, from, to int64) io.Reader { return audio.NewMP3Cut(r, audi
 // FuzzMP3Cut: the cut of anything is a part of it, and the same however it is
 // read.
 func FuzzMP3Cut(f *testing.F) {
-	sound, err := audio.EncodeMP3(audio.Sine(8000, 440, 0.5, time.Second), 8000, 16000)
+	sound, err := layer3.Encode(audio.Sine(8000, 440, 0.5, time.Second), 8000, 16000)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -15,6 +15,10 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"carillon/audio/audiotest"
+	"carillon/audio/layer3"
+	"carillon/audio/mpeg"
 )
 
 // rates are the nine sample rates, each with the bit rate that FreeSWITCH would
@@ -106,15 +110,15 @@ func TestEncodeMP3Rich(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d/%d", tt.sampleRate, tt.bitRate), func(t *testing.T) {
 			t.Parallel()
-			in := noise(tt.sampleRate)
+			in := audiotest.Noise(tt.sampleRate)
 			file := encodeFile(t, in, tt.sampleRate, tt.bitRate)
 			checkMP3(t, file, tt.sampleRate, 1)
 			for _, decoder := range []string{"mpg123", "ffmpeg"} {
 				delay, snr := bestSNR(in, decodeWith(t, decoder, file))
 				t.Logf("%s: signal to noise %.1f dB", decoder, snr)
-				if delay != encoderDelay || snr < tt.snr {
+				if delay != layer3.EncoderDelay || snr < tt.snr {
 					t.Errorf("%s: delay %d, signal to noise %.1f dB, want %d, %.1f",
-						decoder, delay, snr, encoderDelay, tt.snr)
+						decoder, delay, snr, layer3.EncoderDelay, tt.snr)
 				}
 			}
 		})
@@ -142,7 +146,7 @@ func TestMelody(t *testing.T) {
 
 func encodeFile(t *testing.T, pcm []int16, sampleRate, bitRate int) string {
 	t.Helper()
-	b, err := EncodeMP3(pcm, sampleRate, bitRate)
+	b, err := layer3.Encode(pcm, sampleRate, bitRate)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,19 +155,6 @@ func encodeFile(t *testing.T, pcm []int16, sampleRate, bitRate int) string {
 		t.Fatal(err)
 	}
 	return file
-}
-
-// noise is one second that is white below half the bandwidth, and loud.
-func noise(sampleRate int) []int16 {
-	pcm := make([]int16, sampleRate)
-	seed, last := uint32(1), 0.0
-	for i := range pcm {
-		seed = seed*1664525 + 1013904223
-		v := float64(int32(seed)) / math.MaxInt32
-		pcm[i] = toInt16(0.45 * (v + last))
-		last = v
-	}
-	return pcm
 }
 
 // bestSNR lays out over in and returns where it fits best and how well there.
@@ -205,7 +196,7 @@ func dominant(pcm []int16, sampleRate int) float64 {
 }
 
 // TestEncodeMP3Frames: whatever the samples, every frame is a whole one of the
-// size that the bit rate asks for, and FindFrame finds it.
+// size that the bit rate asks for, and mpeg.FindFrame finds it.
 func TestEncodeMP3Frames(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rates := encoderRates()
@@ -213,7 +204,7 @@ func TestEncodeMP3Frames(t *testing.T) {
 		bitRate := rates[sampleRate]
 		level := rapid.Int16Range(0, math.MaxInt16).Draw(t, "level")
 		pcm := rapid.SliceOfN(rapid.Int16Range(-level-1, level), 0, 4000).Draw(t, "pcm")
-		b, err := EncodeMP3(pcm, sampleRate, bitRate)
+		b, err := layer3.Encode(pcm, sampleRate, bitRate)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -224,7 +215,7 @@ func TestEncodeMP3Frames(t *testing.T) {
 		if mean := meanBitRate(int64(len(b)), info.Samples, sampleRate); mean > bitRate || mean < bitRate*97/100 {
 			t.Fatalf("mean bit rate %d, want %d", mean, bitRate)
 		}
-		if n, ok := FindFrame(b); info.Frames > 1 && (n != 0 || !ok) {
+		if n, ok := mpeg.FindFrame(b); info.Frames > 1 && (n != 0 || !ok) {
 			t.Fatalf("first frame at %d, %v", n, ok)
 		}
 	})
@@ -232,48 +223,8 @@ func TestEncodeMP3Frames(t *testing.T) {
 
 func TestMP3EncoderRefuses(t *testing.T) {
 	for _, r := range [][2]int{{8001, 16000}, {8000, 17000}, {8000, 320000}, {44100, 8000}, {0, 0}} {
-		if _, err := NewMP3Encoder(r[0], r[1]); !errors.Is(err, ErrNoSuchRate) {
-			t.Errorf("%d Hz, %d bit/s: %v, want ErrNoSuchRate", r[0], r[1], err)
-		}
-	}
-}
-
-// TestHuffmanTables: each code is complete and no word begins another, which
-// the sum of 2^-length shows; the smallest is compared word by word.
-func TestHuffmanTables(t *testing.T) {
-	for table := range huffmanTables {
-		code := newHuffmanCode(table)
-		if code == nil {
-			if table != 0 && table != 4 && table != 14 && huffmanWords(table) != "" {
-				t.Errorf("table %d is missing", table)
-			}
-			continue
-		}
-		sum := 0
-		for _, n := range code.bits {
-			if n > 0 {
-				sum += 1 << (20 - n)
-			}
-		}
-		if sum != 1<<20 {
-			t.Errorf("table %d: sum of word lengths %d, want %d", table, sum, 1<<20)
-		}
-	}
-	one := newHuffmanCode(1)
-	for pair, want := range map[int][2]int{0x00: {1, 1}, 0x01: {1, 3}, 0x10: {1, 2}, 0x11: {0, 3}} {
-		if one.word[pair] != uint32(want[0]) || int(one.bits[pair]) != want[1] {
-			t.Errorf("table 1, %02x: %b in %d bits", pair, one.word[pair], one.bits[pair])
-		}
-	}
-}
-
-// TestBandEdges: the bands of every rate cover the granule.
-func TestBandEdges(t *testing.T) {
-	for v := MPEG1; v <= MPEG25; v++ {
-		for i := range byte(3) {
-			if edges := bandEdges(v, sampleRate(v, i)); edges[longBands] != granuleLines {
-				t.Errorf("%v, rate %d: bands end at %d", v, i, edges[longBands])
-			}
+		if _, err := layer3.NewEncoder(r[0], 1, r[1]); !errors.Is(err, layer3.ErrNoSuchRate) {
+			t.Errorf("%d Hz, %d bit/s: %v, want layer3.ErrNoSuchRate", r[0], r[1], err)
 		}
 	}
 }
@@ -292,7 +243,7 @@ func TestWriteWAV(t *testing.T) {
 	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	raw := tool(t, "sox", file, "-t", "raw", "-")
+	raw := audiotest.Tool(t, "sox", file, "-t", "raw", "-")
 	if !bytes.Equal(raw, b.Bytes()[44:]) {
 		t.Errorf("sox reads %d other bytes than the %d written", len(raw), b.Len()-44)
 	}
@@ -301,7 +252,7 @@ func TestWriteWAV(t *testing.T) {
 func BenchmarkEncodeMP3(b *testing.B) {
 	for _, sampleRate := range []int{8000, 44100} {
 		b.Run(strconv.Itoa(sampleRate), func(b *testing.B) {
-			e, err := NewMP3Encoder(sampleRate, encoderRates()[sampleRate])
+			e, err := layer3.NewEncoder(sampleRate, 1, encoderRates()[sampleRate])
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"carillon/audio/mpeg"
 )
 
 // mp3BufferBytes holds the longest frame and the header behind it, the longest
@@ -14,7 +16,7 @@ const mp3BufferBytes = 4096
 type mp3Framer struct {
 	r     io.Reader
 	probe mp3Probe
-	frame FrameHeader
+	frame mpeg.Header
 	// pass is what is left of a tag.
 	pass     int64
 	buf      [mp3BufferBytes]byte

@@ -1,10 +1,12 @@
 package audio
 
+import "carillon/audio/layer3"
+
 // mp3Packer writes frames of MP3. When the length is known in advance a header
 // frame before them says what the encoder put around the sound, so that players
 // which read it (mpg123, and so mod_shout) play exactly the samples of the item.
 type mp3Packer struct {
-	encoder *MP3Encoder
+	encoder *layer3.Encoder
 	// held are samples that do not fill a frame yet.
 	held []int16
 	// given is how many frames of sound came, made how many of MP3 went.
@@ -12,27 +14,20 @@ type mp3Packer struct {
 	ended       bool
 }
 
-// MP3PrimeFrames that are encoded and dropped give an MP3Encoder the state that
-// it would have had with all that was before: the filter bank remembers less than
-// one granule, a block overlaps one and follows what two others want, and an onset
-// is one against the granule before. The padding of frames is a matter of their
-// count, not of this.
-const MP3PrimeFrames = 6
-
 func newMP3Packer(form Form, frames int64) (*mp3Packer, []byte, error) {
-	encoder, err := newMP3Encoder(form.SampleRate, form.Channels, form.BitRate)
+	encoder, err := layer3.NewEncoder(form.SampleRate, form.Channels, form.BitRate)
 	if err != nil {
 		return nil, nil, err
 	}
 	p := &mp3Packer{encoder: encoder}
-	if frames < 0 || !encoder.infoFits() {
+	if frames < 0 || !infoFits(&encoder.Frame) {
 		return p, nil, nil
 	}
-	return p, encoder.infoFrame(frames), nil
+	return p, infoFrame(encoder, frames), nil
 }
 
 func (p *mp3Packer) pack(dst []byte, pcm []int16, last bool) []byte {
-	channels := p.encoder.frame.Channels
+	channels := p.encoder.Frame.Channels
 	full := p.encoder.FrameSamples() * channels
 	p.given += int64(len(pcm) / channels)
 	p.held = append(p.held, pcm...)
@@ -46,44 +41,41 @@ func (p *mp3Packer) pack(dst []byte, pcm []int16, last bool) []byte {
 		return dst
 	}
 	p.ended = true
-	for total := encodedFrames(p.given, p.encoder.FrameSamples()); p.made < total; p.made++ {
+	for total := layer3.Frames(p.given, p.encoder.FrameSamples()); p.made < total; p.made++ {
 		dst = p.encoder.AppendFrame(dst, p.held)
 		p.held = p.held[:0]
 	}
 	return dst
 }
 
-func (p *mp3Packer) seek(offset int64) (frame int64, drop int) {
-	e := p.encoder
+func (p *mp3Packer) seek(offset int64) (moment int64, drop int) {
+	e, frame := p.encoder, &p.encoder.Frame
 	// What a frame takes on average is not more than it can be off by.
-	k := offset * int64(e.frame.SampleRate) / int64(e.frame.Samples/8*e.frame.BitRate)
-	for k > 0 && e.frameBegin(k) > offset {
+	k := offset * int64(frame.SampleRate) / int64(frame.Samples/8*frame.BitRate)
+	for k > 0 && e.FrameBegin(k) > offset {
 		k--
 	}
-	k = max(k-MP3PrimeFrames, 0)
-	e.seekFrame(k)
+	k = max(k-layer3.PrimeFrames, 0)
+	e.SeekFrame(k)
 	p.made, p.given = k, k*int64(e.FrameSamples())
-	return p.given, int(offset - e.frameBegin(k))
+	return p.given, int(offset - e.FrameBegin(k))
 }
 
-// infoFits says whether a frame has room for the header.
-func (e *MP3Encoder) infoFits() bool { return infoFits(&e.frame) }
-
 // infoFrame makes the header frame of so many samples a channel.
-func (e *MP3Encoder) infoFrame(samples int64) []byte {
-	frames := encodedFrames(samples, e.FrameSamples())
-	delay := int64(encoderDelay - decoderDelay)
-	return newInfoFrame(e.header, infoHeader{
-		name: "Info", frames: frames, bytes: int64(e.frame.FrameBytes) + e.frameBegin(frames),
+func infoFrame(e *layer3.Encoder, samples int64) []byte {
+	frames := layer3.Frames(samples, e.FrameSamples())
+	delay := int64(layer3.EncoderDelay - decoderDelay)
+	return newInfoFrame(e.Header, infoHeader{
+		name: "Info", frames: frames, bytes: int64(e.Frame.FrameBytes) + e.FrameBegin(frames),
 		delay: delay, padding: frames*int64(e.FrameSamples()) - samples - delay,
 	})
 }
 
 // encodedBytes is the length of so many samples a channel, with the header.
-func (e *MP3Encoder) encodedBytes(samples int64) int64 {
-	n := e.frameBegin(encodedFrames(samples, e.FrameSamples()))
-	if e.infoFits() {
-		n += int64(e.frame.FrameBytes)
+func encodedBytes(s *layer3.Stream, samples int64) int64 {
+	n := s.FrameBegin(layer3.Frames(samples, s.FrameSamples()))
+	if infoFits(&s.Frame) {
+		n += int64(s.Frame.FrameBytes)
 	}
 	return n
 }
@@ -106,6 +98,6 @@ func mp3Form(f Form, info Info) (Form, bool) {
 			f.BitRate = usual[i] * f.Channels
 		}
 	}
-	_, _, ok := encoderHeader(f.SampleRate, f.Channels, f.BitRate)
+	_, ok := layer3.StreamOf(f.SampleRate, f.Channels, f.BitRate)
 	return f, ok
 }

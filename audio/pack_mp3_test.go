@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"carillon/audio/audiotest"
 )
 
 // speech is a sentence that ffmpeg's flite says.
@@ -17,7 +19,7 @@ func speech(t *testing.T, file string, rate int) []int16 {
 	t.Helper()
 	text := "flite=voice=slt:text='Please leave your message after the tone. When you are finished, hang up, " +
 		"or press the pound key for more options.'"
-	tool(t, "ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", text, "-ar", strconv.Itoa(rate), file)
+	audiotest.Tool(t, "ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", text, "-ar", strconv.Itoa(rate), file)
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +77,7 @@ func TestMP3Exact(t *testing.T) {
 				}
 				decodeWith(t, "ffmpeg", file) // it must not complain
 				for who, out := range map[string][]int16{
-					"mpg123": mpg123Decodes(t, file), "we": decodeAll(t, bytes.NewReader(b), info),
+					"mpg123": audiotest.MPG123(t, file), "we": decodeAll(t, bytes.NewReader(b), info),
 				} {
 					if len(out) != len(pcm) {
 						t.Fatalf("%s: %d samples, want %d", who, len(out), len(pcm))
@@ -159,7 +161,7 @@ func TestMP3Onset(t *testing.T) {
 	pcm := make([]int16, 3*rate)
 	at := func(i int) int { return rate/4 + i*1709 } // anywhere in a granule
 	for i := range strokes {
-		for n, v := range noise(rate)[:500] {
+		for n, v := range audiotest.Noise(rate)[:500] {
 			pcm[at(i)+n] = int16(float64(v) * math.Exp(-float64(n)/100))
 		}
 	}
@@ -188,7 +190,7 @@ func TestMP3Onset(t *testing.T) {
 		t.Errorf("noise before strokes %.1f dB of the sound, LAME has %.1f dB", got, peer)
 	}
 	seen := map[string]int{}
-	coverage(t, ours, mustProbe(t, ours), seen)
+	coverage(t, ours, seen)
 	for _, what := range []string{"long", "start", "short", "stop"} {
 		if seen[what] == 0 {
 			t.Errorf("no %s blocks: %v", what, seen)
@@ -212,7 +214,7 @@ func soundOf(t *testing.T, what, wav string, rate int) []int16 {
 	case "music":
 		pcm = Melody(rate, 4*time.Second)
 	case "noise":
-		pcm = noise(rate)
+		pcm = audiotest.Noise(rate)
 	}
 	b, _ := wavOf(t, pcm, rate, 1)
 	if err := os.WriteFile(wav, b, 0o600); err != nil {
@@ -232,7 +234,8 @@ func TestMP3ToMP3(t *testing.T) {
 		got.SampleRate != 16000 || got.Channels != 2 || got.BitRate != 112_000 {
 		t.Errorf("%d bytes, want %d: %+v", len(b), size, got)
 	}
-	want := samplesOf(convertAll(t, mail, info, Form{Container: ContainerRaw, SampleRate: 16000, Channels: 2}))
+	want := audiotest.Samples(convertAll(t, mail, info,
+		Form{Container: ContainerRaw, SampleRate: 16000, Channels: 2}))
 	all := decodeAll(t, bytes.NewReader(b), got)
 	if snr := segmentalSNR(channel(want, 2, 1), channel(all, 2, 1), 16000); snr < 25 {
 		t.Errorf("%.1f dB", snr)

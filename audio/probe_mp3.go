@@ -3,6 +3,8 @@ package audio
 import (
 	"bytes"
 	"encoding/binary"
+
+	"carillon/audio/mpeg"
 )
 
 // mp3Probe counts the frames of an MPEG audio layer III stream.
@@ -10,7 +12,7 @@ type mp3Probe struct {
 	// unit is what the present step measured.
 	unit mp3Unit
 	// frame is the header of the present or the last frame.
-	frame FrameHeader
+	frame mpeg.Header
 	// inPlace: the next byte follows the beginning of the stream, a frame, a
 	// tag or padding, so that a header here is believed.
 	inPlace bool
@@ -46,18 +48,18 @@ func (m *mp3Probe) step(b []byte, eof bool) int64 {
 	if b[0] != 0xFF {
 		return m.between(b, eof)
 	}
-	if len(b) < FrameHeaderBytes {
+	if len(b) < mpeg.HeaderBytes {
 		return 0
 	}
-	h, ok := parseFrame(b)
+	h, ok := mpeg.Parse(b)
 	if !ok || h.Layer != 3 {
 		return m.junk(1)
 	}
-	if m.inPlace && m.synced && h.sameStream(&m.frame) {
+	if m.inPlace && m.synced && h.SameStream(&m.frame) {
 		m.unit, m.frame = unitFrame, h
 		return int64(h.FrameBytes)
 	}
-	if len(b) < h.FrameBytes+FrameHeaderBytes && !eof {
+	if len(b) < h.FrameBytes+mpeg.HeaderBytes && !eof {
 		return 0
 	}
 	if !m.confirmed(&h, b) {
@@ -75,17 +77,17 @@ func (m *mp3Probe) step(b []byte, eof bool) int64 {
 // confirmed is the two-frame rule for a frame that does not follow another of
 // its kind. b may be shorter than frame and next header only at the end of the
 // file.
-func (m *mp3Probe) confirmed(h *FrameHeader, b []byte) bool {
+func (m *mp3Probe) confirmed(h *mpeg.Header, b []byte) bool {
 	if len(b) < h.FrameBytes {
 		return false
 	}
-	expected := m.inPlace || (m.synced && h.sameStream(&m.frame))
+	expected := m.inPlace || (m.synced && h.SameStream(&m.frame))
 	next := b[h.FrameBytes:]
-	if len(next) < FrameHeaderBytes {
+	if len(next) < mpeg.HeaderBytes {
 		return expected && (len(next) == 0 || next[0] == 0xFF)
 	}
-	if g, ok := parseFrame(next); ok {
-		return g.sameStream(h)
+	if g, ok := mpeg.Parse(next); ok {
+		return g.SameStream(h)
 	}
 	if !m.inPlace {
 		return false
@@ -226,7 +228,7 @@ func (m *mp3Probe) complete() {
 }
 
 // rateIndex is 0, 1, 2 for 44.1, 48, 32 kHz and their fractions.
-func rateIndex(h *FrameHeader) int {
+func rateIndex(h *mpeg.Header) int {
 	switch h.SampleRate << h.Version {
 	case 48000:
 		return 1
@@ -265,34 +267,34 @@ func (m *mp3Probe) result(left []byte, cut int64) (Info, error) {
 	return info, nil
 }
 
-func layer3Codec(v MPEGVersion) string {
+func layer3Codec(v mpeg.Version) string {
 	switch v {
-	case MPEG1:
+	case mpeg.V1:
 		return "mp3_mpeg1_layer3"
-	case MPEG2:
+	case mpeg.V2:
 		return "mp3_mpeg2_layer3"
-	case MPEG25:
+	case mpeg.V25:
 	}
 	return "mp3_mpeg25_layer3"
 }
 
 // mainStream finds the version and rate of most frames and adds up all of them
 // as samples of that rate.
-func (m *mp3Probe) mainStream(info *Info) (main MPEGVersion, most int64) {
+func (m *mp3Probe) mainStream(info *Info) (main mpeg.Version, most int64) {
 	rate := 0
 	for v := range m.frames {
 		for r, n := range m.frames[v] {
 			info.Frames += n
 			if n > most {
-				most, main, rate = n, MPEGVersion(v), r
+				most, main, rate = n, mpeg.Version(v), r
 			}
 		}
 	}
-	info.SampleRate = sampleRate(main, byte(rate))
+	info.SampleRate = mpeg.SampleRate(main, byte(rate))
 	for v := range m.frames {
 		for r, n := range m.frames[v] {
-			h := FrameHeader{Version: MPEGVersion(v), Layer: 3, SampleRate: sampleRate(MPEGVersion(v), byte(r))}
-			h.measure()
+			h := mpeg.Header{Version: mpeg.Version(v), Layer: 3, SampleRate: mpeg.SampleRate(mpeg.Version(v), byte(r))}
+			h.Measure()
 			info.Samples += n * int64(h.Samples) * int64(info.SampleRate) / int64(h.SampleRate)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"carillon/audio/audiotest"
 )
 
 // probeWhole probes b in one write.
@@ -31,25 +33,6 @@ func wantInfo(t *testing.T, b []byte, want Info) {
 	if diff := cmp.Diff(want, mustProbe(t, b)); diff != "" {
 		t.Errorf("probe (-want +got):\n%s", diff)
 	}
-}
-
-// fakeFrames makes n frames with the header head (its CRC bit as it is) whose
-// content has no sync word.
-func fakeFrames(t *testing.T, n int, head ...byte) []byte {
-	t.Helper()
-	h, err := ParseFrameHeader(head)
-	if err != nil {
-		t.Fatal(err)
-	}
-	frame := bytes.Repeat([]byte{0x55}, h.FrameBytes)
-	copy(frame, head)
-	return bytes.Repeat(frame, n)
-}
-
-// telephone is n frames as FreeSWITCH sends them: 16 kbit/s mono at 8 kHz.
-func telephone(t *testing.T, n int) []byte {
-	t.Helper()
-	return fakeFrames(t, n, 0xFF, 0xE3, 0x28, 0xC4)
 }
 
 func telephoneInfo(n int64) Info {
@@ -84,12 +67,12 @@ func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 // TestProbeMP3Shapes lays tags, padding and damage around frames whose number
 // is known.
 func TestProbeMP3Shapes(t *testing.T) {
-	frames := telephone(t, 10)
+	frames := audiotest.Telephone(t, 10)
 	zeros := make([]byte, 128)
 	noise := bytes.Repeat([]byte("noise "), 50)
 	extended := append([]byte("TAG+"), make([]byte, 223)...)
 	apeFooter := append([]byte("APETAGEX"), make([]byte, 24)...)
-	first := telephone(t, 1)
+	first := audiotest.Telephone(t, 1)
 	tests := []struct {
 		name string
 		b    []byte
@@ -99,7 +82,7 @@ func TestProbeMP3Shapes(t *testing.T) {
 		{"plain", frames, 10, nil},
 		{"one frame", first, 1, nil},
 		{"one frame and a tag", join(first, id3v1("x")), 1, nil},
-		{"two frames", telephone(t, 2), 2, nil},
+		{"two frames", audiotest.Telephone(t, 2), 2, nil},
 		{"id3v2", join(id3v2(999), frames), 10, nil},
 		{"id3v2 three times", join(id3v2(999), id3v2(0), id3v2(5000), frames), 10, nil},
 		{"id3v2 in the middle", join(frames, id3v2(300), frames), 20, nil},
@@ -119,8 +102,8 @@ func TestProbeMP3Shapes(t *testing.T) {
 		{"cut frame", frames[:len(frames)-1], 9, truncated},
 		{"cut in the header", frames[:len(frames)-144+2], 9, truncated},
 		{"cut tag", join(frames, id3v1("x")[:100]), 10, truncated},
-		{"xing", join(infoFrame(t, "Xing"), frames), 10, nil},
-		{"info behind id3v2", join(id3v2(50), infoFrame(t, "Info"), frames), 10, nil},
+		{"xing", join(taggedFrame(t, "Xing"), frames), 10, nil},
+		{"info behind id3v2", join(id3v2(50), taggedFrame(t, "Info"), frames), 10, nil},
 		{"vbri", join(vbriFrame(t), frames), 10, nil},
 		{"free format between", join(frames, []byte{0xFF, 0xE3, 0x08, 0xC4}, frames), 20, garbage(4)},
 	}
@@ -139,7 +122,7 @@ func garbage(n int64) func(*Info) { return func(i *Info) { i.GarbageBytes = n } 
 
 func truncated(i *Info) { i.Truncated = true }
 
-func infoFrame(t *testing.T, tag string) []byte {
+func taggedFrame(t *testing.T, tag string) []byte {
 	t.Helper()
 	b := make([]byte, 144)
 	copy(b, []byte{0xFF, 0xE3, 0x28, 0xC4})
@@ -158,7 +141,7 @@ func vbriFrame(t *testing.T) []byte {
 // TestProbeMP3Mixed joins streams of two kinds: the length is that of both at
 // the rate of the longer one.
 func TestProbeMP3Mixed(t *testing.T) {
-	b := join(telephone(t, 100), fakeFrames(t, 3, 0xFF, 0xFB, 0x94, 0x00)) // 48 kHz stereo
+	b := join(audiotest.Telephone(t, 100), audiotest.Frames(t, 3, 0xFF, 0xFB, 0x94, 0x00)) // 48 kHz stereo
 	info := mustProbe(t, b)
 	if want := int64(100*576 + 3*1152*8000/48000); info.Samples != want {
 		t.Errorf("samples %d, want %d", info.Samples, want)
@@ -170,7 +153,7 @@ func TestProbeMP3Mixed(t *testing.T) {
 
 // TestProbeVBR checks the mean rate of frames of 16 and 32 kbit/s.
 func TestProbeVBR(t *testing.T) {
-	b := join(telephone(t, 5), fakeFrames(t, 5, 0xFF, 0xE3, 0x48, 0xC4))
+	b := join(audiotest.Telephone(t, 5), audiotest.Frames(t, 5, 0xFF, 0xE3, 0x48, 0xC4))
 	info := mustProbe(t, b)
 	if !info.VBR || info.BitRate != 24000 {
 		t.Errorf("vbr %v at %d bit/s, want true, 24000", info.VBR, info.BitRate)
@@ -193,9 +176,9 @@ func TestProbeUnknown(t *testing.T) {
 		"all ff": bytes.Repeat([]byte{0xFF}, 5000), "zeros": make([]byte, 5000), "avi": avi,
 		"wav of garbage": wavGarbage, "free format": free, "only id3": id3v2(4000),
 		"cut id3": id3v2(4000)[:2000], "ogg of nothing": []byte("OggS"), "riff": []byte("RIFF"),
-		"layer II":                   fakeFrames(t, 10, 0xFF, 0xFD, 0x94, 0x00),
-		"few frames in much garbage": join(random[:300_000], telephone(t, 3), random[:300_000]),
-		"half a frame":               telephone(t, 1)[:100],
+		"layer II":                   audiotest.Frames(t, 10, 0xFF, 0xFD, 0x94, 0x00),
+		"few frames in much garbage": join(random[:300_000], audiotest.Telephone(t, 3), random[:300_000]),
+		"half a frame":               audiotest.Telephone(t, 1)[:100],
 	}
 	for name, b := range tests {
 		t.Run(name, func(t *testing.T) {

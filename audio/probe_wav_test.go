@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"testing/iotest"
+
+	"carillon/audio/audiotest"
 )
 
 // wavSpec is a WAV file of a test; what is zero is that of 8 kHz mono s16.
@@ -173,7 +175,7 @@ func checkDecodes(t *testing.T, file []byte, info Info) {
 		t.Error("byte by byte: other samples")
 	}
 	raw, from := Form{Container: ContainerRaw}, info.Samples/3
-	if got := samplesOf(convertAll(t, file, info, raw, Trim(from, -1))); !slices.Equal(got, all[from:]) {
+	if got := audiotest.Samples(convertAll(t, file, info, raw, Trim(from, -1))); !slices.Equal(got, all[from:]) {
 		t.Errorf("%d samples from %d on are others", len(got), from)
 	}
 	info.Samples = SamplesUnknown

@@ -7,6 +7,8 @@ import (
 	"io"
 	"math"
 	"time"
+
+	"carillon/audio/mpeg"
 )
 
 // SilenceReport is where an item is silent. Positions and lengths are samples
@@ -170,8 +172,8 @@ func LostRecording(head []byte, info Info) bool {
 		return false
 	}
 	rest, frames := head, int64(0)
-	for ; len(rest) >= FrameHeaderBytes; frames++ {
-		h, ok := parseFrame(rest)
+	for ; len(rest) >= mpeg.HeaderBytes; frames++ {
+		h, ok := mpeg.Parse(rest)
 		if !ok || h.Layer != 3 || len(rest) < h.FrameBytes {
 			break
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/audio/layer3"
 	"carillon/blobstore"
 	"carillon/library/naming"
 )
@@ -203,7 +204,7 @@ func editError(err error) error {
 		return fmt.Errorf("%w: %w", ErrNoForm, err)
 	case errors.Is(err, audio.ErrOtherSound):
 		return fmt.Errorf("%w: %w", ErrUnsupportedMedia, err)
-	case errors.Is(err, audio.ErrNoSuchForm), errors.Is(err, audio.ErrNoSuchRate),
+	case errors.Is(err, audio.ErrNoSuchForm), errors.Is(err, layer3.ErrNoSuchRate),
 		errors.Is(err, audio.ErrNoParts):
 		return fmt.Errorf("%w: %w", ErrBadRequest, err)
 	case errors.Is(err, audio.ErrTooLong):

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/audio/layer3"
 	"carillon/library/libtest"
 )
 
@@ -26,7 +27,7 @@ func spoken(t *testing.T, before, tone, after time.Duration) []byte {
 
 func spokenMP3(t *testing.T, d time.Duration) []byte {
 	t.Helper()
-	return libtest.Must[[]byte](t)(audio.EncodeMP3(audio.Sine(8000, 300, 0.5, d), 8000, 16000))
+	return libtest.Must[[]byte](t)(layer3.Encode(audio.Sine(8000, 300, 0.5, d), 8000, 16000))
 }
 
 // nearMS fails the test unless got is within an encoder's delay (its own,

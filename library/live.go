@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"carillon/audio"
+	"carillon/audio/mpeg"
 	"carillon/blobstore"
 	"carillon/library/naming"
 )
@@ -107,26 +107,26 @@ func (l *Library) openBlob(ctx context.Context, s *stored) (*blobstore.Reader, e
 // of a frame: a decoder that starts within one makes noise first.
 func seekLive(r *blobstore.Reader, lead time.Duration) error {
 	edge := r.Info().Size
-	head, err := readAt(r, 0, min(edge, audio.FindFrameBytesMin))
+	head, err := readAt(r, 0, min(edge, mpeg.FindFrameBytesMin))
 	if err != nil {
 		return err
 	}
 	bitRate := leadBitRate
-	if at, ok := audio.FindFrame(head); ok {
-		if h, err := audio.ParseFrameHeader(head[at:]); err == nil {
+	if at, ok := mpeg.FindFrame(head); ok {
+		if h, err := mpeg.ParseHeader(head[at:]); err == nil {
 			bitRate = h.BitRate
 		}
 	}
-	start := edge - int64(float64(bitRate)/8*lead.Seconds()) - audio.FrameBytesMax
+	start := edge - int64(float64(bitRate)/8*lead.Seconds()) - mpeg.FrameBytesMax
 	if start <= 0 {
 		_, err := r.Seek(0, io.SeekStart)
 		return err
 	}
-	near, err := readAt(r, start, min(edge-start, audio.FindFrameBytesMin))
+	near, err := readAt(r, start, min(edge-start, mpeg.FindFrameBytesMin))
 	if err != nil {
 		return err
 	}
-	if at, ok := audio.FindFrame(near); ok {
+	if at, ok := mpeg.FindFrame(near); ok {
 		start += int64(at)
 	}
 	_, err = r.Seek(start, io.SeekStart)

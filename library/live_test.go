@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"carillon/audio"
+	"carillon/audio/mpeg"
 	"carillon/library/libtest"
 )
 
@@ -70,7 +70,7 @@ func TestFollowFromNow(t *testing.T) {
 	got := readAll(t, reader)
 	lead := int(BurstDefault/(mp3FrameMS*time.Millisecond)) * mp3FrameBytes
 	if !bytes.HasSuffix(sound, got) || len(got)%mp3FrameBytes != 0 ||
-		len(got) < lead || len(got) > lead+2*audio.FrameBytesMax {
+		len(got) < lead || len(got) > lead+2*mpeg.FrameBytesMax {
 		t.Errorf("heard the last %d bytes, the lead is %d", len(got), lead)
 	}
 	_, _, err = l.OpenRecording(t.Context(), r.ID, From("middle"))

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"carillon/audio"
+	"carillon/audio/layer3"
 	"carillon/blobstore"
 	"carillon/library/forms"
 )
@@ -139,7 +140,7 @@ type madeSound struct {
 
 // formFault says whether the request or the item is why there is no such form.
 func formFault(err error) error {
-	if errors.Is(err, audio.ErrNoSuchForm) || errors.Is(err, audio.ErrNoSuchRate) {
+	if errors.Is(err, audio.ErrNoSuchForm) || errors.Is(err, layer3.ErrNoSuchRate) {
 		return fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	return fmt.Errorf("%w: %w", ErrNoForm, err)

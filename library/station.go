@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"carillon/audio"
+	"carillon/audio/layer3"
 	"carillon/internal/ring"
 )
 
@@ -39,7 +39,7 @@ const (
 	stationBegin = 5 * time.Second
 	// stationPrime frames are made and thrown away at the start: the filters of
 	// the encoder then hold what was heard before, on all nodes the same.
-	stationPrime = audio.MP3PrimeFrames
+	stationPrime = layer3.PrimeFrames
 	// stationsMax bounds the continuous streams of a node: each costs half a
 	// percent of a core and 200 KiB.
 	stationsMax = 256
@@ -79,7 +79,7 @@ type station struct {
 	id      string
 	form    Form
 	line    *timeline
-	encoder *audio.MP3Encoder
+	encoder *layer3.Encoder
 	began   time.Time
 	first   int64 // frame since the epoch that the ring begins with
 	next    int64 // to be made
@@ -236,7 +236,7 @@ func (s *station) open(line *timeline) error {
 			bitRate = stationBitRateFull
 		}
 	}
-	encoder, err := audio.NewMP3Encoder(line.rate, bitRate)
+	encoder, err := layer3.NewEncoder(line.rate, 1, bitRate)
 	if err != nil {
 		return fmt.Errorf("continuous stream: %w: %w", ErrBadRequest, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/audio/mpeg"
 	"carillon/blobstore"
 	"carillon/library/export"
 	"carillon/library/rows"
@@ -26,7 +27,7 @@ const (
 	// durable: within a flush tick or two it is.
 	refillPoll = 10 * time.Millisecond
 	// tailBytes of a recording are searched for where its last frame ends.
-	tailBytes = 2 * audio.FindFrameBytesMin
+	tailBytes = 2 * mpeg.FindFrameBytesMin
 )
 
 // Segment is what one source sent of a recording that several continued.
@@ -235,15 +236,15 @@ func wholeFrames(r *blobstore.Reader, size int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	at, ok := audio.FindFrame(tail)
+	at, ok := mpeg.FindFrame(tail)
 	if !ok {
 		return size, nil
 	}
 	for at < len(tail) {
-		if len(tail)-at < audio.FrameHeaderBytes {
+		if len(tail)-at < mpeg.HeaderBytes {
 			break // the cut-off frame
 		}
-		h, err := audio.ParseFrameHeader(tail[at:])
+		h, err := mpeg.ParseHeader(tail[at:])
 		if err != nil {
 			return size, nil //nolint:nilerr // a tag, or noise: not ours to judge
 		}

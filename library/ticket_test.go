@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/audio/layer3"
 	"carillon/library/libtest"
 )
 
@@ -124,7 +125,7 @@ func TestWriteBufferingWarning(t *testing.T) {
 	libtest.Equal(t, "warning", recordingNow(t, l, r.ID).Warning, WarningWriteBuffering)
 
 	r = ticket(t, l, RecordingRequest{})
-	sound := libtest.Must[[]byte](t)(audio.EncodeMP3(audio.Sine(8000, 440, 0.5, time.Second), 8000, 16000))
+	sound := libtest.Must[[]byte](t)(layer3.Encode(audio.Sine(8000, 440, 0.5, time.Second), 8000, 16000))
 	sound = sound[:6*mp3FrameBytes] // as long, and not silent
 	record(t, l, r, sound, EndedClean)
 	libtest.Equal(t, "warning", recordingNow(t, l, r.ID).Warning, "")

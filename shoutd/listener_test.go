@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"carillon/audio"
+	"carillon/audio/mpeg"
 	"carillon/internal/audience"
 	"carillon/internal/ring"
 	"carillon/library"
@@ -149,7 +150,7 @@ func TestPlayLive(t *testing.T) {
 	if got, err := io.ReadAll(a.Body); err != nil || !bytes.Equal(got, rest) {
 		t.Errorf("rest: %q, %v", got, err)
 	}
-	const burst = 6000 + audio.FrameBytesMax // three seconds of 16 kbit/s
+	const burst = 6000 + mpeg.FrameBytesMax // three seconds of 16 kbit/s
 	want := append(bytes.Clone(first[len(first)-burst:]), rest...)
 	if got, err := io.ReadAll(b.Body); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("from now: %d bytes, want %d, %v", len(got), len(want), err)

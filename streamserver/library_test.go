@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/audio"
+	"carillon/audio/layer3"
 	"carillon/blobstore"
 	"carillon/internal/web"
 	"carillon/library"
@@ -122,7 +123,7 @@ func TestRecording(t *testing.T) {
 		t.Errorf("before the source came: %d", a.status)
 	}
 	session := claim(t, lib, rec)
-	mp3, err := audio.EncodeMP3(audio.Sine(8000, 440, 0.5, 5*time.Second), 8000, 16_000)
+	mp3, err := layer3.Encode(audio.Sine(8000, 440, 0.5, 5*time.Second), 8000, 16_000)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"carillon/audio"
+	"carillon/audio/mpeg"
 	"carillon/internal/web"
 	"carillon/library"
 )
@@ -33,7 +33,7 @@ func TestLive(t *testing.T) {
 		t.Errorf("statuses %d %d, length %d", head.status, start.StatusCode, start.ContentLength)
 	}
 	mustRead(t, start.Body, first)
-	mustRead(t, now.Body, first[len(first)-audio.FrameBytesMax:]) // there might be a frame in it
+	mustRead(t, now.Body, first[len(first)-mpeg.FrameBytesMax:]) // there might be a frame in it
 	for _, piece := range []string{"second ", "third "} {
 		b.grow([]byte(piece)) // must arrive before the next one is there
 		mustRead(t, start.Body, piece)

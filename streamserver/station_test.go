@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"carillon/audio"
+	"carillon/audio/mpeg"
 	"carillon/internal/web"
 	"carillon/library"
 )
@@ -69,7 +69,7 @@ func TestContinuousStreams(t *testing.T) {
 			if _, err := io.ReadFull(resp.Body, p); err != nil {
 				t.Fatal(err)
 			}
-			if h, err := audio.ParseFrameHeader(p); err != nil || h.SampleRate != 8000 || h.BitRate != 32000 {
+			if h, err := mpeg.ParseHeader(p); err != nil || h.SampleRate != 8000 || h.BitRate != 32000 {
 				t.Errorf("%s: begins with %x, %v", path, p[:4], err)
 			}
 			_ = conn.Close()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/audio/layer3"
 )
 
 const (
@@ -25,7 +26,7 @@ func sampleAudio() ([]sample, error) {
 	if err := audio.WriteWAV(&wav, tune, demoRate, 1); err != nil {
 		return nil, fmt.Errorf("make a WAV: %w", err)
 	}
-	mp3, err := audio.EncodeMP3(tune, demoRate, demoBitRate)
+	mp3, err := layer3.Encode(tune, demoRate, demoBitRate)
 	if err != nil {
 		return nil, fmt.Errorf("make an MP3: %w", err)
 	}
@@ -34,7 +35,7 @@ func sampleAudio() ([]sample, error) {
 
 // sampleCall is what a caller says: MP3 frames as mod_shout sends them.
 func sampleCall(length time.Duration) ([]byte, error) {
-	mp3, err := audio.EncodeMP3(audio.Sine(demoRate, 440, 0.3, length), demoRate, demoBitRate)
+	mp3, err := layer3.Encode(audio.Sine(demoRate, 440, 0.3, length), demoRate, demoBitRate)
 	if err != nil {
 		return nil, fmt.Errorf("make a call: %w", err)
 	}

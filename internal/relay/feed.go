@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/audio/mpeg"
 	"carillon/internal/audience"
 	"carillon/internal/ring"
 	"carillon/library"
@@ -158,11 +159,11 @@ func byteRateOf(blob audience.Source, rec *library.Recording) (int, error) {
 
 // bitRateOf is the bit rate of the first frame in p.
 func bitRateOf(p []byte) (int, bool) {
-	at, ok := audio.FindFrame(p[:min(len(p), headerSearchBytes)])
+	at, ok := mpeg.FindFrame(p[:min(len(p), headerSearchBytes)])
 	if !ok {
 		return 0, false
 	}
-	h, err := audio.ParseFrameHeader(p[at:])
+	h, err := mpeg.ParseHeader(p[at:])
 	return h.BitRate, err == nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/audio/mpeg"
 	"carillon/library"
 )
 
@@ -19,7 +20,7 @@ func TestByteRate(t *testing.T) {
 	for head, rate := range map[string]int{
 		"\xff\xe3\x28\xc4": 16000, "\xff\xf3\x48\xc4": 32000, "\xff\xfb\x90\x64": 128000,
 	} {
-		h, err := audio.ParseFrameHeader([]byte(head))
+		h, err := mpeg.ParseHeader([]byte(head))
 		if err != nil {
 			t.Fatal(err)
 		}

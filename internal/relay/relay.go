@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"carillon/audio"
+	"carillon/audio/mpeg"
 	"carillon/internal/audience"
 	"carillon/library"
 )
@@ -19,7 +19,7 @@ const (
 	// gives up 20 s after it asked.
 	leadWait = 5 * time.Second
 	// headerSearchBytes is where a frame must begin, if this is MP3.
-	headerSearchBytes = audio.FindFrameBytesMin
+	headerSearchBytes = mpeg.FindFrameBytesMin
 )
 
 // ErrNotLive is returned when a recording has ended before it could be followed.
@@ -150,7 +150,7 @@ func (p *Place) until(at int64) int64 {
 // edge is where who listens from now begins: the lead before the end, at the
 // begin of a frame, since a decoder that starts within one makes noise first.
 func (r *Relay) edge(track *audience.Track, from, to int64) int64 {
-	lead := int64(float64(track.ByteRate)*r.cfg.Burst.Seconds()) + audio.FrameBytesMax
+	lead := int64(float64(track.ByteRate)*r.cfg.Burst.Seconds()) + mpeg.FrameBytesMax
 	if at := to - lead; at > from {
 		from = at
 	}
@@ -159,7 +159,7 @@ func (r *Relay) edge(track *audience.Track, from, to int64) int64 {
 	}
 	near := r.heads.Get().(*[headerSearchBytes]byte) //nolint:forcetypeassert // the pool's only type
 	defer r.heads.Put(near)
-	if at, ok := audio.FindFrame(near[:track.Ring.ReadAt(near[:], from)]); ok {
+	if at, ok := mpeg.FindFrame(near[:track.Ring.ReadAt(near[:], from)]); ok {
 		from += int64(at)
 	}
 	return from

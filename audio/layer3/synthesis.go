@@ -1,4 +1,10 @@
-package audio
+package layer3
+
+import (
+	"math"
+
+	"carillon/audio/mpeg"
+)
 
 // synthesis turns the lines of one channel into samples: the way of analysis
 // backwards (ISO 11172-3 2.4.3.4.10, 2.4.3.2.2).
@@ -15,7 +21,9 @@ type synthesis struct {
 
 // granule makes 576 samples of the lines, of which those from count on are zero.
 // It writes them to every step-th place of pcm.
-func (s *synthesis) granule(g *sideGranule, lines *[granuleLines]float32, count int, pcm []int16, step int) {
+func (s *synthesis) granule(
+	g *sideGranule, lines *[mpeg.GranuleLines]float32, count int, pcm []int16, step int,
+) {
 	active := (count + subbandLines - 1) / subbandLines
 	active = s.unalias(g, lines, active)
 	for sb := range subbands {
@@ -49,7 +57,7 @@ func (s *synthesis) granule(g *sideGranule, lines *[granuleLines]float32, count 
 
 // unalias puts back what leaks between subbands of long blocks and returns how
 // many of them may not be silent.
-func (s *synthesis) unalias(g *sideGranule, lines *[granuleLines]float32, active int) int {
+func (s *synthesis) unalias(g *sideGranule, lines *[mpeg.GranuleLines]float32, active int) int {
 	borders := min(active, subbands-1)
 	if g.blockType == blockShort {
 		if !g.mixed {
@@ -176,4 +184,8 @@ func (s *synthesis) cosines(x *[subbands]float32) {
 		}
 		*x = y
 	}
+}
+
+func round16(v float32) int16 {
+	return int16(math.RoundToEven(float64(min(max(v, math.MinInt16), math.MaxInt16))))
 }

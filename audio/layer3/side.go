@@ -1,4 +1,6 @@
-package audio
+package layer3
+
+import "carillon/audio/mpeg"
 
 // The block types of a granule, by their number.
 const (
@@ -63,12 +65,12 @@ type layouts struct {
 	long, short, mixed bandLayout
 }
 
-func newLayouts(v MPEGVersion, rate int) *layouts {
+func newLayouts(v mpeg.Version, rate int) *layouts {
 	l := &layouts{edges: bandEdges(v, rate)}
 	for i := range longBands {
 		l.long.width[i] = l.edges[i+1] - l.edges[i]
 	}
-	l.long.bands, l.long.long, l.long.lines = longBands, longBands, granuleLines
+	l.long.bands, l.long.long, l.long.lines = longBands, longBands, mpeg.GranuleLines
 	widths := shortBandWidths(v, rate)
 	for band, w := range widths {
 		for window := range 3 {
@@ -78,7 +80,7 @@ func newLayouts(v MPEGVersion, rate int) *layouts {
 	l.short.bands = bandsMax
 	m := &l.mixed
 	m.long = 6
-	if v == MPEG1 {
+	if v == mpeg.V1 {
 		m.long = 8
 	}
 	copy(m.width[:m.long], l.long.width[:])
@@ -90,8 +92,8 @@ func newLayouts(v MPEGVersion, rate int) *layouts {
 
 // shortOrder is, for every line of a granule of short blocks in the order of the
 // stream, its place in the order of frequencies.
-func (l *layouts) shortOrder() [granuleLines]int {
-	var order [granuleLines]int
+func (l *layouts) shortOrder() [mpeg.GranuleLines]int {
+	var order [mpeg.GranuleLines]int
 	at := 0
 	for band := 0; band < l.short.bands; band += 3 {
 		from := at
@@ -107,7 +109,7 @@ func (l *layouts) shortOrder() [granuleLines]int {
 
 // shortBandWidths are those of one window (ISO 11172-3 table B.8, 13818-3 table
 // B.2, and for 8 kHz what encoders agreed on).
-func shortBandWidths(v MPEGVersion, rate int) [shortBands]int {
+func shortBandWidths(v mpeg.Version, rate int) [shortBands]int {
 	switch {
 	case rate == 8000:
 		return [shortBands]int{8, 8, 8, 12, 16, 20, 24, 28, 36, 2, 2, 2, 26}
@@ -115,11 +117,11 @@ func shortBandWidths(v MPEGVersion, rate int) [shortBands]int {
 		return [shortBands]int{4, 4, 4, 6, 6, 8, 10, 14, 18, 26, 32, 42, 18}
 	case rate == 24000:
 		return [shortBands]int{4, 4, 4, 6, 8, 10, 12, 14, 18, 24, 32, 44, 12}
-	case v == MPEG1 && rate == 44100:
+	case v == mpeg.V1 && rate == 44100:
 		return [shortBands]int{4, 4, 4, 4, 6, 8, 10, 12, 14, 18, 22, 30, 56}
-	case v == MPEG1 && rate == 48000:
+	case v == mpeg.V1 && rate == 48000:
 		return [shortBands]int{4, 4, 4, 4, 6, 6, 10, 12, 14, 16, 20, 26, 66}
-	case v == MPEG1:
+	case v == mpeg.V1:
 		return [shortBands]int{4, 4, 4, 4, 6, 8, 12, 16, 20, 26, 34, 42, 12}
 	}
 	return [shortBands]int{4, 4, 4, 6, 8, 10, 12, 14, 18, 24, 30, 40, 18}
@@ -127,18 +129,18 @@ func shortBandWidths(v MPEGVersion, rate int) [shortBands]int {
 
 // read takes the side information of a frame (ISO 11172-3 2.4.1.7, 13818-3
 // 2.4.1.7). It returns false when it cannot be that.
-func (s *sideInfo) read(r *bitReader, h *FrameHeader, l *layouts) bool {
-	lsf := h.Version != MPEG1
-	granules := h.Samples / granuleLines
+func (s *sideInfo) read(r *mpeg.BitReader, h *mpeg.Header, l *layouts) bool {
+	lsf := h.Version != mpeg.V1
+	granules := h.Samples / mpeg.GranuleLines
 	if lsf {
-		s.mainDataBegin = r.take(8)
-		r.at += h.Channels // private_bits
+		s.mainDataBegin = r.Take(8)
+		r.At += h.Channels // private_bits
 	} else {
-		s.mainDataBegin = r.take(9)
-		r.at += 7 - 2*h.Channels
+		s.mainDataBegin = r.Take(9)
+		r.At += 7 - 2*h.Channels
 		for ch := range h.Channels {
 			for group := range s.shared[ch] {
-				s.shared[ch][group] = r.flag()
+				s.shared[ch][group] = r.Flag()
 			}
 		}
 	}
@@ -152,42 +154,42 @@ func (s *sideInfo) read(r *bitReader, h *FrameHeader, l *layouts) bool {
 	return true
 }
 
-func (g *sideGranule) read(r *bitReader, h *FrameHeader, l *layouts) bool {
-	lsf := h.Version != MPEG1
-	g.bits, g.pairs, g.gain = r.take(12), r.take(9), r.take(8)
+func (g *sideGranule) read(r *mpeg.BitReader, h *mpeg.Header, l *layouts) bool {
+	lsf := h.Version != mpeg.V1
+	g.bits, g.pairs, g.gain = r.Take(12), r.Take(9), r.Take(8)
 	if lsf {
-		g.compress = r.take(9)
+		g.compress = r.Take(9)
 	} else {
-		g.compress = r.take(4)
+		g.compress = r.Take(4)
 	}
 	g.blockType, g.mixed, g.blockGain, g.layout = blockLong, false, [3]int{}, &l.long
-	if r.flag() {
+	if r.Flag() {
 		if !g.readWindowed(r, h, l) {
 			return false
 		}
 	} else {
-		g.table = [3]int{r.take(5), r.take(5), r.take(5)}
-		region0, region1 := r.take(4), r.take(3)
+		g.table = [3]int{r.Take(5), r.Take(5), r.Take(5)}
+		region0, region1 := r.Take(4), r.Take(3)
 		g.regionEnd[0] = l.edges[min(region0+1, longBands)]
 		g.regionEnd[1] = l.edges[min(region0+region1+2, longBands)]
 	}
 	g.preflag = false
 	if !lsf {
-		g.preflag = r.flag()
+		g.preflag = r.Flag()
 	}
-	g.coarse = r.flag()
-	g.quadTable = huffmanQuadA + r.take(1)
-	return g.pairs <= granuleLines/2
+	g.coarse = r.Flag()
+	g.quadTable = huffmanQuadA + r.Take(1)
+	return g.pairs <= mpeg.GranuleLines/2
 }
 
 // readWindowed takes what is told of a granule that is no plain long block.
-func (g *sideGranule) readWindowed(r *bitReader, h *FrameHeader, l *layouts) bool {
-	g.blockType, g.mixed = r.take(2), r.flag()
-	g.table = [3]int{r.take(5), r.take(5), 0}
+func (g *sideGranule) readWindowed(r *mpeg.BitReader, h *mpeg.Header, l *layouts) bool {
+	g.blockType, g.mixed = r.Take(2), r.Flag()
+	g.table = [3]int{r.Take(5), r.Take(5), 0}
 	for i := range g.blockGain {
-		g.blockGain[i] = r.take(3)
+		g.blockGain[i] = r.Take(3)
 	}
-	g.regionEnd = [2]int{windowedRegion(h, l, g), granuleLines}
+	g.regionEnd = [2]int{windowedRegion(h, l, g), mpeg.GranuleLines}
 	switch {
 	case g.blockType == blockLong:
 		return false
@@ -200,11 +202,11 @@ func (g *sideGranule) readWindowed(r *bitReader, h *FrameHeader, l *layouts) boo
 }
 
 // windowedRegion is where the first region ends when it is not told.
-func windowedRegion(h *FrameHeader, l *layouts, g *sideGranule) int {
+func windowedRegion(h *mpeg.Header, l *layouts, g *sideGranule) int {
 	switch {
-	case h.Version == MPEG25 && g.blockType == blockShort && !g.mixed:
+	case h.Version == mpeg.V25 && g.blockType == blockShort && !g.mixed:
 		return l.edges[6]
-	case h.Version == MPEG2 && g.blockType == blockShort:
+	case h.Version == mpeg.V2 && g.blockType == blockShort:
 		return 36
 	}
 	return l.edges[8]
@@ -212,7 +214,7 @@ func windowedRegion(h *FrameHeader, l *layouts, g *sideGranule) int {
 
 // readScale takes the scale factors of MPEG-1. first is the granule before in
 // the same frame, or nil.
-func (g *sideGranule) readScale(r *bitReader, shared *[4]bool, first *sideGranule) {
+func (g *sideGranule) readScale(r *mpeg.BitReader, shared *[4]bool, first *sideGranule) {
 	const low, high = "\x00\x00\x00\x00\x03\x01\x01\x01\x02\x02\x02\x03\x03\x03\x04\x04",
 		"\x00\x01\x02\x03\x00\x01\x02\x03\x01\x02\x03\x01\x02\x03\x02\x03"
 	bits := [2]int{int(low[g.compress]), int(high[g.compress])}
@@ -238,16 +240,16 @@ func (g *sideGranule) readScale(r *bitReader, shared *[4]bool, first *sideGranul
 	}
 }
 
-func (g *sideGranule) takeScale(r *bitReader, from, to, bits int) {
+func (g *sideGranule) takeScale(r *mpeg.BitReader, from, to, bits int) {
 	for band := from; band < to; band++ {
-		g.scale[band] = uint8(r.take(bits))
+		g.scale[band] = uint8(r.Take(bits))
 		g.illegal[band] = 1<<bits - 1
 	}
 }
 
 // readScaleLSF takes the scale factors of MPEG-2 and 2.5. intensity is set for
 // the right channel of intensity stereo.
-func (g *sideGranule) readScaleLSF(r *bitReader, intensity bool) {
+func (g *sideGranule) readScaleLSF(r *mpeg.BitReader, intensity bool) {
 	var bits [4]int
 	row, c := 0, g.compress
 	g.preflag = false

@@ -1,31 +1,10 @@
-package audio
+package layer3
 
 import (
-	"encoding/binary"
 	"math"
+
+	"carillon/audio/mpeg"
 )
-
-// bitReader reads the highest bits first. There are eight bytes at least behind
-// those that mean something, so that a look needs no check.
-type bitReader struct {
-	bytes []byte
-	at    int // bits
-}
-
-// peek returns the next 32 bits.
-func (r *bitReader) peek() uint32 {
-	return uint32(binary.BigEndian.Uint64(r.bytes[r.at>>3:]) << (r.at & 7) >> 32)
-}
-
-// take returns the next n bits, at most 16.
-func (r *bitReader) take(n int) int {
-	v := int(uint64(r.peek()) >> (32 - n))
-	r.at += n
-	return v
-}
-
-// flag takes one bit.
-func (r *bitReader) flag() bool { return r.take(1) == 1 }
 
 // huffmanLookup decodes a table in one or two steps: by the first lookupBits,
 // and for longer words by what follows. An entry is the length of the word and
@@ -85,14 +64,14 @@ func newHuffmanLookup(table int) huffmanLookup {
 }
 
 // next takes a word and returns the two values, or four bits, it stands for.
-func (l huffmanLookup) next(r *bitReader) int {
-	bits := r.peek()
+func (l huffmanLookup) next(r *mpeg.BitReader) int {
+	bits := r.Peek()
 	entry := l[bits>>(32-lookupBits)]
 	if entry&lookupLink != 0 {
 		more := bits << lookupBits >> (32 - entry&lookupLength)
 		entry = l[int(entry&^lookupLink>>lookupShift)+int(more)]
 	}
-	r.at += int(entry & lookupLength)
+	r.At += int(entry & lookupLength)
 	return int(entry >> lookupShift)
 }
 

@@ -1,10 +1,10 @@
-package audio
+package mpeg
 
 import "bytes"
 
 // FindFrameBytesMin is how many bytes of a sound MP3 stream FindFrame needs at
 // most to find a frame: the rest of the one it is in, a whole one and a header.
-const FindFrameBytesMin = 2*FrameBytesMax + FrameHeaderBytes
+const FindFrameBytesMin = 2*FrameBytesMax + HeaderBytes
 
 // paddingBytesMax is how much padding FindFrame looks behind: 32 times what
 // FreeSWITCH sends at once. The limit keeps the search linear.
@@ -22,7 +22,7 @@ func FindFrame(b []byte) (offset int, ok bool) {
 			return 0, false
 		}
 		offset += i
-		if len(b)-offset < FrameHeaderBytes {
+		if len(b)-offset < HeaderBytes {
 			return 0, false
 		}
 		if trueFrame(b[offset:]) {
@@ -34,15 +34,15 @@ func FindFrame(b []byte) (offset int, ok bool) {
 }
 
 func trueFrame(b []byte) bool {
-	h, ok := parseFrame(b)
-	if !ok || h.Layer != 3 || len(b) < h.FrameBytes+FrameHeaderBytes {
+	h, ok := Parse(b)
+	if !ok || h.Layer != 3 || len(b) < h.FrameBytes+HeaderBytes {
 		return false
 	}
 	next := b[h.FrameBytes:min(len(b), h.FrameBytes+paddingBytesMax)]
 	next = bytes.TrimLeft(next, "\x00")
-	if len(next) < FrameHeaderBytes {
+	if len(next) < HeaderBytes {
 		return false
 	}
-	g, ok := parseFrame(next)
-	return ok && g.sameStream(&h)
+	g, ok := Parse(next)
+	return ok && g.SameStream(&h)
 }

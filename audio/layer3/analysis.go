@@ -1,6 +1,10 @@
-package audio
+package layer3
 
-import "math"
+import (
+	"math"
+
+	"carillon/audio/mpeg"
+)
 
 // analysis turns samples into lines: the polyphase filter, the transform of each
 // subband, and the removal of what leaks between them (ISO 11172-3 C.1.3,
@@ -35,7 +39,7 @@ func newAnalysis(tables *layer3Tables) *analysis {
 
 // granule takes the next 576 samples, of which missing ones are silence, and
 // makes the lines of the granule before. It returns the type of its block.
-func (a *analysis) granule(pcm []int16, lines *[granuleLines]float64) (block int) {
+func (a *analysis) granule(pcm []int16, lines *[mpeg.GranuleLines]float64) (block int) {
 	a.last, a.now = a.now, a.next
 	for slot := range subbandLines {
 		n := min(len(pcm), subbands)

@@ -1,4 +1,4 @@
-package audio
+package layer3
 
 // bitWriter appends bits to bytes, the highest first.
 type bitWriter struct {

@@ -1,4 +1,4 @@
-package audio
+package layer3
 
 // huffmanWords is a code of layer III (ISO 11172-3 table B.7) in the order of
 // its words, which is all there is to tell: the first word is zeros, and each

@@ -1,12 +1,15 @@
-package audio
+package layer3
 
-import "math"
+import (
+	"math"
+
+	"carillon/audio/mpeg"
+)
 
 // The shape of layer III: 32 subbands of 18 lines each make a granule.
 const (
 	subbands      = 32
 	subbandLines  = 18
-	granuleLines  = subbands * subbandLines
 	windowSamples = 512
 	longBands     = 22 // scale factor bands of a long block
 )
@@ -81,18 +84,18 @@ func aliasCoefficients() [8]float64 {
 // bandEdges are the first lines of the scale factor bands of a long block, and
 // the end of the last (ISO 11172-3 table B.8, 13818-3 table B.2; the bands of
 // 8 kHz are those that all encoders agreed on).
-func bandEdges(v MPEGVersion, rate int) [longBands + 1]int {
+func bandEdges(v mpeg.Version, rate int) [longBands + 1]int {
 	widths := [longBands]int{6, 6, 6, 6, 6, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 38, 46, 52, 60, 68, 58, 54}
 	switch {
 	case rate == 8000:
 		widths = [longBands]int{12, 12, 12, 12, 12, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 76, 90, 2, 2, 2, 2, 2}
 	case rate == 24000:
 		widths = [longBands]int{6, 6, 6, 6, 6, 6, 8, 10, 12, 14, 16, 18, 22, 26, 32, 38, 46, 54, 62, 70, 76, 36}
-	case v == MPEG1 && rate == 44100:
+	case v == mpeg.V1 && rate == 44100:
 		widths = [longBands]int{4, 4, 4, 4, 4, 4, 6, 6, 8, 8, 10, 12, 16, 20, 24, 28, 34, 42, 50, 54, 76, 158}
-	case v == MPEG1 && rate == 48000:
+	case v == mpeg.V1 && rate == 48000:
 		widths = [longBands]int{4, 4, 4, 4, 4, 4, 6, 6, 6, 8, 10, 12, 16, 18, 22, 28, 34, 40, 46, 54, 54, 192}
-	case v == MPEG1:
+	case v == mpeg.V1:
 		widths = [longBands]int{4, 4, 4, 4, 4, 4, 6, 6, 8, 10, 12, 16, 20, 24, 30, 38, 46, 56, 68, 84, 102, 26}
 	}
 	var edges [longBands + 1]int

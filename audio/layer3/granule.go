@@ -1,11 +1,13 @@
-package audio
+package layer3
+
+import "carillon/audio/mpeg"
 
 // granule is 576 quantised lines of one channel and how they are coded: pairs
 // in three regions with a table each, then quadruples of values up to one, then
 // zeros.
 type granule struct {
-	value    [granuleLines]int32
-	negative [granuleLines]bool
+	value    [mpeg.GranuleLines]int32
+	negative [mpeg.GranuleLines]bool
 
 	gain      int
 	pairs     int // big_values
@@ -20,8 +22,8 @@ type granule struct {
 }
 
 // measure chooses regions and tables and returns how many bits they take.
-func (g *granule) measure(e *MP3Encoder) int {
-	end := granuleLines
+func (g *granule) measure(e *Encoder) int {
+	end := mpeg.GranuleLines
 	for end > 1 && g.value[end-1] == 0 && g.value[end-2] == 0 {
 		end -= 2
 	}
@@ -54,12 +56,12 @@ func (g *granule) small(i int) bool {
 // divide splits the pairs by scale factor bands into a third, a third and the
 // rest, as far as four and three bits can say that. In windowed granules there
 // are two regions, and where the first ends is not told.
-func (g *granule) divide(e *MP3Encoder) {
+func (g *granule) divide(e *Encoder) {
 	const region0Max, region1Max = 15, 7
 	end := 2 * g.pairs
 	if g.blockType != blockLong {
 		side := sideGranule{blockType: g.blockType}
-		first := windowedRegion(&e.frame, e.layouts, &side)
+		first := windowedRegion(&e.Frame, e.layouts, &side)
 		g.edge = [4]int{0, min(end, first), end, end}
 		return
 	}

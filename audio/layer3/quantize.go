@@ -1,11 +1,14 @@
-package audio
+package layer3
 
-import "math"
+import (
+	"math"
+
+	"carillon/audio/mpeg"
+)
 
 const (
 	granuleBitsMax = 1<<12 - 1 // part2_3_length has 12 bits
 	quantizedMax   = 8191 + huffmanEscape
-	gainMax        = 255
 	gainOne        = 210 // the gain of a step of 1
 )
 
@@ -27,9 +30,9 @@ const (
 // encoderPart is a granule of one channel on its way.
 type encoderPart struct {
 	granule
-	lines [granuleLines]float64
+	lines [mpeg.GranuleLines]float64
 	// power is |line|^(3/4).
-	power [granuleLines]float64
+	power [mpeg.GranuleLines]float64
 	peak  float64 // of power
 	// less is how many steps finer than the loudest of the frame this is
 	// quantised.
@@ -38,10 +41,10 @@ type encoderPart struct {
 
 // fit quantises the frame as finely as so many bits can tell. All parts have
 // the same gain but for what shape made of it.
-func (e *MP3Encoder) fit(budget int) {
+func (e *Encoder) fit(budget int) {
 	parts := e.parts()
 	e.shape(parts)
-	low, high := 0, gainMax+timeShareStepsMax
+	low, high := 0, mpeg.GainMax+timeShareStepsMax
 	for low < high {
 		gain := (low + high) / 2
 		if e.try(parts, gain, budget) {
@@ -62,10 +65,10 @@ func (e *MP3Encoder) fit(budget int) {
 }
 
 // parts are those of the frame.
-func (e *MP3Encoder) parts() []*encoderPart {
+func (e *Encoder) parts() []*encoderPart {
 	all := make([]*encoderPart, 0, 4)
-	for g := range e.frame.Samples / granuleLines {
-		for ch := range e.frame.Channels {
+	for g := range e.Frame.Samples / mpeg.GranuleLines {
+		for ch := range e.Frame.Channels {
 			all = append(all, &e.part[g][ch])
 		}
 	}
@@ -73,7 +76,7 @@ func (e *MP3Encoder) parts() []*encoderPart {
 }
 
 // try quantises with a gain and says whether it fits.
-func (e *MP3Encoder) try(parts []*encoderPart, gain, budget int) bool {
+func (e *Encoder) try(parts []*encoderPart, gain, budget int) bool {
 	for _, p := range parts {
 		bits, ok := p.quantizeAt(e, gain-p.less)
 		budget -= bits
@@ -85,7 +88,7 @@ func (e *MP3Encoder) try(parts []*encoderPart, gain, budget int) bool {
 }
 
 // spend makes parts finer as long as there are bits left.
-func (e *MP3Encoder) spend(parts []*encoderPart, budget int) {
+func (e *Encoder) spend(parts []*encoderPart, budget int) {
 	for _, p := range parts {
 		budget -= p.bits
 	}
@@ -101,7 +104,7 @@ func (e *MP3Encoder) spend(parts []*encoderPart, budget int) {
 }
 
 // shape decides where noise may be.
-func (e *MP3Encoder) shape(parts []*encoderPart) {
+func (e *Encoder) shape(parts []*encoderPart) {
 	loudest := quietDB
 	var level [4]float64
 	for i, p := range parts {
@@ -115,7 +118,7 @@ func (e *MP3Encoder) shape(parts []*encoderPart) {
 		loudest = max(loudest, level[i])
 	}
 	for i, p := range parts {
-		p.less = min(int((loudest-max(level[i], quietDB))*timeShare/GainStepDB), timeShareStepsMax)
+		p.less = min(int((loudest-max(level[i], quietDB))*timeShare/mpeg.GainStepDB), timeShareStepsMax)
 	}
 }
 
@@ -125,13 +128,13 @@ func (p *encoderPart) level() float64 {
 	for _, v := range &p.lines {
 		sum += v * v
 	}
-	return 10 * math.Log10(sum/granuleLines+1e-20)
+	return 10 * math.Log10(sum/mpeg.GranuleLines+1e-20)
 }
 
 // quantizeAt quantises with a gain and returns how many bits that takes. ok is
 // false when it cannot be told.
-func (p *encoderPart) quantizeAt(e *MP3Encoder, gain int) (bits int, ok bool) {
-	p.gain = min(max(gain, 0), gainMax)
+func (p *encoderPart) quantizeAt(e *Encoder, gain int) (bits int, ok bool) {
+	p.gain = min(max(gain, 0), mpeg.GainMax)
 	if !p.quantize() {
 		return 0, false
 	}

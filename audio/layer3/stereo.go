@@ -1,12 +1,16 @@
-package audio
+package layer3
 
-import "math"
+import (
+	"math"
+
+	"carillon/audio/mpeg"
+)
 
 // joint undoes joint stereo (ISO 11172-3 2.4.3.4.9) in a granule of which so many
 // lines of each channel may not be zero; it returns how many then may not.
-func joint(h *FrameHeader, g *sideGranule, left, right *[granuleLines]float32, lines [2]int) int {
+func joint(h *mpeg.Header, g *sideGranule, left, right *[mpeg.GranuleLines]float32, lines [2]int) int {
 	most := max(lines[0], lines[1])
-	middle, intense := h.jointStereo()
+	middle, intense := h.JointStereo()
 	var top [4]int
 	if intense {
 		top = silentFrom(g, right, lines[1])
@@ -24,16 +28,10 @@ func joint(h *FrameHeader, g *sideGranule, left, right *[granuleLines]float32, l
 	return most
 }
 
-// jointStereo says which ways of joint stereo a frame uses.
-func (h *FrameHeader) jointStereo() (middle, intense bool) {
-	joint := h.Mode == ModeJointStereo
-	return joint && h.ModeExtension&2 != 0, joint && h.ModeExtension&1 != 0
-}
-
 // intensity spreads the left channel over both, from the bands on where the
 // right one has nothing.
-func intensity(h *FrameHeader, g *sideGranule, left, right *[granuleLines]float32, top [4]int) {
-	middle, _ := h.jointStereo()
+func intensity(h *mpeg.Header, g *sideGranule, left, right *[mpeg.GranuleLines]float32, top [4]int) {
+	middle, _ := h.JointStereo()
 	to := 0
 	for band, width := range g.layout.width[:g.layout.bands] {
 		from := to
@@ -73,7 +71,7 @@ func (l *bandLayout) window(band int) int {
 
 // silentFrom is, for long blocks and the three windows, the first band from
 // which on the right channel is silent.
-func silentFrom(g *sideGranule, right *[granuleLines]float32, lines int) [4]int {
+func silentFrom(g *sideGranule, right *[mpeg.GranuleLines]float32, lines int) [4]int {
 	top := [4]int{0, g.layout.long, g.layout.long, g.layout.long}
 	at := 0
 	for band, width := range g.layout.width[:g.layout.bands] {
@@ -96,9 +94,9 @@ func silentFrom(g *sideGranule, right *[granuleLines]float32, lines int) [4]int 
 // intensityFactors are those of a band, by its scale factor of the right
 // channel (ISO 11172-3 2.4.3.4.9.3, 13818-3 2.4.3.2). ok is false when the band
 // is not coded so.
-func intensityFactors(h *FrameHeader, g *sideGranule, band int) (left, right float32, ok bool) {
+func intensityFactors(h *mpeg.Header, g *sideGranule, band int) (left, right float32, ok bool) {
 	position := int(g.scale[band])
-	if h.Version == MPEG1 {
+	if h.Version == mpeg.V1 {
 		const none = 7
 		if position >= none {
 			return 0, 0, false

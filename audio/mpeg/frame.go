@@ -1,16 +1,34 @@
-package audio
+package mpeg
 
 import (
 	"errors"
 	"fmt"
 )
 
-// FrameHeaderBytes is the length of the header that every MPEG audio frame
+// HeaderBytes is the length of the header that every MPEG audio frame
 // begins with.
-const FrameHeaderBytes = 4
+const HeaderBytes = 4
 
 // FrameBytesMax is the longest frame of layer III: 320 kbit/s at 32 kHz, padded.
 const FrameBytesMax = 1441
+
+// CRCBytes of checksum follow the header of a frame that has one.
+const CRCBytes = 2
+
+// GranuleLines is how many lines of the spectrum, and samples of a channel, are
+// one granule of layer III.
+const GranuleLines = 576
+
+// GainStepDB is the least change of level that a frame can have without being
+// decoded: the gain of a granule counts in powers of 2^(1/4).
+const GainStepDB = 1.505149978319906
+
+// GainMax is the largest gain of a granule.
+const GainMax = 255
+
+// ReservoirBytesMax is how far back the main data of a frame may begin: nine
+// bits of bytes.
+const ReservoirBytesMax = 511
 
 // ErrNoFrame is returned when the bytes are not the header of an MPEG audio frame.
 var ErrNoFrame = errors.New("no mpeg audio frame")
@@ -19,25 +37,25 @@ var ErrNoFrame = errors.New("no mpeg audio frame")
 // of such a frame cannot be told from its header, and nobody makes them.
 var ErrFreeFormat = errors.New("free format mpeg audio frame")
 
-// MPEGVersion is the standard a frame follows; it decides its sample rates.
-type MPEGVersion uint8
+// Version is the standard a frame follows; it decides its sample rates.
+type Version uint8
 
 // The versions: ISO 11172-3 (32 to 48 kHz), ISO 13818-3 (16 to 24 kHz) and its
 // unofficial extension downwards (8 to 12 kHz), which FreeSWITCH records in.
 const (
-	MPEG1 MPEGVersion = iota
-	MPEG2
-	MPEG25
+	V1 Version = iota
+	V2
+	V25
 )
 
 // String is "mpeg1", "mpeg2" or "mpeg25".
-func (v MPEGVersion) String() string {
+func (v Version) String() string {
 	switch v {
-	case MPEG1:
+	case V1:
 		return "mpeg1"
-	case MPEG2:
+	case V2:
 		return "mpeg2"
-	case MPEG25:
+	case V25:
 		return "mpeg25"
 	}
 	return fmt.Sprintf("mpeg(%d)", uint8(v))
@@ -54,9 +72,9 @@ const (
 	ModeMono
 )
 
-// FrameHeader is what the first four bytes of an MPEG audio frame say.
-type FrameHeader struct {
-	Version MPEGVersion
+// Header is what the first four bytes of an MPEG audio frame say.
+type Header struct {
+	Version Version
 	Layer   int // 1, 2 or 3
 	// CRC: two bytes of checksum follow the header.
 	CRC        bool
@@ -72,24 +90,24 @@ type FrameHeader struct {
 	Samples       int // per channel
 }
 
-// ParseFrameHeader reads the header that b begins with. It returns ErrFreeFormat
+// ParseHeader reads the header that b begins with. It returns ErrFreeFormat
 // for free format and ErrNoFrame for anything else that is not a header.
-func ParseFrameHeader(b []byte) (FrameHeader, error) {
-	if len(b) < FrameHeaderBytes {
-		return FrameHeader{}, fmt.Errorf("%d bytes: %w", len(b), ErrNoFrame)
+func ParseHeader(b []byte) (Header, error) {
+	if len(b) < HeaderBytes {
+		return Header{}, fmt.Errorf("%d bytes: %w", len(b), ErrNoFrame)
 	}
-	h, ok := parseFrame(b)
+	h, ok := Parse(b)
 	if ok {
 		return h, nil
 	}
 	if b[2]>>4 == 0 {
 		// With another bit rate it would be one.
-		free := [FrameHeaderBytes]byte{b[0], b[1], b[2] | 0x10, b[3]}
-		if _, ok := parseFrame(free[:]); ok {
-			return FrameHeader{}, ErrFreeFormat
+		free := [HeaderBytes]byte{b[0], b[1], b[2] | 0x10, b[3]}
+		if _, ok := Parse(free[:]); ok {
+			return Header{}, ErrFreeFormat
 		}
 	}
-	return FrameHeader{}, ErrNoFrame
+	return Header{}, ErrNoFrame
 }
 
 // Bit rates by index, in units of 8 kbit/s (ISO 11172-3 2.4.2.3, 13818-3
@@ -103,16 +121,16 @@ const (
 	bitRateUnit   = 8000
 )
 
-// parseFrame is ParseFrameHeader of at least four bytes without the errors:
+// Parse is ParseHeader of at least four bytes without the errors:
 // the prober calls it for every frame and for every 0xFF in garbage.
-func parseFrame(b []byte) (FrameHeader, bool) {
+func Parse(b []byte) (Header, bool) {
 	_ = b[3]
 	version, layer := b[1]>>3&3, 4-int(b[1]>>1&3)
 	rateIndex := b[2] >> 2 & 3
 	if b[0] != 0xFF || b[1] < 0xE0 || version == 1 || layer == 4 || rateIndex == 3 || b[3]&3 == 2 {
-		return FrameHeader{}, false
+		return Header{}, false
 	}
-	h := FrameHeader{
+	h := Header{
 		Layer:         layer,
 		CRC:           b[1]&1 == 0,
 		Padding:       b[2]&2 != 0,
@@ -125,22 +143,23 @@ func parseFrame(b []byte) (FrameHeader, bool) {
 	}
 	switch version {
 	case 3:
-		h.Version = MPEG1
+		h.Version = V1
 	case 2:
-		h.Version = MPEG2
+		h.Version = V2
 	default:
-		h.Version = MPEG25
+		h.Version = V25
 	}
-	h.SampleRate = sampleRate(h.Version, rateIndex)
+	h.SampleRate = SampleRate(h.Version, rateIndex)
 	h.BitRate = bitRate(h.Version, layer, b[2]>>4)
 	if h.BitRate == 0 {
-		return FrameHeader{}, false
+		return Header{}, false
 	}
-	h.measure()
+	h.Measure()
 	return h, true
 }
 
-func sampleRate(v MPEGVersion, index byte) int {
+// SampleRate is the rate of a version by its index in the header, 0 to 2.
+func SampleRate(v Version, index byte) int {
 	rate := 44100
 	switch index {
 	case 1:
@@ -151,13 +170,13 @@ func sampleRate(v MPEGVersion, index byte) int {
 	return rate >> v // each version halves
 }
 
-func bitRate(v MPEGVersion, layer int, index byte) int {
+func bitRate(v Version, layer int, index byte) int {
 	switch {
-	case v == MPEG1 && layer == 3:
+	case v == V1 && layer == 3:
 		return int(rates1Layer3[index]) * bitRateUnit
-	case v == MPEG1 && layer == 2:
+	case v == V1 && layer == 2:
 		return int(rates1Layer2[index]) * bitRateUnit
-	case v == MPEG1:
+	case v == V1:
 		return int(rates1Layer1[index]) * bitRateUnit
 	case layer == 1:
 		return int(rates2Layer1[index]) * bitRateUnit
@@ -165,9 +184,9 @@ func bitRate(v MPEGVersion, layer int, index byte) int {
 	return int(rates2Layer23[index]) * bitRateUnit
 }
 
-// measure fills in the samples and bytes of the frame. Layer I pads by slots of
+// Measure fills in the samples and bytes of the frame. Layer I pads by slots of
 // four bytes, the others by one.
-func (h *FrameHeader) measure() {
+func (h *Header) Measure() {
 	padding := 0
 	if h.Padding {
 		padding = 1
@@ -177,7 +196,7 @@ func (h *FrameHeader) measure() {
 		h.Samples = 384
 		h.FrameBytes = (12*h.BitRate/h.SampleRate + padding) * 4
 		return
-	case h.Layer == 3 && h.Version != MPEG1:
+	case h.Layer == 3 && h.Version != V1:
 		h.Samples = 576
 	default:
 		h.Samples = 1152
@@ -185,28 +204,34 @@ func (h *FrameHeader) measure() {
 	h.FrameBytes = h.Samples/8*h.BitRate/h.SampleRate + padding
 }
 
-// sameStream says that two frames can follow one another in one stream: bit
+// SameStream says that two frames can follow one another in one stream: bit
 // rate, padding and channel mode change from frame to frame, these do not.
-func (h *FrameHeader) sameStream(g *FrameHeader) bool {
+func (h *Header) SameStream(g *Header) bool {
 	return h.Version == g.Version && h.Layer == g.Layer && h.SampleRate == g.SampleRate
 }
 
-// sideEnd is where the side information ends and the main data begin.
-func (h *FrameHeader) sideEnd() int {
-	n := FrameHeaderBytes + h.sideBytes()
+// SideEnd is where the side information ends and the main data begin.
+func (h *Header) SideEnd() int {
+	n := HeaderBytes + h.SideBytes()
 	if h.CRC {
-		n += crcBytes
+		n += CRCBytes
 	}
 	return n
 }
 
-// sideBytes is the length of layer III side information.
-func (h *FrameHeader) sideBytes() int {
+// SideBytes is the length of layer III side information.
+func (h *Header) SideBytes() int {
 	switch {
-	case h.Version == MPEG1 && h.Channels == 2:
+	case h.Version == V1 && h.Channels == 2:
 		return 32
-	case h.Version != MPEG1 && h.Channels == 1:
+	case h.Version != V1 && h.Channels == 1:
 		return 9
 	}
 	return 17
+}
+
+// JointStereo says which ways of joint stereo a frame of layer III uses.
+func (h *Header) JointStereo() (middle, intense bool) {
+	joint := h.Mode == ModeJointStereo
+	return joint && h.ModeExtension&2 != 0, joint && h.ModeExtension&1 != 0
 }
