@@ -13,6 +13,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
+	"carillon/cluster/raftlog"
 )
 
 // Defaults of DiskLimits. The percent serve small disks, the bytes large ones:
@@ -127,7 +128,7 @@ func (l DiskLimits) lines(total int64, groups int) diskLines {
 		}
 		return min(bytes, total/100*int64(percent))
 	}
-	floor := int64(groups)*walSegmentBytes + diskFloorBytes
+	floor := int64(groups)*raftlog.SegmentBytes + diskFloorBytes
 	stop := max(line(l.StopBytes, l.StopPercent), 2*floor)
 	resume := max(line(l.ResumeBytes, l.ResumePercent), stop+stop/8)
 	return diskLines{

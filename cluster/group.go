@@ -18,6 +18,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/peer"
+	"carillon/cluster/raftlog"
 	"carillon/internal/hlog"
 )
 
@@ -52,7 +53,7 @@ type group struct {
 	raft      *raft.Raft
 	fsm       machine
 	log       *slog.Logger
-	store     *logStore
+	store     *raftlog.Store
 	snapshots raft.SnapshotStore
 	transport *transport
 	// established is the term in which this node, as leader, has applied all
@@ -115,12 +116,13 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 		log: log.With("group", spec.name), stall: newStall(spec.stall),
 	}
 	dir := filepath.Join(spec.dir, spec.name)
-	if g.store, err = openWatchedLog(
-		filepath.Join(dir, "wal"), spec.fs.of(spec.name, walfs.New()), g.stall, g.log,
-	); err != nil {
-		return nil, err
+	if g.store, err = raftlog.Open(filepath.Join(dir, "wal"), raftlog.Config{
+		FS: spec.fs.of(spec.name, walfs.New()), Room: spec.room,
+		Writing:  func() func() { return g.stall.enter(&g.stall.writing) },
+		Snapshot: func() (uint64, uint64) { return newestSnapshot(g.snapshots) },
+	}, g.log); err != nil {
+		return nil, err //nolint:wrapcheck // says enough
 	}
-	g.store.room = spec.room
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.store.Close())
@@ -143,9 +145,8 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 		return nil, fmt.Errorf("group %s: %w", spec.name, err)
 	}
 	g.transport = newTransport(spec.nodeID, spec.name, link, all, spec.electionWait/beatsPerElection, g.log)
-	g.transport.stall, g.transport.declines, g.transport.mend = g.stall, spec.declines, g.store.mend
+	g.transport.stall, g.transport.declines, g.transport.mend = g.stall, spec.declines, g.store.Mend
 	g.transport.muted.Store(spec.mute)
-	g.store.gone.newest = newestSnapshot(g.snapshots)
 	conf := raftConfig(spec)
 	if err = g.bootstrap(conf, spec.members); err == nil {
 		spec.fsm.count(g.countApplied)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/raftlog"
 )
 
 // errUnfinished keeps a group closed whose recovery was interrupted.
@@ -137,7 +138,7 @@ func (n *Node) recoverShard(ctx context.Context, s int, mark recovered) error {
 func (n *Node) finishRecovery(s int, c *charter, mark recovered) error {
 	name := blobGroup(s)
 	held, err := n.rewriteGroup(s, c.Shards)
-	if errors.Is(err, errLogDamaged) {
+	if errors.Is(err, raftlog.ErrDamaged) {
 		// What the log could tell is gone with it. The shelf has what it has.
 		n.log.Error("log of a group to recover is damaged; what was applied stays", "group", name, "error", err)
 		_, aerr := blobstore.SetAside(filepath.Join(n.raftDir(), name), time.Now())

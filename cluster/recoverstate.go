@@ -17,6 +17,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
+	"carillon/cluster/raftlog"
 )
 
 // askWait is how long a recovery looks for members that answer: several rounds
@@ -26,7 +27,7 @@ const askWait = 5 * time.Second
 // groupState is the Raft state of a group whose node does not run.
 type groupState struct {
 	conf      *raft.Config
-	store     *logStore
+	store     *raftlog.Store
 	snapshots raft.SnapshotStore
 	transport raft.Transport
 }
@@ -42,8 +43,8 @@ func openGroupState(dir string, spec groupSpec) (*groupState, error) {
 	s := &groupState{conf: raftConfig(spec)}
 	_, s.transport = raft.NewInmemTransport(raft.ServerAddress(spec.nodeID))
 	var err error
-	if s.store, err = openLogStore(filepath.Join(dir, "wal"), spec.chatter); err != nil {
-		return nil, err
+	if s.store, err = raftlog.Open(filepath.Join(dir, "wal"), raftlog.Config{}, spec.chatter); err != nil {
+		return nil, err //nolint:wrapcheck // says enough
 	}
 	if s.snapshots, err = openSnapshots(dir, spec.chatter); err != nil {
 		return nil, fmt.Errorf("%w (log: %v)", err, s.store.Close()) //nolint:errorlint // the first one counts

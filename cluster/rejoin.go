@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/raftlog"
 )
 
 // A member whose log is damaged has forgotten what it voted and what it
@@ -28,7 +29,7 @@ func (n *Node) openOrRejoin(spec groupSpec, c *charter) (*group, error) {
 		spec.members, spec.mute = nil, true
 	}
 	g, err := openGroup(spec, n.link, &n.raft, n.log)
-	if !errors.Is(err, errLogDamaged) {
+	if !errors.Is(err, raftlog.ErrDamaged) {
 		return g, err
 	}
 	if len(c.Members) < 2 || spec.name != catalogGroup && c.Replicas < 2 {

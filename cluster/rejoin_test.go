@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"carillon/cluster/raftlog"
 )
 
 // spoilLog flips a bit of what a group's log holds on a node: in the first of
@@ -86,8 +88,8 @@ func TestDamagedLogOfOnlyMember(t *testing.T) {
 	n := nodes[0]
 	n.close(t)
 	spoilLog(t, n, catalogGroup, "a-key-to-look-for")
-	_, err := openLogStore(filepath.Join(n.dir, "raft", catalogGroup, "wal"), testLog(t, "wal"))
-	if !errors.Is(err, errLogDamaged) {
+	_, err := raftlog.Open(filepath.Join(n.dir, "raft", catalogGroup, "wal"), raftlog.Config{}, testLog(t, "wal"))
+	if !errors.Is(err, raftlog.ErrDamaged) {
 		t.Errorf("opened, or: %v", err)
 	}
 }

@@ -46,3 +46,12 @@ func (s snapshotSink) Close() error {
 	}
 	return s.SnapshotSink.Close() //nolint:wrapcheck // raft logs it
 }
+
+// newestSnapshot reads index and term of the newest snapshot, 0 if there is none.
+func newestSnapshot(snapshots raft.SnapshotStore) (index, term uint64) {
+	list, err := snapshots.List()
+	if err != nil || len(list) == 0 {
+		return 0, 0
+	}
+	return list[0].Index, list[0].Term
+}

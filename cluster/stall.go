@@ -157,20 +157,6 @@ func (w watched) ApplyBatch(logs []*raft.Log) []any {
 	return w.restorer.ApplyBatch(logs)
 }
 
-// Set and SetUint64 are of the stable store: votes and terms.
-
-// Set stores a value; it is on the disk when it returns.
-func (s *logStore) Set(key, value []byte) error {
-	defer s.stall.enter(&s.stall.writing)()
-	return s.WAL.Set(key, value) //nolint:wrapcheck // raft compares this error
-}
-
-// SetUint64 stores a number; it is on the disk when it returns.
-func (s *logStore) SetUint64(key []byte, value uint64) error {
-	defer s.stall.enter(&s.stall.writing)()
-	return s.WAL.SetUint64(key, value) //nolint:wrapcheck // raft compares this error
-}
-
 // diskFS is the file layer below a log; tests put a slow one there.
 type diskFS func(group string, below types.VFS) types.VFS
 

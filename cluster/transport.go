@@ -86,7 +86,7 @@ type transport struct {
 	stall    *stall      // nil: not watched
 	declines func() bool // whether this node is not to lead
 	muted    atomic.Bool // it neither votes nor stands for election
-	// mend changes an AppendEntries for raft, see emptied.go; nil: nothing.
+	// mend changes an AppendEntries for raft, see raftlog/emptied.go; nil: nothing.
 	mend      func(*raft.AppendEntriesRequest)
 	consumer  chan raft.RPC
 	snapshots net.Listener

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"carillon/cluster/raftlog"
 )
 
 // UPSTREAM.md says what each of these is about.
@@ -28,24 +30,24 @@ func (*countingMachine) Snapshot() (raft.FSMSnapshot, error) { return nil, error
 // whose log reaches to a leader's snapshot, or beyond, refuses what follows the
 // snapshot and is sent it again, for ever. With a store like raft's own because
 // the entry there stays, with raft-wal because raft forgets that it is gone; ours
-// answers for it (emptied.go).
+// answers for it (raftlog/emptied.go).
 func TestConflictBehindSnapshot(t *testing.T) {
 	t.Parallel()
 	for _, index := range []uint64{1, 10, 12, 13, 40} { // the follower's log ends at 12
 		for _, test := range []struct {
 			name     string
-			store    bothStores
+			open     func(snapshots raft.SnapshotStore) bothStores
 			livelock bool
 		}{
-			{"raft's own store", raft.NewInmemStore(), index <= 12},
-			{"raft-wal as it is", openLog(t, t.TempDir()).WAL, index <= 12},
-			{"ours", openLog(t, t.TempDir()), false},
+			{"raft's own store", func(raft.SnapshotStore) bothStores { return raft.NewInmemStore() }, index <= 12},
+			{"raft-wal as it is", func(s raft.SnapshotStore) bothStores { return openLog(t, s).WAL }, index <= 12},
+			{"ours", func(s raft.SnapshotStore) bothStores { return openLog(t, s) }, false},
 		} {
 			t.Run(fmt.Sprintf("%s, snapshot at %d", test.name, index), func(t *testing.T) {
 				t.Parallel()
-				f := newFollower(t, test.store)
+				f := newFollower(t, test.open)
 				for try := range 2 { // the leader's answer to a refusal is the same snapshot again
-					_, ours := test.store.(*logStore)
+					_, ours := f.store.(*raftlog.Store)
 					livelock := test.livelock || try > 0 && !ours // now the log ends behind the snapshot
 					if accepted := f.installAndAppend(t, index, 2); accepted == livelock {
 						t.Errorf("try %d: entries behind the snapshot accepted: %v; if that is true of raft now, "+
@@ -55,6 +57,18 @@ func TestConflictBehindSnapshot(t *testing.T) {
 			})
 		}
 	}
+}
+
+// openLog opens an empty log for a node that keeps its snapshots there.
+func openLog(t *testing.T, snapshots raft.SnapshotStore) *raftlog.Store {
+	t.Helper()
+	s, err := raftlog.Open(t.TempDir(), raftlog.Config{
+		Snapshot: func() (uint64, uint64) { return newestSnapshot(snapshots) },
+	}, testLog(t, "wal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // bothStores is all that a raft node stores its log in.
@@ -72,8 +86,10 @@ type lone struct {
 }
 
 // newFollower has entries 1 to 12 of term 1, none of which is committed.
-func newFollower(t *testing.T, store bothStores) *lone {
+func newFollower(t *testing.T, open func(raft.SnapshotStore) bothStores) *lone {
 	t.Helper()
+	snapshots := raft.NewInmemSnapshotStore()
+	store := open(snapshots)
 	f := &lone{store: store, machine: &countingMachine{}, members: raft.Configuration{Servers: []raft.Server{
 		{ID: "leader", Address: "leader"}, {ID: "follower", Address: "follower"},
 	}}}
@@ -95,10 +111,6 @@ func newFollower(t *testing.T, store bothStores) *lone {
 	_, here := raft.NewInmemTransport("follower")
 	_, f.leader = raft.NewInmemTransport("leader")
 	f.leader.Connect("follower", here)
-	snapshots := raft.NewInmemSnapshotStore()
-	if ours, ok := store.(*logStore); ok {
-		ours.gone.newest = newestSnapshot(snapshots)
-	}
 	r, err := raft.NewRaft(conf, f.machine, store, store, snapshots, here)
 	if err != nil {
 		t.Fatal(err)
@@ -135,8 +147,8 @@ func (f *lone) installAndAppend(t *testing.T, index, term uint64) bool {
 		RPCHeader: header, Term: term, PrevLogEntry: index, PrevLogTerm: term,
 		Entries: []*raft.Log{{Index: index + 1, Term: term, Type: raft.LogNoop}},
 	}
-	if ours, ok := f.store.(*logStore); ok {
-		ours.mend(req) // as the transport does
+	if ours, ok := f.store.(*raftlog.Store); ok {
+		ours.Mend(req) // as the transport does
 	}
 	if err = f.leader.AppendEntries("follower", "follower", req, &appended); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package cluster
+package raftlog
 
 import (
 	"errors"
@@ -19,27 +19,15 @@ import (
 // has, so that raft overrules them. The next entry that is stored ends that.
 type emptied struct {
 	index, term uint64 // of the last entry that was there; 0: nothing to answer for
-	// newest is the snapshot that replaced them, for which the log was emptied.
-	newest func() (index, term uint64)
 }
 
-// newestSnapshot reads index and term of the newest snapshot, 0 if there is none.
-func newestSnapshot(snapshots raft.SnapshotStore) func() (index, term uint64) {
-	return func() (uint64, uint64) {
-		list, err := snapshots.List()
-		if err != nil || len(list) == 0 {
-			return 0, 0
-		}
-		return list[0].Index, list[0].Term
-	}
-}
-
-// get answers for an entry that is gone.
-func (e *emptied) get(index uint64, out *raft.Log) bool {
-	if e.index == 0 || index > e.index || e.newest == nil {
+// get answers for an entry that is gone. The newest snapshot is the one for which
+// the log was emptied.
+func (e *emptied) get(newest func() (index, term uint64), index uint64, out *raft.Log) bool {
+	if e.index == 0 || index > e.index || newest == nil {
 		return false
 	}
-	at, term := e.newest()
+	at, term := newest()
 	switch {
 	case at == 0 || index < at:
 		return false
@@ -52,7 +40,7 @@ func (e *emptied) get(index uint64, out *raft.Log) bool {
 }
 
 // emptying notes what is lost when a range is deleted, and says that it is all.
-func (s *logStore) emptying(low, high uint64) (emptied, error) {
+func (s *Store) emptying(low, high uint64) (emptied, error) {
 	first, err := s.FirstIndex()
 	if err != nil {
 		return emptied{}, err //nolint:wrapcheck // raft compares this error
@@ -68,15 +56,15 @@ func (s *logStore) emptying(low, high uint64) (emptied, error) {
 	return emptied{index: last, term: l.Term}, nil
 }
 
-// mend makes a message that follows the snapshot acceptable to raft, where raft
+// Mend makes a message that follows the snapshot acceptable to raft, where raft
 // would compare the term of its last entry that is gone.
-func (s *logStore) mend(r *raft.AppendEntriesRequest) {
+func (s *Store) Mend(r *raft.AppendEntriesRequest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone.index == 0 || r.PrevLogEntry != s.gone.index || s.gone.newest == nil {
+	if s.gone.index == 0 || r.PrevLogEntry != s.gone.index || s.cfg.Snapshot == nil {
 		return
 	}
-	if at, term := s.gone.newest(); at == r.PrevLogEntry && term == r.PrevLogTerm {
+	if at, term := s.cfg.Snapshot(); at == r.PrevLogEntry && term == r.PrevLogTerm {
 		r.PrevLogTerm = s.gone.term
 	}
 }

@@ -1,4 +1,4 @@
-package cluster
+package raftlog
 
 import (
 	"encoding/binary"
@@ -37,8 +37,10 @@ const (
 	tailLen  = 12
 )
 
-// errLogDamaged: a log does not hold what was written into it.
-var errLogDamaged = errors.New("raft log is damaged")
+// ErrDamaged is returned when a log does not hold what was written into it.
+var ErrDamaged = errors.New("raft log is damaged")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // checkedCodec is raft-wal's with a CRC-32C (u32, little endian) at the end.
 type checkedCodec struct{ wal.BinaryCodec }
@@ -48,7 +50,7 @@ func (checkedCodec) ID() uint64 { return checkedCodecID }
 
 // Encode writes an entry.
 func (c checkedCodec) Encode(l *raft.Log, w io.Writer) error {
-	sum := castagnoli()
+	sum := crc32.New(castagnoli)
 	if err := c.BinaryCodec.Encode(l, io.MultiWriter(w, sum)); err != nil {
 		return err //nolint:wrapcheck // a codec around a codec
 	}
@@ -59,8 +61,8 @@ func (c checkedCodec) Encode(l *raft.Log, w io.Writer) error {
 // Decode reads an entry.
 func (c checkedCodec) Decode(b []byte, l *raft.Log) error {
 	n := len(b) - crc32.Size
-	if n < 0 || crc32.Checksum(b[:n], crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(b[n:]) {
-		return fmt.Errorf("entry of %d bytes: checksum: %w", len(b), errLogDamaged)
+	if n < 0 || crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]) {
+		return fmt.Errorf("entry of %d bytes: checksum: %w", len(b), ErrDamaged)
 	}
 	return c.BinaryCodec.Decode(b[:n], l) //nolint:wrapcheck // as above
 }
@@ -94,7 +96,7 @@ func checkMetaStore(dir string) error {
 	b, err := os.ReadFile(filepath.Join(dir, "wal-meta.db")) //nolint:gosec // in our own directory
 	if errors.Is(err, os.ErrNotExist) || err == nil && len(b) == 0 {
 		if left, _ := filepath.Glob(filepath.Join(dir, "*.wal")); len(left) > 0 { // raft-wal would delete them
-			return fmt.Errorf("%d segments and no meta store: %w", len(left), errLogDamaged)
+			return fmt.Errorf("%d segments and no meta store: %w", len(left), ErrDamaged)
 		}
 		return nil
 	}
@@ -107,14 +109,14 @@ func checkMetaStore(dir string) error {
 			continue
 		}
 		if pages := binary.NativeEndian.Uint64(b[at+boltPagesAt:]); pages > uint64(len(b)/size) {
-			return fmt.Errorf("meta store of %d bytes says %d pages: %w", len(b), pages, errLogDamaged)
+			return fmt.Errorf("meta store of %d bytes says %d pages: %w", len(b), pages, ErrDamaged)
 		}
 	}
 	return nil
 }
 
 // logError tells damage from what a person can mend.
-func logError(err error) error {
+func toError(err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -124,7 +126,7 @@ func logError(err error) error {
 		strings.Contains(err.Error(), "timeout"):
 		return err
 	}
-	return fmt.Errorf("%w: %w", errLogDamaged, err)
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
 // tail notes how far a log goes. It is not synced: what it says was synced in
@@ -148,7 +150,7 @@ func (t *tail) last() uint64 {
 	if _, err := t.f.ReadAt(b[:], 0); err != nil {
 		return 0
 	}
-	sum := crc32.Checksum(b[:8], crc32.MakeTable(crc32.Castagnoli))
+	sum := crc32.Checksum(b[:8], castagnoli)
 	if binary.LittleEndian.Uint32(b[8:]) != sum {
 		return 0
 	}
@@ -161,7 +163,7 @@ func (t *tail) note(index uint64, lowered bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	b := binary.LittleEndian.AppendUint64(make([]byte, 0, tailLen), index)
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	_, err := t.f.WriteAt(b, 0)
 	if err == nil && lowered {
 		err = t.f.Sync()
@@ -173,25 +175,25 @@ func (t *tail) note(index uint64, lowered bool) error {
 }
 
 // check reads every entry of a log that was just opened.
-func (s *logStore) check(log *slog.Logger) error {
+func (s *Store) check(log *slog.Logger) error {
 	first, err := s.FirstIndex()
 	if err != nil {
-		return logError(err)
+		return toError(err)
 	}
 	last, err := s.LastIndex()
 	if err != nil {
-		return logError(err)
+		return toError(err)
 	}
 	if noted := s.tail.last(); noted > last {
-		return fmt.Errorf("it ends at %d, and was at %d: %w", last, noted, errLogDamaged)
+		return fmt.Errorf("it ends at %d, and was at %d: %w", last, noted, ErrDamaged)
 	}
 	var l raft.Log
 	for i := first; i != 0 && i <= last; i++ {
 		if err := s.WAL.GetLog(i, &l); err != nil {
-			return fmt.Errorf("entry %d of %d to %d: %w: %w", i, first, last, errLogDamaged, err)
+			return fmt.Errorf("entry %d of %d to %d: %w: %w", i, first, last, ErrDamaged, err)
 		}
 		if l.Index != i {
-			return fmt.Errorf("entry %d says that it is %d: %w", i, l.Index, errLogDamaged)
+			return fmt.Errorf("entry %d says that it is %d: %w", i, l.Index, ErrDamaged)
 		}
 	}
 	log.Debug("log checked", "first", first, "last", last)
@@ -199,20 +201,20 @@ func (s *logStore) check(log *slog.Logger) error {
 }
 
 // checkTerm reads what raft keeps beside the log. A damaged meta store may have
-// lost it without a word, or panic (openWatchedLog); a node that has forgotten
+// lost it without a word, or panic (see Open); a node that has forgotten
 // its term could vote twice in one.
-func (s *logStore) checkTerm(lastTerm uint64) error {
+func (s *Store) checkTerm(lastTerm uint64) error {
 	for _, key := range []string{"LastVoteTerm", "CurrentTerm"} {
 		term, err := s.GetUint64([]byte(key))
 		if err != nil {
-			return fmt.Errorf("%s: %w: %w", key, errLogDamaged, err)
+			return fmt.Errorf("%s: %w: %w", key, ErrDamaged, err)
 		}
 		if key == "CurrentTerm" && term < lastTerm {
-			return fmt.Errorf("its last entry is of term %d, and its term %d: %w", lastTerm, term, errLogDamaged)
+			return fmt.Errorf("its last entry is of term %d, and its term %d: %w", lastTerm, term, ErrDamaged)
 		}
 	}
 	if _, err := s.Get([]byte("LastVoteCand")); err != nil {
-		return fmt.Errorf("last vote: %w: %w", errLogDamaged, err)
+		return fmt.Errorf("last vote: %w: %w", ErrDamaged, err)
 	}
 	return nil
 }

@@ -1,23 +1,24 @@
-package cluster
+package raftlog
 
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"testing"
 
 	"github.com/hashicorp/raft"
 )
 
-func openLog(t *testing.T, dir string) *logStore {
+func openLog(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := openLogStore(dir, testLog(t, "wal"))
+	s, err := Open(dir, Config{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-func storeRange(t *testing.T, s *logStore, low, high uint64, data byte) {
+func storeRange(t *testing.T, s *Store, low, high uint64, data byte) {
 	t.Helper()
 	if err := s.SetUint64([]byte("CurrentTerm"), uint64(data)); err != nil { // as raft does before
 		t.Fatal(err)
@@ -30,7 +31,7 @@ func storeRange(t *testing.T, s *logStore, low, high uint64, data byte) {
 	}
 }
 
-func wantRange(t *testing.T, s *logStore, low, high uint64, data byte) {
+func wantRange(t *testing.T, s *Store, low, high uint64, data byte) {
 	t.Helper()
 	for i := low; i <= high; i++ {
 		var l raft.Log
@@ -104,8 +105,8 @@ func TestLogTail(t *testing.T) {
 		if err := s.StoreLogs([]*raft.Log{{Index: i, Data: big}}); err != nil {
 			t.Fatal(err)
 		}
-		if s.bytes > logTailBytesMax {
-			t.Fatalf("%d bytes in memory, bound is %d", s.bytes, logTailBytesMax)
+		if s.bytes > tailBytesMax {
+			t.Fatalf("%d bytes in memory, bound is %d", s.bytes, tailBytesMax)
 		}
 	}
 	for i := uint64(1); i <= 40; i++ {

@@ -1,4 +1,4 @@
-package cluster
+package raftlog
 
 import (
 	"log/slog"

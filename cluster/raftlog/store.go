@@ -1,4 +1,4 @@
-package cluster
+package raftlog
 
 import (
 	"errors"
@@ -18,58 +18,75 @@ import (
 )
 
 const (
-	// walSegmentBytes is the size of a segment of the raft log. The file is
+	// SegmentBytes is the size of a segment of the raft log. The file is
 	// allocated at once, so nine groups cost nine of these on an empty node;
 	// raft-wal's own default of 64 MiB would be half a gigabyte.
-	walSegmentBytes = 16 << 20
-	// logTailBytesMax bounds the newest entries a group keeps in memory. They
+	SegmentBytes = 16 << 20
+	// tailBytesMax bounds the newest entries a group keeps in memory. They
 	// are what the leader sends to its followers a moment after it wrote them;
 	// without this each would be read back from the file twice. Counted in
 	// bytes, since an entry may be 100 bytes or 256 KiB.
-	logTailBytesMax = 2 << 20
-	// logTailEntriesMax bounds the same by number: it is the length of the ring.
-	logTailEntriesMax = 512
+	tailBytesMax = 2 << 20
+	// tailEntriesMax bounds the same by number: it is the length of the ring.
+	tailEntriesMax = 512
 )
 
-// logStore is a group's raft log on raft-wal with its newest entries in memory.
+// Store is a group's raft log on raft-wal with its newest entries in memory.
 // It is the raft.LogStore and the raft.StableStore of one group.
-type logStore struct {
+type Store struct {
 	*wal.WAL
 
 	meta     *metadb.BoltMetaDB
 	segments *segments
-	// room is asked before entries are written; nil: there always is.
-	room  func(bytes int) error
-	stall *stall
-	tail  *tail
+	cfg      Config
+	tail     *tail
 
 	mu    sync.Mutex
-	ring  [logTailEntriesMax]*raft.Log // guarded by mu, by index modulo its length
-	low   uint64                       // guarded by mu: first index in ring, 0 if empty
-	high  uint64                       // guarded by mu: last index in ring
-	bytes int                          // guarded by mu
-	gone  emptied                      // guarded by mu
+	ring  [tailEntriesMax]*raft.Log // guarded by mu, by index modulo its length
+	low   uint64                    // guarded by mu: first index in ring, 0 if empty
+	high  uint64                    // guarded by mu: last index in ring
+	bytes int                       // guarded by mu
+	gone  emptied                   // guarded by mu
 }
 
 var (
-	_ raft.LogStore          = (*logStore)(nil)
-	_ raft.StableStore       = (*logStore)(nil)
-	_ raft.MonotonicLogStore = (*logStore)(nil)
+	_ raft.LogStore          = (*Store)(nil)
+	_ raft.StableStore       = (*Store)(nil)
+	_ raft.MonotonicLogStore = (*Store)(nil)
 )
 
-// openLogStore opens a log that nobody watches.
-func openLogStore(dir string, log *slog.Logger) (*logStore, error) {
-	return openWatchedLog(dir, walfs.New(), newStall(DiskStallDefault), log)
+// Config is what a log needs from its group. The zero value is a log that
+// nobody watches, on the operating system's files.
+type Config struct {
+	// FS is the file layer; nil: the operating system's.
+	FS types.VFS
+	// Writing is called before each write to the disk, and what it returns
+	// when the write has ended; nil: nothing is.
+	Writing func() (ended func())
+	// Room is asked before entries of so many bytes are written, and its error
+	// is the write's; nil: there always is room.
+	Room func(bytes int) error
+	// Snapshot is index and term of the group's newest snapshot, 0 for none;
+	// nil: it has none. See emptied.go.
+	Snapshot func() (index, term uint64)
 }
 
-func openWatchedLog(dir string, fs types.VFS, watch *stall, log *slog.Logger) (_ *logStore, err error) {
+// Open opens or creates the log in dir and reads all of it. ErrDamaged: it does
+// not hold what was written. blobstore.ErrFormat: another version wrote it.
+func Open(dir string, cfg Config, log *slog.Logger) (_ *Store, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("raft log directory: %w", err)
 	}
-	s := &logStore{meta: &metadb.BoltMetaDB{}, stall: watch, segments: newSegments(dir, fs, log)}
+	if cfg.FS == nil {
+		cfg.FS = walfs.New()
+	}
+	if cfg.Writing == nil {
+		cfg.Writing = func() func() { return func() {} }
+	}
+	s := &Store{meta: &metadb.BoltMetaDB{}, cfg: cfg, segments: newSegments(dir, cfg.FS, log)}
 	defer func() {
 		if p := recover(); p != nil { // the meta store's library panics at damage
-			err = fmt.Errorf("open raft log in %s: %w: %v", dir, errLogDamaged, p)
+			err = fmt.Errorf("open raft log in %s: %w: %v", dir, ErrDamaged, p)
 		}
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -83,11 +100,11 @@ func openWatchedLog(dir string, fs types.VFS, watch *stall, log *slog.Logger) (_
 	if s.tail, err = openTail(dir); err != nil {
 		return nil, err
 	}
-	s.WAL, err = wal.Open(dir, wal.WithSegmentSize(walSegmentBytes), wal.WithLogger(hlog.HCLog(log, "wal")),
+	s.WAL, err = wal.Open(dir, wal.WithSegmentSize(SegmentBytes), wal.WithLogger(hlog.HCLog(log, "wal")),
 		wal.WithMetaStore(codecMeta{s.meta}), wal.WithSegmentFiler(s.segments),
 		wal.WithCodec(checkedCodec{}))
 	if err != nil {
-		return nil, fmt.Errorf("open raft log in %s: %w", dir, logError(err))
+		return nil, fmt.Errorf("open raft log in %s: %w", dir, toError(err))
 	}
 	if err = s.check(log); err != nil {
 		return nil, fmt.Errorf("raft log in %s: %w", dir, err)
@@ -97,7 +114,7 @@ func openWatchedLog(dir string, fs types.VFS, watch *stall, log *slog.Logger) (_
 
 // Close closes the log and its meta store, which raft-wal leaves open and
 // locked: a node that is opened again in the same process would wait for ever.
-func (s *logStore) Close() error {
+func (s *Store) Close() error {
 	var err error
 	if s.WAL != nil {
 		err = s.WAL.Close()
@@ -110,14 +127,14 @@ func (s *logStore) Close() error {
 }
 
 // GetLog reads an entry, from memory if it is among the newest.
-func (s *logStore) GetLog(index uint64, out *raft.Log) error {
+func (s *Store) GetLog(index uint64, out *raft.Log) error {
 	s.mu.Lock()
 	if s.low != 0 && index >= s.low && index <= s.high {
-		*out = *s.ring[index%logTailEntriesMax]
+		*out = *s.ring[index%tailEntriesMax]
 		s.mu.Unlock()
 		return nil
 	}
-	answered := s.gone.get(index, out)
+	answered := s.gone.get(s.cfg.Snapshot, index, out)
 	s.mu.Unlock()
 	if answered {
 		return nil
@@ -126,22 +143,22 @@ func (s *logStore) GetLog(index uint64, out *raft.Log) error {
 }
 
 // StoreLog stores one entry; it is on the disk when it returns.
-func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+func (s *Store) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
 // StoreLogs stores entries in one write and one fsync.
-func (s *logStore) StoreLogs(logs []*raft.Log) error {
-	if s.room != nil {
+func (s *Store) StoreLogs(logs []*raft.Log) error {
+	if s.cfg.Room != nil {
 		bytes := 0
 		for _, l := range logs {
 			bytes += len(l.Data)
 		}
-		if err := s.room(bytes); err != nil {
+		if err := s.cfg.Room(bytes); err != nil {
 			return err
 		}
 	}
-	written := s.stall.enter(&s.stall.writing)
+	ended := s.cfg.Writing()
 	err := s.WAL.StoreLogs(logs)
-	if written(); err != nil {
+	if ended(); err != nil {
 		s.forget()
 		return err //nolint:wrapcheck // raft compares this error
 	}
@@ -159,42 +176,54 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 
 // remember adds an entry to the ring and drops the oldest beyond the bounds.
 // Callers hold mu.
-func (s *logStore) remember(l *raft.Log) {
+func (s *Store) remember(l *raft.Log) {
 	if s.low == 0 || l.Index != s.high+1 {
 		s.clear()
 		s.low = l.Index
-	} else if s.high-s.low+1 == logTailEntriesMax {
+	} else if s.high-s.low+1 == tailEntriesMax {
 		s.dropOldest()
 	}
-	s.ring[l.Index%logTailEntriesMax] = l
+	s.ring[l.Index%tailEntriesMax] = l
 	s.high = l.Index
 	s.bytes += len(l.Data)
-	for s.bytes > logTailBytesMax && s.low < s.high {
+	for s.bytes > tailBytesMax && s.low < s.high {
 		s.dropOldest()
 	}
 }
 
-func (s *logStore) dropOldest() {
-	slot := s.low % logTailEntriesMax
+func (s *Store) dropOldest() {
+	slot := s.low % tailEntriesMax
 	s.bytes -= len(s.ring[slot].Data)
 	s.ring[slot] = nil
 	s.low++
 }
 
-func (s *logStore) clear() {
+func (s *Store) clear() {
 	clear(s.ring[:])
 	s.low, s.high, s.bytes = 0, 0, 0
 }
 
-func (s *logStore) forget() {
+func (s *Store) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clear()
 }
 
+// Set stores a value of the stable store; it is on the disk when it returns.
+func (s *Store) Set(key, value []byte) error {
+	defer s.cfg.Writing()()
+	return s.WAL.Set(key, value) //nolint:wrapcheck // raft compares this error
+}
+
+// SetUint64 stores a number of the stable store, as Set does.
+func (s *Store) SetUint64(key []byte, value uint64) error {
+	defer s.cfg.Writing()()
+	return s.WAL.SetUint64(key, value) //nolint:wrapcheck // raft compares this error
+}
+
 // DeleteRange removes entries; raft calls it after a snapshot and when a new
 // leader overrules what was not committed.
-func (s *logStore) DeleteRange(low, high uint64) error {
+func (s *Store) DeleteRange(low, high uint64) error {
 	was, err := s.emptying(low, high)
 	if err != nil {
 		return err
@@ -214,7 +243,7 @@ func (s *logStore) DeleteRange(low, high uint64) error {
 }
 
 // shorten notes a new end of the log, before it has it.
-func (s *logStore) shorten(low, high uint64) error {
+func (s *Store) shorten(low, high uint64) error {
 	first, err := s.FirstIndex()
 	if err != nil {
 		return err //nolint:wrapcheck // raft compares this error
