@@ -3,7 +3,6 @@ package cluster
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -126,17 +125,21 @@ func randomName() string {
 // loadIdentity reads the node's id, or makes it.
 func loadIdentity(dir string) (string, error) {
 	var id identity
-	err := readJSON(filepath.Join(dir, nodeFile), &id)
+	checked, err := readChecked(filepath.Join(dir, nodeFile), &id)
 	if errors.Is(err, fs.ErrNotExist) {
 		id = identity{Format: charterFormat, ID: randomName()}
 		return id.ID, writeJSON(filepath.Join(dir, nodeFile), id)
 	}
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%w; if no copy of it is left, move the data directory away and start as a new node",
+			err)
 	}
 	if id.Format != charterFormat || id.ID == "" {
 		return "", fmt.Errorf("%s is in format %d, this version reads %d, install a newer one: %w",
 			filepath.Join(dir, nodeFile), id.Format, charterFormat, blobstore.ErrFormat)
+	}
+	if !checked { // an earlier version wrote it
+		return id.ID, writeJSON(filepath.Join(dir, nodeFile), id)
 	}
 	return id.ID, nil
 }
@@ -158,7 +161,7 @@ func readCharter(dir string) (*charter, error) {
 		return nil, nil //nolint:nilnil // no charter is no error and no charter
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; another node of the cluster has the same file", err)
 	}
 	return &c, c.validate()
 }
@@ -170,42 +173,6 @@ func ShardsOf(dir string, configured int) int {
 		return c.Shards
 	}
 	return configured
-}
-
-func readJSON(path string, v any) error {
-	b, err := os.ReadFile(path) //nolint:gosec // a fixed name in the data directory
-	if err != nil {
-		return fmt.Errorf("read %s: %w", filepath.Base(path), err)
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("parse %s: %w", path, err)
-	}
-	return nil
-}
-
-// writeJSON replaces a file so that a crash leaves the old or the new.
-func writeJSON(path string, v any) (err error) {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", path, err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
-		}
-	}()
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
 }
 
 // removeFile removes a file so that it stays removed after a power cut.

@@ -19,6 +19,9 @@ import (
 func settled(nodes ...*testNode) error {
 	want := nodes[0].placed.Load()
 	for _, n := range nodes {
+		if !n.isFormed() {
+			return fmt.Errorf("node %s has not joined: %w", n.id, ErrNotReady)
+		}
 		p := n.placed.Load()
 		if p.Epoch != want.Epoch {
 			return fmt.Errorf("node %s has epoch %d, not %d", n.id, p.Epoch, want.Epoch)

@@ -69,6 +69,7 @@ func TestDamage(t *testing.T) {
 	store(damageItems)
 	for i, d := range damages() {
 		victim := c.Node(rnd.IntN(len(c.nodes)))
+		id := victim.nodeID()
 		if d.kill {
 			victim.Kill9()
 		} else {
@@ -90,6 +91,8 @@ func TestDamage(t *testing.T) {
 			run(t, "rm", "-rf", data)
 			run(t, "mv", data+".whole", data)
 			victim.start()
+		} else if now := victim.nodeID(); now != id {
+			t.Fatalf("%s: %s: node %s calls itself %s", d.name, what, id, now)
 		} else {
 			run(t, "rm", "-rf", data+".whole")
 		}
