@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -54,18 +55,26 @@ func TestBackupOfMany(t *testing.T) {
 		wg.Wait()
 	})
 	dir := filepath.Join(t.TempDir(), "backups")
+	// The command line as long as it takes.
+	cli := func(n *Node, args ...string) []byte {
+		t.Helper()
+		args = append([]string{"--server", n.HTTP, "--token", testToken, "--json"}, args...)
+		cmd := exec.CommandContext(t.Context(), underTest(), args...)
+		cmd.Env = cleanEnvironment()
+		return output(t, cmd)
+	}
 	var first, second taken
-	rate("backup", func() { first = from.backup(t, dir) })
-	rate("backup without a change", func() { second = from.backup(t, dir) })
+	rate("backup", func() { decode(t, string(cli(from.Node(0), "backup", dir)), &first) })
+	rate("backup without a change", func() { decode(t, string(cli(from.Node(0), "backup", dir)), &second) })
 	if first.Fetched != int64(count) || second.Fetched != 0 || second.Blobs != first.Blobs {
 		t.Errorf("first %+v, second %+v", first, second)
 	}
-	rate("restore", func() { to.Node(0).cli(t, exitOK, "restore", dir) })
+	rate("restore", func() { cli(to.Node(0), "restore", dir) })
 	for i := 0; i < count; i += max(1, count/100) {
 		node := to.Node(i % 3)
 		resp, got, err := node.do(t.Context(), http.MethodGet, "/media/many/"+url.PathEscape(name(i)), nil)
 		if err != nil || resp.StatusCode != http.StatusOK || hashOf(got) != hashOf(body(i)) {
-			t.Errorf("item %d: %d bytes, %v", i, len(got), err)
+			t.Fatalf("item %d: %d bytes, %v", i, len(got), err)
 		}
 	}
 }
