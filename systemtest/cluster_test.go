@@ -2,6 +2,7 @@ package systemtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,6 +58,8 @@ type process struct {
 	err  error         // of Wait, valid when done is closed
 	// spawn starts the process in a place of its own, nil: as usual.
 	spawn func(*exec.Cmd) error
+	// binary is the version that is started, "": the one under test.
+	binary string
 }
 
 // For is the same cluster as a subtest sees it: what goes wrong is that one's
@@ -154,7 +157,7 @@ func (n *Node) start() {
 	}
 	defer func() { _ = log.Close() }() // the process has its own
 	// The context of the test ends before its clean-up, and would kill.
-	n.cmd = exec.CommandContext(context.Background(), underTest(), "serve", "--config", n.configFile())
+	n.cmd = exec.CommandContext(context.Background(), cmp.Or(n.binary, underTest()), "serve", "--config", n.configFile())
 	n.cmd.Env = cleanEnvironment()
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	spawn := n.spawn

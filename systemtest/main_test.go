@@ -59,12 +59,12 @@ func runAll(m *testing.M) (code int, err error) {
 
 // build makes the appliance as the Makefile does, or with the race detector,
 // which needs cgo, when the tests run under it.
-func build(binary string) error {
+func build(binary string, more ...string) error {
 	args, cgo := []string{"build", "-trimpath", "-o", binary}, "CGO_ENABLED=0"
 	if raceDetector {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
 	}
-	cmd := exec.CommandContext(context.Background(), "go", append(args, "carillon/cmd/appliance")...)
+	cmd := exec.CommandContext(context.Background(), "go", append(append(args, more...), "carillon/cmd/appliance")...)
 	cmd.Env = append(os.Environ(), cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the appliance: %w\n%s", err, out)
