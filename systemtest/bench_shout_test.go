@@ -17,7 +17,7 @@ func shoutBench(b *testing.B) shoutLoad {
 	b.Helper()
 	load := shoutLoad{
 		sources: 1000, listeners: 1000, arrival: 2 * time.Second,
-		alone: 20 * time.Second, together: time.Minute,
+		alone: 20 * time.Second, together: time.Minute, leave: true,
 	}
 	if text := os.Getenv(envShoutSeconds); text != "" {
 		d, err := time.ParseDuration(text + "s")

@@ -22,6 +22,10 @@ type shoutLoad struct {
 	// alone is how long the sources are measured by themselves, together how
 	// long with the listeners.
 	alone, together time.Duration
+	// leave: of the live listeners only every stayEvery-th hears the end. The
+	// sources are then measured by themselves once more: what they cost grows
+	// with what is stored, and must not be taken for the listeners'.
+	leave bool
 }
 
 const (
@@ -39,6 +43,8 @@ const (
 	// leadFirst: a listener of a younger recording is held until it has a lead,
 	// as designed; first bytes are measured after that.
 	leadFirst = 4 * time.Second
+	// stayEvery: see shoutLoad.leave.
+	stayEvery = 20
 	// endWait bounds the end of everything.
 	endWait = time.Minute
 	// listenerBufferBytes is what a listener reads at a time.
@@ -121,6 +127,12 @@ func runShout(ctx context.Context, load shoutLoad, target shoutTarget) (*shouter
 		listening = s.window(ctx, load.together)
 	}
 	s.result.atEnd = target.usage()
+	before, listeners := alone, float64(load.listeners)
+	if load.leave {
+		pause(ctx, load.arrival+joinSettle) // until all have gone who go
+		alone = (alone + s.window(ctx, load.alone)) / 2
+		listeners -= listeners / (2 * 2 * stayEvery) // half of them are live, in one of two stretches
+	}
 	stop()
 	sender.Wait()
 	s.hangUp()
@@ -133,9 +145,9 @@ func runShout(ctx context.Context, load shoutLoad, target shoutTarget) (*shouter
 			s.result.dropped = append(s.result.dropped, src.err)
 		}
 	}
-	s.result.sourceCPU = time.Duration(alone / float64(load.sources) * float64(time.Second))
+	s.result.sourceCPU = time.Duration(before / float64(load.sources) * float64(time.Second))
 	if load.listeners > 0 {
-		s.result.listenerCPU = time.Duration((listening - alone) / float64(load.listeners) * float64(time.Second))
+		s.result.listenerCPU = time.Duration((listening - alone) / listeners * float64(time.Second))
 	}
 	return s, nil
 }
@@ -173,7 +185,7 @@ func (s *shouter) arrive(ctx context.Context) {
 			s.result.accept = append(s.result.accept, accepted[i])
 		}
 	}
-	s.result.duration = s.load.alone + s.load.together + leadFirst
+	s.result.duration = 2*s.load.alone + s.load.together + 2*leadFirst
 }
 
 // connect sends the head that libshout sends last, and waits for the answer.
@@ -286,6 +298,10 @@ func (s *shouter) listen(ctx context.Context) {
 	pause(ctx, joinSettle)
 }
 
+// stays is how long a listener who does not hear the end is there: until the last
+// who came has been measured.
+func (s *shouter) stays() time.Duration { return s.load.arrival + joinSettle + s.load.together }
+
 func (s *shouter) waitListeners() error {
 	done := make(chan struct{})
 	go func() {
@@ -373,6 +389,10 @@ func (s *shouter) follow(ctx context.Context, i int) error {
 		if err != nil {
 			return fmt.Errorf("after %d bytes: %w", got, err)
 		}
+		if s.load.leave && i/2%stayEvery > 0 && time.Since(first) > s.stays() {
+			s.heard(first.Sub(start), dry, true)
+			return nil
+		}
 	}
 	s.heard(first.Sub(start), dry, true)
 	// The sender ended before the source's connection did.
@@ -401,7 +421,7 @@ func (s *shouter) play(ctx context.Context, i int) error {
 		if err := want.verify(got, buf[:n]); err != nil {
 			return err
 		}
-		if got += int64(n); got == size || time.Since(first) > s.load.together {
+		if got += int64(n); got == size || time.Since(first) > s.stays() {
 			break
 		}
 		due := first.Add(time.Duration(float64(got) / float64(music().bytesPerSecond()) * float64(time.Second)))
