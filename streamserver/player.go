@@ -32,8 +32,8 @@ const (
 	cacheLive = "no-store"
 
 	// patience is how long a request waits for a client who takes nothing, before
-	// he is handed to the audience.
-	patience = 500 * time.Millisecond
+	// he is handed to the audience: it holds a buffer of 64 KiB meanwhile.
+	patience = 50 * time.Millisecond
 )
 
 // player answers one request.

@@ -192,22 +192,16 @@ func (r *listenResult) join(ctx context.Context, url string, load listenLoad) (n
 	began := time.Now()
 	rest := strings.TrimPrefix(url, "http://")
 	addr, path, _ := strings.Cut(rest, "/")
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	conn, err := dialListener(ctx, addr, load.stored)
 	if err != nil {
 		return nil, began, err
-	}
-	if tcp, ok := conn.(*net.TCPConn); ok && load.stored {
-		err = tcp.SetReadBuffer(receiveBufferBytes)
 	}
 	icy := ""
 	if load.icy {
 		icy = "Icy-MetaData: 1\r\n"
 	}
-	if err == nil {
-		_, err = fmt.Fprintf(conn, "GET /%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: FreeSWITCH(mod_shout)/1.0\r\n"+
-			"Accept: */*\r\n%s\r\n", path, addr, icy)
-	}
+	_, err = fmt.Fprintf(conn, "GET /%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: FreeSWITCH(mod_shout)/1.0\r\n"+
+		"Accept: */*\r\n%s\r\n", path, addr, icy)
 	if err != nil {
 		return nil, began, errors.Join(err, conn.Close())
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -316,21 +317,32 @@ func (s *shouter) waitListeners() error {
 	}
 }
 
+// dialListener connects a listener, with a small receive buffer if he paces
+// himself. It is set before he connects: a window that was announced and then
+// taken back makes the kernel drop what the server sends into it, and wait.
+func dialListener(ctx context.Context, addr string, small bool) (net.Conn, error) {
+	var d net.Dialer
+	if small {
+		d.Control = func(_, _ string, c syscall.RawConn) error {
+			var failed error
+			err := c.Control(func(fd uintptr) {
+				failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBufferBytes)
+			})
+			return errors.Join(err, failed)
+		}
+	}
+	return d.DialContext(ctx, "tcp", addr)
+}
+
 // open sends a listener's request and reads the answer's head. The first byte
 // of sound is measured by the caller, from the returned time.
 func (s *shouter) open(ctx context.Context, addr, path string, small bool) (net.Conn, time.Time, error) {
 	start := time.Now()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	conn, err := dialListener(ctx, addr, small)
 	if err != nil {
 		return nil, start, err
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok && small {
-		err = tcp.SetReadBuffer(receiveBufferBytes)
-	}
-	if err == nil {
-		err = conn.SetDeadline(time.Now().Add(s.result.duration + endWait))
-	}
+	err = conn.SetDeadline(time.Now().Add(s.result.duration + endWait))
 	if err == nil {
 		_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: FreeSWITCH(mod_shout)/1.0\r\n"+
 			"Accept: */*\r\n\r\n", path, addr)
