@@ -69,6 +69,9 @@ func (n *Node) openGroups(c charter) (err error) {
 			err = errors.Join(err, n.closeGroups())
 		}
 	}()
+	if err = n.setUnknownAside(&c); err != nil {
+		return err
+	}
 	n.shards = make([]atomic.Pointer[group], c.Shards)
 	spec := n.groupSpec(catalogGroup, &catalogMachine{
 		breaker: n.breaker(catalogGroup), store: n.rows, blobs: n.blobs,

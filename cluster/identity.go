@@ -158,7 +158,7 @@ func readCharter(dir string) (*charter, error) {
 	var c charter
 	err := readJSON(filepath.Join(dir, charterFile), &c)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil //nolint:nilnil // no charter is no error and no charter
+		return nil, checkOrphan(dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w; another node of the cluster has the same file", err)
