@@ -23,6 +23,7 @@ type program struct {
 	Prompts     promptsCmd     `cmd:"" help:"Import prompts and see what is missing."`
 	Playlists   playlistsCmd   `cmd:"" help:"Playlists: music on hold of several items."`
 	Accounts    accountsCmd    `cmd:"" help:"Settings per account: languages, retention, quotas, listeners."`
+	Recordings  recordingsCmd  `cmd:"" help:"List, show, store and discard recordings."`
 	Exports     exportsCmd     `cmd:"" help:"Look after recordings that are sent to other places."`
 	Cluster     clusterCmd     `cmd:"" help:"Look at the cluster."`
 	Events      eventsCmd      `cmd:"" help:"Read or follow what happens to media and recordings."`
