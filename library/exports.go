@@ -41,6 +41,9 @@ func (l *Library) ExportRecording(
 		if e, err = l.openExport(ctx, s, &target); err != nil || e != nil {
 			return blobstore.Txn{}, errors.Join(err, rows.ErrDone)
 		}
+		if err := l.exports.Room(ctx); err != nil {
+			return blobstore.Txn{}, err
+		}
 		return l.exportTxn(ctx, s, &target, store, &e)
 	})
 	if errors.Is(err, rows.ErrDone) && e != nil {

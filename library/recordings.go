@@ -45,6 +45,9 @@ func (l *Library) CreateRecording(ctx context.Context, r RecordingRequest) (Reco
 	if err == nil {
 		err = l.checkRoom(ctx, r.Account) // a caller who was recorded is never told
 	}
+	if err == nil && r.StoreURL != "" {
+		err = l.exports.Room(ctx)
+	}
 	if err != nil {
 		return Recording{}, err
 	}

@@ -81,6 +81,30 @@ func TestFormerLife(t *testing.T) {
 	}
 }
 
+// TestRoom: what is not done counts, whatever keeps it; and many that were given
+// up keep none behind them from being sent.
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	local := libtest.OpenStore(t, t.TempDir())
+	sound, to := storeSound(t, local, "sound"), &Target{URL: "http://y/", Method: http.MethodPut}
+	const failed = dueMax + 10
+	for range failed {
+		e := NewJob(sound, to, time.Now())
+		e.State = Failed
+		libtest.Commit(t, local, e.Put)
+	}
+	last := NewJob(sound, to, time.Now())
+	libtest.Commit(t, local, last.Put)
+	q := New(Deps{Rows: rows.Store{Catalog: local}, OpenMax: failed + 1})
+	libtest.WantErr(t, "full", q.Room(t.Context()), fault.ErrLimit)
+	q = openQueue(t, local, &libtest.Target{})
+	libtest.WaitFor(t, "the last is done", func() bool {
+		return libtest.Must[Order](t)(q.Get(t.Context(), last.ID)).State == Done
+	})
+	q = New(Deps{Rows: rows.Store{Catalog: local}, OpenMax: failed + 1})
+	libtest.WantErr(t, "one is done", q.Room(t.Context()), nil)
+}
+
 // TestTargetsChecked: what is too long or not ours to send is refused.
 func TestTargetsChecked(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,13 @@ type Deps struct {
 	Sounds Sounds
 	Meter  Meter
 	Log    *slog.Logger
+	// OpenMax bounds the orders that are not done, see Room; 0: OpenMaxDefault.
+	OpenMax int
 }
+
+// OpenMaxDefault is some 50 MB of catalog, and a day's recordings of a busy
+// switch: a target that is away for longer is a matter for people.
+const OpenMaxDefault = 50_000
 
 // Sounds are where the sounds come from that are sent.
 type Sounds interface {
@@ -56,6 +63,20 @@ type Queue struct {
 
 // New makes the Queue of what is in the catalog. Nothing is sent before Run.
 func New(deps Deps) *Queue { return &Queue{deps, newExporter()} }
+
+// Room returns [fault.ErrLimit] when so many exports are not done that nobody
+// should order another. What has been promised already is queued all the same: a
+// ticket's store_url, and what an account wants sent of all that is stored.
+func (q *Queue) Room(ctx context.Context) error {
+	open, err := q.deps.Rows.Tally(ctx, openPrefix)
+	if err != nil {
+		return fmt.Errorf("exports: %w", err)
+	}
+	if limit := cmp.Or(q.deps.OpenMax, OpenMaxDefault); open.Rows >= uint64(limit) { //nolint:gosec // not negative
+		return fmt.Errorf("%d exports wait or were given up, at most %d: %w", open.Rows, limit, fault.ErrLimit)
+	}
+	return nil
+}
 
 // Query selects exports. Zero fields select everything.
 type Query struct {

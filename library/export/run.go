@@ -25,9 +25,10 @@ const (
 	// what of it goes to one host, so that a target that hangs stops no other.
 	atOnce  = 8
 	perHost = 3
-	// rowsMax bounds the rows of one look; the rest is seen when these
-	// are done or wait.
-	rowsMax = 10_000
+	// dueMax bounds what one look finds due. Those that wait, or were given up,
+	// are passed by: however many there are, they keep nothing behind them from
+	// being sent.
+	dueMax = 1000
 	// commitWait bounds the commit of a result. When it fails the lease
 	// runs out and the export is sent again.
 	commitWait = 5 * time.Second
@@ -105,16 +106,13 @@ func (q *Queue) Run(ctx context.Context) {
 
 // look starts what is due and counts what is open.
 func (q *Queue) look(ctx context.Context, sending *sync.WaitGroup) error {
-	now, seen := time.Now(), 0
+	now := time.Now()
 	counts, oldest := map[State]int{}, now
 	running := map[string]observed{}
 	var due []dueJob
 	for row, err := range q.deps.Rows.Scan(ctx, openPrefix, "") {
 		if err != nil {
 			return err
-		}
-		if seen++; seen > rowsMax {
-			break
 		}
 		id := row.Key[len(openPrefix):]
 		state, at, err := decodeOpen(row.Value)
@@ -127,7 +125,7 @@ func (q *Queue) look(ctx context.Context, sending *sync.WaitGroup) error {
 		}
 		value := string(row.Value)
 		switch {
-		case state == Queued && !now.Before(at):
+		case state == Queued && !now.Before(at) && len(due) < dueMax:
 			due = append(due, dueJob{id, value, false})
 		case state == Running:
 			due = append(due, dueJob{id, value, q.exporter.stale(id, value, now)})
