@@ -20,6 +20,7 @@ func Take(w http.ResponseWriter) (tcp *net.TCPConn, closing func() error, err er
 	inner := taken
 	if own, ok := taken.(*conn); ok {
 		inner = own.Conn
+		own.held, own.rest = nil, nil // which held a head, and nothing any more
 	}
 	tcp, ok := inner.(*net.TCPConn)
 	if !ok {
