@@ -65,6 +65,10 @@ func NewConverterAt(
 	if err != nil {
 		return nil, err
 	}
+	if mp3, ok := c.pack.(*mp3Packer); ok {
+		mp3.encoder.SetGain(newOptions(options).gainDB)
+		sound.gain = 1
+	}
 	if frame := c.seek(offset); frame > 0 {
 		sound.seek(frame)
 	}
@@ -156,7 +160,7 @@ func newConversion(src io.Reader, info Info, form Form, options []Option) (*conv
 	}
 	c := &conversion{
 		decoder: decoder, channels: form.Channels, mixed: min(form.Channels, decoder.Channels()),
-		left: form.frames(info, options), gain: newOptions(options).gain,
+		left: form.frames(info, options), gain: newOptions(options).gain(),
 	}
 	if form.SampleRate != decoder.SampleRate() {
 		c.resampler = newResampler(decoder.SampleRate(), form.SampleRate, c.mixed)

@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"carillon/audio/audiotest"
+	"carillon/audio/mpeg"
 )
 
 // decodeAll reads all that a decoder yields, by pieces of a few sizes.
@@ -200,16 +201,31 @@ func TestConvertWAVReads(t *testing.T) {
 func TestConvertWide(t *testing.T) {
 	pcm := Melody(16000, time.Second)
 	wav, info := wavOf(t, pcm, 16000, 1)
-	for bits, form := range map[string]Container{"16": ContainerRaw, "24": ContainerRaw24, "32": ContainerRaw32} {
+	for bits, form := range map[string]Container{
+		"16": ContainerRaw, "24": ContainerRaw24, "32": ContainerRaw32,
+	} {
 		file := filepath.Join(t.TempDir(), "wide")
 		if err := os.WriteFile(file, convertAll(t, wav, info, Form{Container: form}), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got := samplesOf(tool(t, "sox", "-D", "-t", "raw", "-r", "16000", "-c", "1", "-e", "signed-integer", "-L",
+		got := audiotest.Samples(audiotest.Tool(t, "sox", "-D", "-t", "raw", "-r", "16000", "-c", "1", "-e", "signed-integer", "-L",
 			"-b", bits, file, "-t", "raw", "-b", "16", "-"))
 		if !slices.Equal(got, pcm) {
 			t.Errorf("%s bits: sox reads %d other samples", bits, len(got))
 		}
+	}
+}
+
+// TestConvertMP3Gain: MP3 that is made of something else is louder in its frames'
+// heads, so that nothing is cut off that mod_shout, which plays a quarter, would
+// have had room for.
+func TestConvertMP3Gain(t *testing.T) {
+	const dB = 8 * mpeg.GainStepDB
+	wav, info := wavOf(t, Melody(8000, time.Second), 8000, 1)
+	plain := convertAll(t, wav, info, Form{Container: ContainerMP3})
+	louder := convertAll(t, wav, info, Form{Container: ContainerMP3}, Gain(dB))
+	if bytes.Equal(plain, louder) || !bytes.Equal(louder, gained(t, plain, dB)) {
+		t.Errorf("%d bytes, not those of a gain without decoding", len(louder))
 	}
 }
 

@@ -195,7 +195,7 @@ type Option func(*options)
 
 type options struct {
 	from, to int64
-	gain     float32
+	gainDB   float64
 }
 
 // Trim leaves out all before sample from and, unless to is negative, all from
@@ -206,16 +206,20 @@ func Trim(from, to int64) Option {
 }
 
 // Gain makes what a Converter yields louder by dB, or quieter. What then exceeds
-// 16 bits is cut off. A Decoder does not look at it.
+// 16 bits is cut off, but in MP3, see layer3.Encoder.SetGain. A Decoder does not look
+// at it.
 func Gain(dB float64) Option {
-	return func(o *options) { o.gain = float32(math.Pow(10, min(dB, gainDBMax)/20)) }
+	return func(o *options) { o.gainDB = min(dB, gainDBMax) }
 }
+
+// gain is the factor.
+func (o options) gain() float32 { return float32(math.Pow(10, o.gainDB/20)) }
 
 // gainDBMax turns the least bit into full scale.
 const gainDBMax = 90
 
 func newOptions(list []Option) options {
-	o := options{to: -1, gain: 1}
+	o := options{to: -1}
 	for _, option := range list {
 		option(&o)
 	}

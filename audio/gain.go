@@ -1,10 +1,8 @@
 package audio
 
 import (
-	"encoding/binary"
 	"errors"
 	"io"
-	"math"
 
 	"carillon/audio/mpeg"
 )
@@ -21,14 +19,77 @@ const sideEndBytesMax = mpeg.HeaderBytes + mpeg.CRCBytes + 32
 // frame of sound (tags, the header frame, garbage, any other format) is handed
 // on as it is. Whether it then clips is not looked at. Errors are those of r.
 func NewGainReader(r io.Reader, dB float64) io.Reader {
-	if math.IsNaN(dB) {
-		return r
-	}
-	steps := int(math.Round(min(max(dB/mpeg.GainStepDB, -mpeg.GainMax), mpeg.GainMax)))
+	steps := mpeg.GainSteps(dB)
 	if steps == 0 {
 		return r
 	}
 	return &gainReader{r: r, steps: steps, probe: mp3Probe{inPlace: true}}
+}
+
+// GainWriter is NewGainReader for who is given the MP3 piece by piece, at the
+// begin of a frame or anywhere. One goroutine at a time uses it.
+type GainWriter struct {
+	w    io.Writer
+	in   pushed
+	gain gainReader
+}
+
+// NewGainWriter writes to w what it is given, louder by dB.
+func NewGainWriter(w io.Writer, dB float64) *GainWriter {
+	g := &GainWriter{w: w}
+	g.gain = gainReader{r: &g.in, steps: mpeg.GainSteps(dB), probe: mp3Probe{inPlace: true}}
+	return g
+}
+
+// Write takes p and hands on what is known of it: the last few bytes may wait
+// for the next Write. The error is that of the writer below, which is given
+// nothing more then.
+func (g *GainWriter) Write(p []byte) (int, error) {
+	g.in = p
+	return len(p), g.handOn()
+}
+
+// Flush hands on what waits, as it is: nothing will follow.
+func (g *GainWriter) Flush() error {
+	g.gain.err = io.EOF
+	if err := g.handOn(); !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+func (g *GainWriter) handOn() error {
+	for {
+		if g.gain.from < g.gain.ready {
+			n, err := g.w.Write(g.gain.buf[g.gain.from:g.gain.ready])
+			g.gain.from += n
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		switch err := g.gain.advance(); {
+		case errors.Is(err, errPushed):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// errPushed is returned by a pushed that has been read: there may be more.
+var errPushed = errors.New("more may come")
+
+// pushed is the piece that is being written to a GainWriter.
+type pushed []byte
+
+func (p *pushed) Read(to []byte) (int, error) {
+	if len(*p) == 0 {
+		return 0, errPushed
+	}
+	n := copy(to, *p)
+	*p = (*p)[n:]
+	return n, nil
 }
 
 type gainReader struct {
@@ -81,7 +142,7 @@ func (g *gainReader) advance() error {
 				return err
 			}
 		}
-		changeGain(&g.probe.frame, g.buf[g.from:g.to], g.steps)
+		mpeg.ChangeGain(&g.probe.frame, g.buf[g.from:g.to], g.steps)
 	}
 	g.pass = n
 	return nil
@@ -108,55 +169,9 @@ func (g *gainReader) fill() error {
 	g.from, g.ready = 0, 0
 	n, err := readSome(g.r, g.buf[g.to:])
 	g.to += n
+	if errors.Is(err, errPushed) {
+		return err
+	}
 	g.err = err
 	return nil
-}
-
-// changeGain adds steps to the gains of a frame, if b holds them all.
-func changeGain(h *mpeg.Header, b []byte, steps int) {
-	end := h.SideEnd()
-	side := end - h.SideBytes()
-	if len(b) < end {
-		return
-	}
-	// The gain is behind part2_3_length and big_values.
-	const gainAt = 12 + 9
-	// main_data_begin and private_bits, and in MPEG-1 scfsi
-	at, length := 8+h.Channels, 63
-	if h.Version == mpeg.V1 {
-		at, length = 9+7-2*h.Channels+4*h.Channels, 59
-	}
-	for range h.Samples / mpeg.GranuleLines * h.Channels {
-		bit := side*8 + at
-		at += length
-		if binary.BigEndian.Uint32(b[bit/8:])<<(bit%8)>>20 == 0 {
-			continue // silent: nothing is coded
-		}
-		bit += gainAt
-		window := b[bit/8:][:2]
-		shift := 8 - bit%8
-		word := int(binary.BigEndian.Uint16(window))
-		gain := min(max(word>>shift&mpeg.GainMax+steps, 0), mpeg.GainMax)
-		binary.BigEndian.PutUint16(window, uint16(word&^(mpeg.GainMax<<shift)|gain<<shift))
-	}
-	if h.CRC {
-		crc := crc16(crc16(math.MaxUint16, b[2:mpeg.HeaderBytes]), b[side:end])
-		binary.BigEndian.PutUint16(b[mpeg.HeaderBytes:], crc)
-	}
-}
-
-// crc16 is the checksum of ISO 11172-3 2.4.3.1 over b, begun with crc.
-func crc16(crc uint16, b []byte) uint16 {
-	const polynomial = 0x8005
-	for _, v := range b {
-		crc ^= uint16(v) << 8
-		for range 8 {
-			carry := crc & 0x8000
-			crc <<= 1
-			if carry != 0 {
-				crc ^= polynomial
-			}
-		}
-	}
-	return crc
 }

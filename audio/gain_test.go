@@ -96,7 +96,7 @@ func checksums(t *testing.T, b []byte) {
 			return
 		}
 		if end := mpeg.HeaderBytes + mpeg.CRCBytes + h.SideBytes(); h.CRC {
-			sum := crc16(crc16(math.MaxUint16, b[2:4]), b[6:end])
+			sum := mpeg.CRC16(mpeg.CRC16(math.MaxUint16, b[2:4]), b[6:end])
 			if want := uint16(b[4])<<8 | uint16(b[5]); sum != want {
 				t.Fatalf("checksum %#x, is %#x", want, sum)
 			}
@@ -131,6 +131,18 @@ func TestGainReads(t *testing.T) {
 		}
 		if !bytes.Equal(out, read(iotest.OneByteReader(bytes.NewReader(in)))) {
 			t.Fatal("byte by byte: other bytes")
+		}
+		var pushed bytes.Buffer
+		w := NewGainWriter(&pushed, steps*mpeg.GainStepDB)
+		for rest := in; len(rest) > 0; {
+			n := rapid.IntRange(1, min(len(rest), 700)).Draw(t, "piece")
+			if m, err := w.Write(rest[:n]); m != n || err != nil {
+				t.Fatal(m, err)
+			}
+			rest = rest[n:]
+		}
+		if err := w.Flush(); err != nil || !bytes.Equal(out, pushed.Bytes()) {
+			t.Fatalf("piece by piece: other bytes, %v", err)
 		}
 		if !bytes.Equal(out, read(iotest.DataErrReader(bytes.NewReader(in)))) {
 			t.Fatal("end with the last bytes: other bytes")

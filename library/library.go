@@ -161,6 +161,8 @@ type Service interface {
 	Render(ctx context.Context, d *Document, f Form) (Rendition, error)
 	RenderRecording(ctx context.Context, r *Recording, f Form) (Rendition, error)
 	OpenRendition(ctx context.Context, r Rendition) (*blobstore.Reader, error)
+	// LiveGain is by how many dB a recording in progress is to be louder.
+	LiveGain(ctx context.Context, account string, f Form) (float64, error)
 	// ListenURL is where a recording is heard while it grows.
 	ListenURL(r Recording) string
 	// Prompts lists the prompts of an account, or what a language lacks.

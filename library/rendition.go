@@ -16,7 +16,7 @@ import (
 // converterVersion is part of the name, and so of the ETag, of every converted
 // form. It is raised when the same source gives other bytes, so that nodes of
 // different releases, and caches, are never taken for having the same.
-const converterVersion = 1
+const converterVersion = 2
 
 // Rendition is an item or an ended recording as it is sent: as stored, or in
 // another form. It is the same on every node.
@@ -61,6 +61,13 @@ func (l *Library) RenderRecording(ctx context.Context, rec *Recording, f Form) (
 		Size: rec.Size, SHA256: rec.SHA256, ContentType: rec.ContentType, Form: f,
 		blob: rec.Blob, what: "recording " + rec.ID,
 	}, &info)
+}
+
+// LiveGain is by how many dB a recording in progress is to be louder: what its
+// form says, else what its account does.
+func (l *Library) LiveGain(ctx context.Context, account string, f Form) (float64, error) {
+	err := l.defaultGain(ctx, account, &f)
+	return f.GainDB, err
 }
 
 func (l *Library) defaultGain(ctx context.Context, account string, f *Form) error {

@@ -245,6 +245,7 @@ func (s *station) open(line *timeline) error {
 		return fmt.Errorf("continuous stream of %d Hz: %w", line.rate, ErrBadRequest)
 	}
 	s.byteRate, s.sampleRate, s.bitRate = bitRate/8, line.rate, bitRate
+	encoder.SetGain(line.gainDB)
 	s.line, s.encoder, s.began = line, encoder, time.Now()
 	kept := (s.lib.cfg.BehindMax + s.lib.cfg.Burst).Seconds()
 	s.ring = ring.New(int(kept*float64(s.byteRate)), 0)
@@ -335,6 +336,7 @@ func (s *station) check(ctx context.Context, now time.Time) error {
 	}
 	if line.signature != s.line.signature {
 		s.line, s.piece = line, -1
+		s.encoder.SetGain(line.gainDB)
 		return s.close()
 	}
 	return nil

@@ -27,6 +27,7 @@ type timeline struct {
 	total   int64 // samples of one round
 	shuffle bool
 	seed    uint64
+	gainDB  float64
 	// signature names all that decides what is heard.
 	signature uint64
 
@@ -53,12 +54,18 @@ func (l *Library) timeline(ctx context.Context, m Mount, f Form) (*timeline, err
 	if t.rate = f.SampleRate; t.rate == 0 {
 		t.rate = commonRate(docs)
 	}
+	if len(docs) > 0 {
+		if err := l.defaultGain(ctx, docs[0].Account, &f); err != nil {
+			return nil, err
+		}
+	}
+	t.gainDB = f.GainDB
 	hash := fnv.New64a()
-	_, _ = fmt.Fprintf(hash, "%d %v %d\n", t.rate, t.shuffle, t.seed)
+	_, _ = fmt.Fprintf(hash, "%d %v %d %.1f\n", t.rate, t.shuffle, t.seed, t.gainDB)
 	for i := range docs {
 		pcm := Form{
-			Form:   audio.Form{Container: audio.ContainerRaw, SampleRate: t.rate, Channels: 1},
-			GainDB: f.GainDB, GainSet: f.GainSet,
+			Form:    audio.Form{Container: audio.ContainerRaw, SampleRate: t.rate, Channels: 1},
+			GainSet: true, // the encoder's, which cuts nothing off
 		}
 		r, err := l.Render(ctx, &docs[i], pcm)
 		if errors.Is(err, ErrNoForm) || err == nil && r.Size < sampleBytes {

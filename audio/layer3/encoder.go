@@ -29,6 +29,7 @@ type Encoder struct {
 	// slack is what frames so far are short of the bit rate, in bytes/rate.
 	slack int
 	mono  []int16 // one channel of what is being encoded
+	gain  int     // steps of mpeg.GainStepDB
 }
 
 // NewEncoder returns an encoder of one channel or two for one of the nine sample
@@ -80,6 +81,12 @@ func Frames(n int64, frameSamples int) int64 {
 	return (n + EncoderDelay + int64(frameSamples) - 1) / int64(frameSamples)
 }
 
+// SetGain makes the frames from now on louder by dB, to the nearest
+// mpeg.GainStepDB, in what they say of themselves: sound that is louder than 16
+// bits hold is cut off by who decodes it to them, and not by mod_shout, which
+// plays a quarter.
+func (e *Encoder) SetGain(dB float64) { e.gain = mpeg.GainSteps(dB) }
+
 // AppendFrame encodes FrameSamples samples of each channel, those of the
 // channels in turn, of which missing ones are silence and more than that are
 // ignored, and appends the frame to dst.
@@ -104,6 +111,9 @@ func (e *Encoder) AppendFrame(dst []byte, pcm []int16) []byte {
 	w.flush()
 	for len(w.b) < from+size {
 		w.b = append(w.b, 0)
+	}
+	if e.gain != 0 {
+		mpeg.ChangeGain(&e.Frame, w.b[from:], e.gain)
 	}
 	return w.b
 }
