@@ -85,6 +85,11 @@ func (f *fakeLibrary) MayListen(_ context.Context, w library.Listening) error {
 	return nil
 }
 
+// LiveGain knows no accounts.
+func (f *fakeLibrary) LiveGain(_ context.Context, _ string, form library.Form) (float64, error) {
+	return form.GainDB, nil
+}
+
 // Tune plays what the test feeds.
 func (f *fakeLibrary) Tune(_ context.Context, account, id string, _ library.Form) (library.Tuned, error) {
 	f.mu.Lock()

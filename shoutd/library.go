@@ -16,6 +16,8 @@ type Library interface {
 	Claim(ctx context.Context, r library.SourceRequest) (Session, error)
 	// MayListen says whether somebody may listen.
 	MayListen(ctx context.Context, w library.Listening) error
+	// LiveGain is by how many dB a recording in progress is to be louder.
+	LiveGain(ctx context.Context, account string, f library.Form) (float64, error)
 	// Tune gives a listener a place in a continuous stream.
 	Tune(ctx context.Context, account, id string, f library.Form) (library.Tuned, error)
 	// Recording returns a recording.
@@ -50,6 +52,7 @@ type Session interface {
 type Service interface {
 	Claim(ctx context.Context, r library.SourceRequest) (*library.Session, error)
 	MayListen(ctx context.Context, w library.Listening) error
+	LiveGain(ctx context.Context, account string, f library.Form) (float64, error)
 	Tune(ctx context.Context, account, id string, f library.Form) (library.Tuned, error)
 	Recording(ctx context.Context, id string) (library.Recording, error)
 	Playing(ctx context.Context, account, id string) (m library.Mount, ext string, err error)

@@ -269,7 +269,11 @@ func (c *conn) listenStored(l *listening) error {
 
 // listenLive hands a listener of a live recording over.
 func (c *conn) listenLive(ctx context.Context, l *listening) error {
-	place, err := c.server.relay.Join(ctx, l.stream.recording, library.From(l.from))
+	gainDB, err := c.server.library.LiveGain(ctx, l.stream.account, l.stream.form)
+	if err != nil {
+		return err
+	}
+	place, err := c.server.relay.Join(ctx, l.stream.recording, library.From(l.from), gainDB)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -478,6 +480,46 @@ func TestLongRecordingIsCaughtUp(t *testing.T) {
 	}
 	if sound = append(sound, raw...); !bytes.Equal(sound, want) {
 		t.Errorf("with metadata: %d bytes of %d", len(sound), len(want))
+	}
+}
+
+// TestLiveGain: a recording in progress is louder in the heads of its frames, for
+// who hears it from the start, with the others, or joins late; and it is not for
+// who did not ask.
+func TestLiveGain(t *testing.T) {
+	const dB = 12
+	d := openDoor(t, Config{})
+	spoken, err := os.ReadFile(filepath.Join("..", "audio", "testdata", "freeswitch", "rec-icecast.mp3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want bytes.Buffer
+	louder := audio.NewGainWriter(&want, dB)
+	whole := bytes.Repeat(spoken, 1+100_000/len(spoken)) // more than is shared
+	if _, err := louder.Write(whole); err != nil || louder.Flush() != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(want.Bytes(), whole) || want.Len() != len(whole) {
+		t.Fatalf("%d bytes made of %d", want.Len(), len(whole))
+	}
+	src, s := d.live(t)
+	src.send(string(whole[:50_000]))
+	until(t, "sound", func() bool { return s.count() == 50_000 })
+	first := d.dial(t).get("/acme/call.mp3?gain=12&from=now") // makes the feed begin late
+	until(t, "a listener", func() bool { return d.listenersLive() == 1 })
+	start, plain := d.dial(t).get("/acme/call.mp3?gain=12"), d.dial(t).get("/acme/call.mp3")
+	until(t, "listeners", func() bool { return d.listenersLive() == 3 })
+	src.send(string(whole[50_000:]))
+	_ = src.CloseWrite()
+	if got, err := io.ReadAll(start.Body); err != nil || !bytes.Equal(got, want.Bytes()) {
+		t.Errorf("from the start: %d bytes of %d, %v", len(got), want.Len(), err)
+	}
+	if got, err := io.ReadAll(plain.Body); err != nil || !bytes.Equal(got, whole) {
+		t.Errorf("as it is: %d bytes of %d, %v", len(got), len(whole), err)
+	}
+	got, err := io.ReadAll(first.Body)
+	if err != nil || len(got) < len(whole)-50_000 || !bytes.HasSuffix(want.Bytes(), got) {
+		t.Errorf("from now: %d bytes, %v", len(got), err)
 	}
 }
 

@@ -237,6 +237,11 @@ func (f *fakeLibrary) MayListen(_ context.Context, w library.Listening) error {
 }
 
 // Tune is tested with the library itself.
+// LiveGain knows no accounts.
+func (f *fakeLibrary) LiveGain(_ context.Context, _ string, form library.Form) (float64, error) {
+	return form.GainDB, nil
+}
+
 func (f *fakeLibrary) Tune(context.Context, string, string, library.Form) (library.Tuned, error) {
 	return library.Tuned{}, library.ErrNotFound
 }

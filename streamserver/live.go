@@ -66,7 +66,14 @@ func (p *player) live(rec library.Recording, form library.Form, from library.Fro
 	if err != nil {
 		return errFull
 	}
-	place, err := p.server.relay.Join(p.r.Context(), &rec, from)
+	gainDB := 0.0
+	if probed(&rec).Format == audio.FormatMP3 {
+		if gainDB, err = p.server.library.LiveGain(p.r.Context(), rec.Account, form); err != nil {
+			leave()
+			return err
+		}
+	}
+	place, err := p.server.relay.Join(p.r.Context(), &rec, from, gainDB)
 	if err != nil {
 		leave()
 		if errors.Is(err, relay.ErrNotLive) {
@@ -101,10 +108,19 @@ func (p *player) opened(rec library.Recording, from library.From) error {
 }
 
 // plays says whether a recording in progress can be heard in a form: only as it
-// comes. mod_shell_stream and mod_http_cache, which ask for other forms, play
+// comes, or MP3 as loud as may be. mod_shell_stream and mod_http_cache, which ask for other forms, play
 // nothing before the end of what they fetch, and while they wait the call cannot
 // be hung up (freeswitch-wire.md 4 and 6).
 func plays(rec library.Recording, form library.Form) bool {
+	info := probed(&rec)
+	if info.Format == audio.FormatMP3 {
+		form.GainDB = 0
+	}
+	return form.AsStored(&info)
+}
+
+// probed is what a recording in progress is, as far as is known.
+func probed(rec *library.Recording) audio.Info {
 	var info audio.Info
 	if rec.Audio != nil {
 		info = *rec.Audio
@@ -112,7 +128,7 @@ func plays(rec library.Recording, form library.Form) bool {
 	if info.Format == "" && (rec.ContentType == "" || rec.ContentType == audio.FormatMP3.ContentType()) {
 		info.Format = audio.FormatMP3 // not measured yet
 	}
-	return form.AsStored(&info)
+	return info
 }
 
 func ended(rec library.Recording) bool {

@@ -23,6 +23,7 @@ import (
 type Library interface {
 	Get(ctx context.Context, account, id string, c library.Consistency) (library.Document, error)
 	MayListen(ctx context.Context, w library.Listening) error
+	LiveGain(ctx context.Context, account string, f library.Form) (float64, error)
 	Tune(ctx context.Context, account, id string, f library.Form) (library.Tuned, error)
 	OpenStream(ctx context.Context, token string) (account, id string, ok bool, err error)
 	OpenPlay(ctx context.Context, token string) (library.Document, error)

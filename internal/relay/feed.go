@@ -27,8 +27,8 @@ const (
 )
 
 // feed brings a live recording to all its listeners on this node: one reader,
-// however many they are.
-func (r *Relay) feed(ctx context.Context, id string) (audience.Feed, error) {
+// however many they are, for each number of steps that they hear it louder.
+func (r *Relay) feed(ctx context.Context, id string, steps int) (audience.Feed, error) {
 	blob, now, err := r.deps.Open(ctx, id)
 	if err != nil {
 		return audience.Feed{}, err
@@ -43,6 +43,13 @@ func (r *Relay) feed(ctx context.Context, id string) (audience.Feed, error) {
 	keep := int64(float64(byteRate) * (r.cfg.BehindMax + r.cfg.Burst).Seconds())
 	keep = max(feedBytesMin, min(keep, feedBytesMax))
 	at := max(0, now.Size-keep)
+	if steps != 0 && at > 0 {
+		// What is in the ring and what is read before it by those who come late
+		// are made louder apart: they must meet between two frames.
+		if at, err = frameAt(blob, at); err != nil {
+			return audience.Feed{}, errors.Join(err, blob.Close())
+		}
+	}
 	if _, err := blob.Seek(at, io.SeekStart); err != nil {
 		return audience.Feed{}, errors.Join(err, blob.Close())
 	}
@@ -50,6 +57,11 @@ func (r *Relay) feed(ctx context.Context, id string) (audience.Feed, error) {
 	shared.SetTitle(Title(&now))
 	w := &feedWriter{
 		relay: r, ctx: ctx, ring: shared, id: id, looked: time.Now(), window: time.Now(), most: int(keep) / 2,
+		gain: audio.NewGainWriter(ringWriter{shared}, float64(steps)*audio.GainStepDB),
+	}
+	w.out = w.gain
+	if steps == 0 {
+		w.out = ringWriter{shared}
 	}
 	// What is there already is in the ring before the first listener looks.
 	if err := w.fill(blob, now.Size-at, now.Size); err != nil {
@@ -57,7 +69,7 @@ func (r *Relay) feed(ctx context.Context, id string) (audience.Feed, error) {
 	}
 	return audience.Feed{Ring: shared, ByteRate: byteRate, Run: func(ctx context.Context) {
 		_, err := blob.WriteTo(w)
-		if err := errors.Join(err, blob.Close()); err != nil && ctx.Err() == nil {
+		if err := errors.Join(err, w.gain.Flush(), blob.Close()); err != nil && ctx.Err() == nil {
 			r.deps.Log.Warn("live recording is not heard any more", "recording_id", id, "error", err)
 		}
 	}}, nil
@@ -70,6 +82,8 @@ type feedWriter struct {
 	relay  *Relay
 	ctx    context.Context //nolint:containedctx // an io.Writer has no place for it
 	ring   *ring.Ring
+	gain   *audio.GainWriter
+	out    io.Writer // gain, or what is below it
 	id     string
 	looked time.Time
 	// most bytes are appended in a period, which began at window.
@@ -83,7 +97,7 @@ func (w *feedWriter) fill(blob audience.Source, n, end int64) error {
 	if n <= 0 {
 		return nil
 	}
-	if err := copyN(ringWriter{w.ring}, blob, n); err != nil {
+	if err := copyN(w.out, blob, n); err != nil {
 		return err
 	}
 	_, err := blob.Seek(end, io.SeekStart)
@@ -121,7 +135,9 @@ func (w *feedWriter) Write(p []byte) (int, error) {
 	if err := w.pace(len(p)); err != nil {
 		return 0, err
 	}
-	w.ring.Append(p)
+	if _, err := w.out.Write(p); err != nil {
+		return 0, err
+	}
 	if now := time.Now(); now.Sub(w.looked) >= titleEvery {
 		w.looked = now
 		if rec, err := w.relay.deps.Recording(w.ctx, w.id); err == nil {
@@ -129,6 +145,21 @@ func (w *feedWriter) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// frameAt is the begin of the first frame from an offset on, or the offset.
+func frameAt(blob audience.Source, at int64) (int64, error) {
+	if _, err := blob.Seek(at, io.SeekStart); err != nil {
+		return 0, err
+	}
+	var head headWriter
+	if err := copyN(&head, blob, headerSearchBytes); err != nil {
+		return 0, err
+	}
+	if n, ok := audio.FindFrame(head.head); ok {
+		at += int64(n)
+	}
+	return at, nil
 }
 
 // byteRateOf is what was measured of a recording, or what its first frame says,

@@ -73,10 +73,14 @@ type Place struct {
 }
 
 // Join finds a listener's place in a recording: its start, or the lead before
-// now. Ctx bounds the wait for it. ErrNotLive: it has ended meanwhile.
-func (r *Relay) Join(ctx context.Context, rec *library.Recording, from library.From) (*Place, error) {
-	track, leave, err := r.deps.Audience.Follow(ctx, "recording/"+rec.ID,
-		func(ctx context.Context) (audience.Feed, error) { return r.feed(ctx, rec.ID) })
+// now. If it is MP3 he hears it louder by gainDB. Ctx bounds the wait for it.
+// ErrNotLive: it has ended meanwhile.
+func (r *Relay) Join(
+	ctx context.Context, rec *library.Recording, from library.From, gainDB float64,
+) (*Place, error) {
+	steps := audio.GainSteps(gainDB)
+	track, leave, err := r.deps.Audience.Follow(ctx, trackKey(rec.ID, steps),
+		func(ctx context.Context) (audience.Feed, error) { return r.feed(ctx, rec.ID, steps) })
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +95,9 @@ func (r *Relay) Join(ctx context.Context, rec *library.Recording, from library.F
 		if err != nil {
 			leave()
 			return nil, err
+		}
+		if steps != 0 {
+			p.past = newLouder(p.past, float64(steps)*audio.GainStepDB)
 		}
 	}
 	return p, nil
