@@ -28,6 +28,7 @@ func TestExamples(t *testing.T) { //nolint:tparallel // the parts share one clus
 	t.Run("voicemail", e.voicemail)
 	t.Run("voicemail, hung up", e.voicemailHungUp)
 	t.Run("voicemail, too short", e.voicemailTooShort)
+	t.Run("voicemail, unheard", e.voicemailUnheard)
 	t.Run("record", e.record)
 	t.Run("play", e.play)
 	t.Run("dialplan", e.dialplan)
@@ -186,6 +187,23 @@ func (e *examples) voicemailTooShort(t *testing.T) {
 	rec := c.Node(0).recordingNamed("vm/100/u-3.mp3")
 	if rec.State != "discarded" || rec.EndedBy != "too_short" || rec.Warning != "write_buffering" {
 		t.Errorf("the recording is %+v", rec)
+	}
+}
+
+// voicemailUnheard: who hangs up during the greeting leaves no ticket behind.
+func (e *examples) voicemailUnheard(t *testing.T) {
+	c := e.c.For(t)
+	lines := e.lua(t, 0, []string{"FAKE_UUID=u-6", "FAKE_GONE_AFTER_PLAY=1"},
+		"carillon_voicemail.lua", "pbx", "100")
+	has(t, lines, "200 "+hashOf(e.greeting))
+	var page struct {
+		Items []recording `json:"items"`
+	}
+	c.Node(0).call(http.MethodGet, "/v1/recordings?account=pbx&limit=1000", nil, http.StatusOK, &page)
+	for _, rec := range page.Items {
+		if rec.Name == "vm/100/u-6.mp3" {
+			t.Errorf("it is waited for: %+v", rec)
+		}
 	}
 }
 

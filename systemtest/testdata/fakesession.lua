@@ -50,6 +50,7 @@ function session:execute(app, data)
     else
       note("playback", url)
     end
+    gone = gone or os.getenv("FAKE_GONE_AFTER_PLAY") ~= nil
   elseif app == "record" or app == "record_session" then
     if vars.enable_file_write_buffering ~= "false" then
       note("failed record: write buffering is on")

@@ -39,6 +39,9 @@ local function keep(id, name)
 end
 
 play("vm/" .. box .. "/greeting")
+if not session:ready() then
+  return -- who hangs up during the greeting needs no ticket
+end
 local name = "vm/" .. box .. "/" .. session:getVariable("uuid") .. ".mp3"
 local ticket, status = carillon.ticket({
   account = account, name = name, min_ms = min_ms, max_seconds = max_seconds,
