@@ -57,7 +57,7 @@ func (r *Relay) feed(ctx context.Context, id string, steps int) (audience.Feed, 
 	shared.SetTitle(Title(&now))
 	w := &feedWriter{
 		relay: r, ctx: ctx, ring: shared, id: id, looked: time.Now(), window: time.Now(), most: int(keep) / 2,
-		gain: audio.NewGainWriter(ringWriter{shared}, float64(steps)*audio.GainStepDB),
+		gain: audio.NewGainWriter(ringWriter{shared}, float64(steps)*mpeg.GainStepDB),
 	}
 	w.out = w.gain
 	if steps == 0 {
@@ -156,7 +156,7 @@ func frameAt(blob audience.Source, at int64) (int64, error) {
 	if err := copyN(&head, blob, headerSearchBytes); err != nil {
 		return 0, err
 	}
-	if n, ok := audio.FindFrame(head.head); ok {
+	if n, ok := mpeg.FindFrame(head.head); ok {
 		at += int64(n)
 	}
 	return at, nil

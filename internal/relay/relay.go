@@ -78,7 +78,7 @@ type Place struct {
 func (r *Relay) Join(
 	ctx context.Context, rec *library.Recording, from library.From, gainDB float64,
 ) (*Place, error) {
-	steps := audio.GainSteps(gainDB)
+	steps := mpeg.GainSteps(gainDB)
 	track, leave, err := r.deps.Audience.Follow(ctx, trackKey(rec.ID, steps),
 		func(ctx context.Context) (audience.Feed, error) { return r.feed(ctx, rec.ID, steps) })
 	if err != nil {
@@ -97,7 +97,7 @@ func (r *Relay) Join(
 			return nil, err
 		}
 		if steps != 0 {
-			p.past = newLouder(p.past, float64(steps)*audio.GainStepDB)
+			p.past = newLouder(p.past, float64(steps)*mpeg.GainStepDB)
 		}
 	}
 	return p, nil
