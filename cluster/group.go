@@ -147,6 +147,7 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 	g.transport = newTransport(spec.nodeID, spec.name, link, all, spec.electionWait/beatsPerElection, g.log)
 	g.transport.stall, g.transport.declines, g.transport.mend = g.stall, spec.declines, g.store.Mend
 	g.transport.muted.Store(spec.mute)
+	g.transport.open()
 	conf := raftConfig(spec)
 	if err = g.bootstrap(conf, spec.members); err == nil {
 		spec.fsm.count(g.countApplied)

@@ -116,9 +116,14 @@ func newTransport(
 	t.beat = beat{every: every, closed: t.closed}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.hints = newHints(t.hint)
-	all.m.Store(group, t)
-	t.wg.Go(t.acceptSnapshots)
 	return t
+}
+
+// open takes messages from now on. What decides about them is set before: a
+// member that is to be mute may not vote in the first moment either.
+func (t *transport) open() {
+	t.all.m.Store(t.group, t)
+	t.wg.Go(t.acceptSnapshots)
 }
 
 func snapshotStream(group string) string { return "snapshot/" + group }
