@@ -58,6 +58,7 @@ type Node struct {
 	heard map[string]string
 	// heardOf is when membershipLoop first heard of a cluster to join.
 	heardOf time.Time
+	doubted atomic.Int64 // when gone last looked at the tables, Unix nanoseconds
 	// leftBehind is set when a recovery has gone on without this node.
 	leftBehind atomic.Bool
 

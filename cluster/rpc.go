@@ -172,6 +172,9 @@ func (n *Node) serveStat(ctx context.Context, _ string, req []byte) ([]byte, err
 			return nil, errBehind
 		}
 		info, err = n.blobs.Stat(ctx, id)
+		if errors.Is(err, blobstore.ErrNotFound) && !n.gone(ctx, id) {
+			return nil, errBehind
+		}
 	}
 	if err != nil {
 		return nil, err //nolint:wrapcheck // the sentinel crosses the link

@@ -46,7 +46,7 @@ func (s shelf) view(ctx context.Context, id blobstore.ID) (blobstore.View, error
 	switch {
 	case err == nil && (leads || s.current(id, here.Info())):
 		return &steady{n: s.n, View: here, id: id}, nil
-	case errors.Is(err, blobstore.ErrNotFound) && leads:
+	case errors.Is(err, blobstore.ErrNotFound) && leads && s.n.gone(ctx, id):
 		return nil, err //nolint:wrapcheck // in the words of blobstore
 	case err != nil && !errors.Is(err, blobstore.ErrNotFound):
 		s.n.log.Warn("blob not readable here", "blob", id.String(), "error", err)

@@ -157,7 +157,8 @@ func (n *Node) start() {
 	}
 	defer func() { _ = log.Close() }() // the process has its own
 	// The context of the test ends before its clean-up, and would kill.
-	n.cmd = exec.CommandContext(context.Background(), cmp.Or(n.binary, underTest()), "serve", "--config", n.configFile())
+	binary := cmp.Or(n.binary, underTest())
+	n.cmd = exec.CommandContext(context.Background(), binary, "serve", "--config", n.configFile())
 	n.cmd.Env = cleanEnvironment()
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	spawn := n.spawn

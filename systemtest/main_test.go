@@ -64,7 +64,8 @@ func build(binary string, more ...string) error {
 	if raceDetector {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
 	}
-	cmd := exec.CommandContext(context.Background(), "go", append(append(args, more...), "carillon/cmd/appliance")...)
+	args = append(append(args, more...), "carillon/cmd/appliance")
+	cmd := exec.CommandContext(context.Background(), "go", args...)
 	cmd.Env = append(os.Environ(), cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the appliance: %w\n%s", err, out)

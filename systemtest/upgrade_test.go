@@ -38,7 +38,8 @@ func buildNewer(t *testing.T) (binary string, before, after int) {
 	newer, overlay := filepath.Join(dir, "format.go"), filepath.Join(dir, "overlay.json")
 	text = line.ReplaceAll(text, fmt.Appendf(nil, "FormatMax = %d", before+1))
 	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{source: newer}})
-	if err = errors.Join(err, os.WriteFile(newer, text, 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
+	err = errors.Join(err, os.WriteFile(newer, text, 0o600), os.WriteFile(overlay, replace, 0o600))
+	if err != nil {
 		t.Fatal(err)
 	}
 	binary = filepath.Join(dir, "appliance")
