@@ -72,7 +72,8 @@ func (q *Queue) Room(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("exports: %w", err)
 	}
-	if limit := cmp.Or(q.deps.OpenMax, OpenMaxDefault); open.Rows >= uint64(limit) { //nolint:gosec // not negative
+	limit := cmp.Or(q.deps.OpenMax, OpenMaxDefault)
+	if open.Rows >= uint64(limit) { //nolint:gosec // not negative
 		return fmt.Errorf("%d exports wait or were given up, at most %d: %w", open.Rows, limit, fault.ErrLimit)
 	}
 	return nil
