@@ -54,13 +54,14 @@ func (l *Library) IngestRecording(
 		to = kept
 	}
 	began := time.Now()
-	sound, err := l.receive(ctx, to, body, r.Length, limit)
+	cut, body, length := s.within(body, r.Length, limit)
+	sound, err := l.receive(ctx, to, body, length, limit)
 	if err != nil {
 		return Recording{}, false, fmt.Errorf("recording %s: %w", s.ID, err)
 	}
 	defer sound.release()
 	if kept == nil || kept.Item() == nil {
-		rec, created, err := l.ingestSound(ctx, s.ID, &sound, began, kept != nil)
+		rec, created, err := l.ingestSound(ctx, s.ID, &sound, cut.end(), began, kept != nil)
 		if err == nil || kept == nil || !l.spool.Refused(ctx, err) {
 			return rec, created, err
 		}
@@ -96,14 +97,14 @@ func (l *Library) ingestSpool(s *stored) (*spool.Writer, spoolOptions) {
 // ingestSound commits a file that has arrived. While there is none to lead it
 // waits only for so long as a spool asks.
 func (l *Library) ingestSound(
-	ctx context.Context, id string, sound *sound, began time.Time, spooling bool,
+	ctx context.Context, id string, sound *sound, by EndedBy, began time.Time, spooling bool,
 ) (Recording, bool, error) {
 	if spooling {
 		bounded, cancel := l.spool.WhileLed(ctx)
 		defer cancel()
 		ctx = bounded
 	}
-	o := outcome{totals: sound.totals, info: &sound.info, by: EndedBySource, ended: time.Now()}
+	o := outcome{totals: sound.totals, info: &sound.info, by: by, ended: time.Now()}
 	if sound.whole != nil {
 		o.warning = bufferingMark(sound.whole.Data, &sound.info)
 	}

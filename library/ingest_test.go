@@ -52,6 +52,33 @@ func TestIngest(t *testing.T) {
 	}
 }
 
+// Goal: a file that is longer than its ticket allows ends there, and is so
+// again when it comes a second time in other pieces.
+func TestIngestIsCut(t *testing.T) {
+	t.Parallel()
+	l, _ := newLibrary(t)
+	for name, sound := range map[string][]byte{"a.wav": wavSound(80_000), "a.mp3": mp3Sound(200)} {
+		r := ticket(t, l, RecordingRequest{Name: name, TicketLimits: TicketLimits{MaxSeconds: 3}})
+		request := IngestRequest{RecordingID: r.ID, Password: r.Token, Length: int64(len(sound))}
+		rec, created, err := l.IngestRecording(t.Context(), request, bytes.NewReader(sound))
+		if err != nil || !created || rec.State != StateSealed || rec.EndedBy != EndedByMaxSeconds {
+			t.Fatalf("%s: %+v, %v, %v", name, rec, created, err)
+		}
+		if rec.DurationMS < 3000 || rec.DurationMS > 5200 || rec.Size%cutBlockBytes != 0 {
+			t.Errorf("%s: %d ms in %d bytes", name, rec.DurationMS, rec.Size)
+		}
+		request.Length = -1
+		again, created, err := l.IngestRecording(t.Context(), request, iotest.HalfReader(bytes.NewReader(sound)))
+		if err != nil || created || again.SHA256 != rec.SHA256 {
+			t.Errorf("%s again: %+v, %v, %v", name, again, created, err)
+		}
+		short := ticket(t, l, RecordingRequest{Name: name, TicketLimits: TicketLimits{MaxSeconds: 3}})
+		request = IngestRequest{RecordingID: short.ID, Password: short.Token, Length: int64(len(sound)) + 1}
+		_, _, err = l.IngestRecording(t.Context(), request, bytes.NewReader(sound))
+		libtest.WantErr(t, "a byte is missing", err, ErrIncomplete)
+	}
+}
+
 // Goal: who may not is refused before a byte is read, and what is no sound or
 // not whole leaves the ticket as it was.
 func TestIngestRefused(t *testing.T) {
