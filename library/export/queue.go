@@ -73,7 +73,7 @@ func (q *Queue) Room(ctx context.Context) error {
 		return fmt.Errorf("exports: %w", err)
 	}
 	limit := cmp.Or(q.deps.OpenMax, OpenMaxDefault)
-	if open.Rows >= uint64(limit) { //nolint:gosec // not negative
+	if open.Rows >= uint64(limit) {
 		return fmt.Errorf("%d exports wait or were given up, at most %d: %w", open.Rows, limit, fault.ErrLimit)
 	}
 	return nil
