@@ -208,8 +208,8 @@ func TestConvertWide(t *testing.T) {
 		if err := os.WriteFile(file, convertAll(t, wav, info, Form{Container: form}), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got := audiotest.Samples(audiotest.Tool(t, "sox", "-D", "-t", "raw", "-r", "16000", "-c", "1", "-e", "signed-integer", "-L",
-			"-b", bits, file, "-t", "raw", "-b", "16", "-"))
+		got := audiotest.Samples(audiotest.Tool(t, "sox", "-D", "-t", "raw", "-r", "16000", "-c", "1",
+			"-e", "signed-integer", "-L", "-b", bits, file, "-t", "raw", "-b", "16", "-"))
 		if !slices.Equal(got, pcm) {
 			t.Errorf("%s bits: sox reads %d other samples", bits, len(got))
 		}
