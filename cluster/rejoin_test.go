@@ -88,7 +88,8 @@ func TestDamagedLogOfOnlyMember(t *testing.T) {
 	n := nodes[0]
 	n.close(t)
 	spoilLog(t, n, catalogGroup, "a-key-to-look-for")
-	_, err := raftlog.Open(filepath.Join(n.dir, "raft", catalogGroup, "wal"), raftlog.Config{}, testLog(t, "wal"))
+	dir := filepath.Join(n.dir, "raft", catalogGroup, "wal")
+	_, err := raftlog.Open(dir, raftlog.Config{}, testLog(t, "wal"))
 	if !errors.Is(err, raftlog.ErrDamaged) {
 		t.Errorf("opened, or: %v", err)
 	}

@@ -40,8 +40,6 @@ const (
 // ErrDamaged is returned when a log does not hold what was written into it.
 var ErrDamaged = errors.New("raft log is damaged")
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // checkedCodec is raft-wal's with a CRC-32C (u32, little endian) at the end.
 type checkedCodec struct{ wal.BinaryCodec }
 
@@ -50,7 +48,7 @@ func (checkedCodec) ID() uint64 { return checkedCodecID }
 
 // Encode writes an entry.
 func (c checkedCodec) Encode(l *raft.Log, w io.Writer) error {
-	sum := crc32.New(castagnoli)
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
 	if err := c.BinaryCodec.Encode(l, io.MultiWriter(w, sum)); err != nil {
 		return err //nolint:wrapcheck // a codec around a codec
 	}
@@ -61,7 +59,7 @@ func (c checkedCodec) Encode(l *raft.Log, w io.Writer) error {
 // Decode reads an entry.
 func (c checkedCodec) Decode(b []byte, l *raft.Log) error {
 	n := len(b) - crc32.Size
-	if n < 0 || crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]) {
+	if n < 0 || crc32.Checksum(b[:n], crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(b[n:]) {
 		return fmt.Errorf("entry of %d bytes: checksum: %w", len(b), ErrDamaged)
 	}
 	return c.BinaryCodec.Decode(b[:n], l) //nolint:wrapcheck // as above
@@ -150,7 +148,7 @@ func (t *tail) last() uint64 {
 	if _, err := t.f.ReadAt(b[:], 0); err != nil {
 		return 0
 	}
-	sum := crc32.Checksum(b[:8], castagnoli)
+	sum := crc32.Checksum(b[:8], crc32.MakeTable(crc32.Castagnoli))
 	if binary.LittleEndian.Uint32(b[8:]) != sum {
 		return 0
 	}
@@ -163,7 +161,7 @@ func (t *tail) note(index uint64, lowered bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	b := binary.LittleEndian.AppendUint64(make([]byte, 0, tailLen), index)
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 	_, err := t.f.WriteAt(b, 0)
 	if err == nil && lowered {
 		err = t.f.Sync()
