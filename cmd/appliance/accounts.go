@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"carillon/internal/config"
@@ -74,16 +73,11 @@ func (c *accountsLsCmd) Run(ctx context.Context, g *globals, tty terminal) error
 	if err != nil {
 		return err
 	}
-	all := []library.AccountSettings{}
-	for after := ""; ; {
-		page, next, err := api.Accounts(ctx, after, library.PageLimitMax)
-		if err != nil {
-			return fmt.Errorf("accounts: %w", err)
-		}
-		if all = append(all, page...); next == "" {
-			break
-		}
-		after = next
+	all, err := allPages(func(after string) ([]library.AccountSettings, string, error) {
+		return api.Accounts(ctx, after, library.PageLimitMax)
+	})
+	if err != nil {
+		return fmt.Errorf("accounts: %w", err)
 	}
 	if g.JSON {
 		return printJSON(tty.out, map[string]any{"items": all})
@@ -149,16 +143,7 @@ func printAccount(w io.Writer, s *library.AccountSettings, u *library.AccountUsa
 			[2]string{"stored", fmt.Sprintf("%d items, %s", u.Items, sizeText(u.Bytes))},
 			[2]string{"deleted", fmt.Sprintf("%d items, %s", u.Deleted.Items, sizeText(u.Deleted.Bytes))})
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) // its errors show at Flush
-	for _, row := range rows {
-		if row[1] != "" {
-			_, _ = fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
-		}
-	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
+	return printFields(w, rows)
 }
 
 type accountsSetCmd struct {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 
 	"carillon/admin/client"
 	"carillon/internal/config"
@@ -61,6 +62,36 @@ func printJSON(w io.Writer, v any) error {
 		return fmt.Errorf("print JSON: %w", err)
 	}
 	return nil
+}
+
+// printFields writes names and values in two columns, without the empty values.
+func printFields(w io.Writer, rows [][2]string) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) // its errors show at Flush
+	for _, row := range rows {
+		if row[1] != "" {
+			_, _ = fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// allPages asks for one page of a list after the other. Ask is given the key
+// after which the page begins and returns that of the next one, "" at the end.
+func allPages[T any](ask func(after string) (page []T, next string, err error)) ([]T, error) {
+	all := []T{}
+	for after := ""; ; {
+		page, next, err := ask(after)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, page...); next == "" {
+			return all, nil
+		}
+		after = next
+	}
 }
 
 // printf writes text for people.

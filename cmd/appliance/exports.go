@@ -33,16 +33,12 @@ func (c *exportsLsCmd) Run(ctx context.Context, g *globals, tty terminal) error 
 	q := export.Query{
 		Account: c.Account, State: export.State(c.State), Limit: library.PageLimitMax,
 	}
-	found := []export.Order{}
-	for {
-		page, next, err := api.Exports(ctx, q)
-		if err != nil {
-			return fmt.Errorf("exports ls: %w", err)
-		}
-		if found = append(found, page...); next == "" {
-			break
-		}
-		q.After = next
+	found, err := allPages(func(after string) ([]export.Order, string, error) {
+		q.After = after
+		return api.Exports(ctx, q)
+	})
+	if err != nil {
+		return fmt.Errorf("exports ls: %w", err)
 	}
 	if g.JSON {
 		return printJSON(tty.out, map[string]any{"items": found})

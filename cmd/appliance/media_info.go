@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"carillon/library"
@@ -53,19 +52,11 @@ func printDocument(w io.Writer, doc library.Document) error {
 		{"created", doc.Created.Local().Format(time.DateTime)},
 		{"modified", doc.Modified.Local().Format(time.DateTime)},
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) // its errors show at Flush
-	for _, row := range rows {
-		if row[1] != "" {
-			_, _ = fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
-		}
-	}
+	meta := make([][2]string, 0, len(doc.Metadata))
 	for _, key := range slices.Sorted(maps.Keys(doc.Metadata)) {
-		_, _ = fmt.Fprintf(table, "meta %s\t%s\n", key, doc.Metadata[key])
+		meta = append(meta, [2]string{"meta " + key, doc.Metadata[key]})
 	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
+	return printFields(w, append(rows, meta...))
 }
 
 func saysText(doc library.Document) string {

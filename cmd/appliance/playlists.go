@@ -26,16 +26,11 @@ func (c *playlistsLsCmd) Run(ctx context.Context, g *globals, tty terminal) erro
 	if err != nil {
 		return err
 	}
-	all := []library.Playlist{}
-	for after := ""; ; {
-		page, next, err := api.Playlists(ctx, c.Account, after, library.PageLimitMax)
-		if err != nil {
-			return fmt.Errorf("playlists of %s: %w", c.Account, err)
-		}
-		if all = append(all, page...); next == "" {
-			break
-		}
-		after = next
+	all, err := allPages(func(after string) ([]library.Playlist, string, error) {
+		return api.Playlists(ctx, c.Account, after, library.PageLimitMax)
+	})
+	if err != nil {
+		return fmt.Errorf("playlists of %s: %w", c.Account, err)
 	}
 	if g.JSON {
 		return printJSON(tty.out, map[string]any{"items": all})

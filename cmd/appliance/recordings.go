@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -59,20 +60,14 @@ func (c *recordingsLsCmd) Run(ctx context.Context, g *globals, tty terminal) err
 	if err != nil {
 		return err
 	}
-	found := []client.Recording{}
-	for after := ""; ; {
-		page, next, err := api.Recordings(ctx, c.Account, after, library.PageLimitMax)
-		if err != nil {
-			return fmt.Errorf("recordings ls: %w", err)
-		}
-		for i := range page {
-			if c.State == "" || page[i].State == library.State(c.State) {
-				found = append(found, page[i])
-			}
-		}
-		if after = next; after == "" {
-			break
-		}
+	found, err := allPages(func(after string) ([]client.Recording, string, error) {
+		return api.Recordings(ctx, c.Account, after, library.PageLimitMax)
+	})
+	if err != nil {
+		return fmt.Errorf("recordings ls: %w", err)
+	}
+	if c.State != "" {
+		found = slices.DeleteFunc(found, func(r client.Recording) bool { return r.State != library.State(c.State) })
 	}
 	if g.JSON {
 		return printJSON(tty.out, map[string]any{"items": found})
@@ -143,16 +138,7 @@ func printRecording(w io.Writer, r *client.Recording) error {
 	if r.State != library.StateWaiting && r.State != library.StateDiscarded {
 		rows = append(rows, [2]string{"heard at", r.PlayURLs.HTTP}, [2]string{"", r.PlayURLs.Shout})
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) // its errors show at Flush
-	for _, row := range rows {
-		if row[1] != "" {
-			_, _ = fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
-		}
-	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
+	return printFields(w, rows)
 }
 
 func timeText(t *time.Time) string {
