@@ -244,14 +244,7 @@ type Trial struct {
 // and tells what came of it. It changes nothing, and a disabled webhook can be
 // tried as well.
 func (s *Set) Try(ctx context.Context, id string) (Trial, error) {
-	if err := checkID(id); err != nil {
-		return Trial{}, err
-	}
-	var h hook
-	err := s.deps.Rows.Find(ctx, func() (err error) {
-		h, err = s.hook(ctx, id)
-		return err
-	})
+	h, err := s.find(ctx, id)
 	if err != nil {
 		return Trial{}, err
 	}

@@ -172,16 +172,22 @@ func (s *Set) hooks(ctx context.Context) ([]hook, error) {
 	return all, nil
 }
 
-// Get returns a webhook and how it does.
-func (s *Set) Get(ctx context.Context, id string) (Status, error) {
+// find reads a webhook that somebody asks for by its id.
+func (s *Set) find(ctx context.Context, id string) (hook, error) {
 	if err := checkID(id); err != nil {
-		return Status{}, err
+		return hook{}, err
 	}
 	var h hook
 	err := s.deps.Rows.Find(ctx, func() (err error) {
 		h, err = s.hook(ctx, id)
 		return err
 	})
+	return h, err
+}
+
+// Get returns a webhook and how it does.
+func (s *Set) Get(ctx context.Context, id string) (Status, error) {
+	h, err := s.find(ctx, id)
 	if err != nil {
 		return Status{}, err
 	}
