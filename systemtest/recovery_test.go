@@ -144,19 +144,26 @@ func TestRecoveryDrill(t *testing.T) {
 	readBack(t, after, items)
 }
 
+// putItems stores items of many sizes through all nodes in turn, and returns
+// their hashes by name.
+func (c *Cluster) putItems() map[string]string {
+	items := map[string]string{}
+	for i := range membershipItems {
+		body := noise(failoverItemBytes*(1+i*i), uint64(i))
+		name := fmt.Sprintf("item-%d.wav", i)
+		c.Node(i%len(c.nodes)).put("faults", name, body)
+		items[name] = hashOf(body)
+	}
+	return items
+}
+
 // TestRecoverTwoDrill loses three of five nodes for ever and goes on with two, as
 // RECOVERY.md says for several survivors. With four replicas of five nodes they
 // have everything between them, and neither has it all.
 func TestRecoverTwoDrill(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 5, settings{"cluster.replicas": "4"})
-	items := map[string]string{}
-	for i := range membershipItems {
-		body := noise(failoverItemBytes*(1+i*i), uint64(i))
-		name := fmt.Sprintf("item-%d.wav", i)
-		c.Node(i%5).put("faults", name, body)
-		items[name] = hashOf(body)
-	}
+	items := c.putItems()
 	caughtUp(t, c)
 	two := &Cluster{tb: t, http: c.http, nodes: []*Node{c.Node(1), c.Node(3)}}
 	ids := []string{two.Node(0).nodeID(), two.Node(1).nodeID()}
@@ -252,13 +259,7 @@ type groupPlace struct {
 func TestGroupRecoveryDrill(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 5, nil)
-	items := map[string]string{}
-	for i := range membershipItems {
-		body := noise(failoverItemBytes*(1+i*i), uint64(i))
-		name := fmt.Sprintf("item-%d.wav", i)
-		c.Node(i%5).put("faults", name, body)
-		items[name] = hashOf(body)
-	}
+	items := c.putItems()
 	caughtUp(t, c)
 	byID := map[string]*Node{}
 	for _, n := range c.nodes {
