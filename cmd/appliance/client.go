@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -65,9 +66,9 @@ func printJSON(w io.Writer, v any) error {
 }
 
 // printFields writes names and values in two columns, without the empty values.
-func printFields(w io.Writer, rows [][2]string) error {
+func printFields(w io.Writer, rows ...[][2]string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) // its errors show at Flush
-	for _, row := range rows {
+	for _, row := range slices.Concat(rows...) {
 		if row[1] != "" {
 			_, _ = fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
 		}

@@ -56,7 +56,7 @@ func printDocument(w io.Writer, doc library.Document) error {
 	for _, key := range slices.Sorted(maps.Keys(doc.Metadata)) {
 		meta = append(meta, [2]string{"meta " + key, doc.Metadata[key]})
 	}
-	return printFields(w, append(rows, meta...))
+	return printFields(w, rows, meta)
 }
 
 func saysText(doc library.Document) string {
