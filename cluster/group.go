@@ -19,6 +19,7 @@ import (
 	"carillon/blobstore"
 	"carillon/cluster/peer"
 	"carillon/cluster/raftlog"
+	"carillon/cluster/statefile"
 	"carillon/internal/hlog"
 )
 
@@ -137,7 +138,7 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 	// What is synced in a directory that was made a moment ago is lost in a power
 	// cut if the name of that directory is not synced, too.
 	for _, parent := range []string{dir, spec.dir, filepath.Dir(spec.dir)} {
-		if err = syncDir(parent); err != nil {
+		if err = statefile.SyncDir(parent); err != nil {
 			return nil, err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/raftlog"
+	"carillon/cluster/statefile"
 )
 
 // errUnfinished keeps a group closed whose recovery was interrupted.
@@ -38,7 +39,7 @@ func recoveredFile(dir, group string) string { return filepath.Join(dir, group+r
 // loadRecovered is zero for a group that was never recovered here.
 func loadRecovered(dir, group string) (recovered, error) {
 	var r recovered
-	err := readJSON(recoveredFile(dir, group), &r)
+	err := statefile.Read(recoveredFile(dir, group), &r)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return recovered{Done: true}, nil
@@ -121,7 +122,7 @@ func (n *Node) recoverShard(ctx context.Context, s int, mark recovered) error {
 	}
 	name := blobGroup(s)
 	if err := errors.Join(
-		os.MkdirAll(n.raftDir(), 0o700), writeJSON(recoveredFile(n.raftDir(), name), mark),
+		os.MkdirAll(n.raftDir(), 0o700), statefile.Write(recoveredFile(n.raftDir(), name), mark),
 	); err != nil {
 		return fmt.Errorf("write down what is begun: %w", err)
 	}
@@ -147,7 +148,7 @@ func (n *Node) finishRecovery(s int, c *charter, mark recovered) error {
 	if err != nil {
 		return err
 	}
-	if err := removeFile(n.rejoinMark(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := statefile.Remove(n.rejoinMark(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := n.saveStay(name, stayMember, 0); err != nil {
@@ -162,7 +163,7 @@ func (n *Node) finishRecovery(s int, c *charter, mark recovered) error {
 	}
 	mark.Done = true
 	n.log.Warn("group goes on with this node as its only member", "group", name, "lost", mark.Lost)
-	return writeJSON(recoveredFile(n.raftDir(), name), mark)
+	return statefile.Write(recoveredFile(n.raftDir(), name), mark)
 }
 
 // rewriteGroup makes this node the only member in the Raft state of a group that

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/statefile"
 )
 
 // TestRecoverGroup loses two of a group's three members for ever in a cluster of
@@ -176,7 +177,7 @@ func TestRecoverGroupInterrupted(t *testing.T) {
 	mark := recovered{Format: charterFormat, Seq: 1, Lost: []string{"gone"}, Since: time.Now()}
 	for _, step := range []string{"marked", "log removed"} {
 		n.close(t)
-		if err := writeJSON(recoveredFile(n.raftDir(), blobGroup(0)), mark); err != nil {
+		if err := statefile.Write(recoveredFile(n.raftDir(), blobGroup(0)), mark); err != nil {
 			t.Fatal(err)
 		}
 		if step == "log removed" {

@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"carillon/cluster/statefile"
 )
 
 const (
@@ -91,7 +93,7 @@ func (g *growth) status(disk DiskStatus) *GrowthStatus {
 func (n *Node) growthLoop() {
 	path := filepath.Join(n.cfg.Dir, growthFile)
 	var kept []growthSample
-	if readJSON(path, &kept) == nil { // a file that cannot be read is as good as none
+	if statefile.Read(path, &kept) == nil { // a file that cannot be read is as good as none
 		n.growth.mu.Lock()
 		n.growth.samples = append(n.growth.samples, kept[max(len(kept)-growthMax, 0):]...)
 		n.growth.mu.Unlock()
@@ -103,7 +105,7 @@ func (n *Node) growthLoop() {
 			n.growth.mu.Lock()
 			kept = append(kept[:0], n.growth.samples...)
 			n.growth.mu.Unlock()
-			if err := writeJSON(path, kept); err != nil {
+			if err := statefile.Write(path, kept); err != nil {
 				n.log.Warn("growth not written down", "error", err)
 			}
 		}

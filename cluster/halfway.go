@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/hashicorp/raft"
+
+	"carillon/cluster/statefile"
 )
 
 // Raft writes a leader's snapshot to its snapshot directory before the state
@@ -36,7 +38,7 @@ func (r restorer) Restore(from io.ReadCloser) error {
 		err = errors.New("the snapshot to restore is not in its store") //nolint:err113 // cannot be met
 	}
 	if err == nil {
-		err = writeJSON(r.path, list[0].ID)
+		err = statefile.Write(r.path, list[0].ID)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("note the snapshot: %w", err), from.Close())
@@ -44,14 +46,14 @@ func (r restorer) Restore(from io.ReadCloser) error {
 	if err := r.machine.Restore(from); err != nil {
 		return err //nolint:wrapcheck // raft logs it
 	}
-	return removeFile(r.path)
+	return statefile.Remove(r.path)
 }
 
 // forgetHalfway removes the snapshot whose Restore was interrupted.
 func forgetHalfway(dir string, log *slog.Logger) error {
 	path := filepath.Join(dir, halfwayFile)
 	var id string
-	if err := readJSON(path, &id); err != nil {
+	if err := statefile.Read(path, &id); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
@@ -64,5 +66,5 @@ func forgetHalfway(dir string, log *slog.Logger) error {
 			return fmt.Errorf("forget snapshot %s: %w", id, err)
 		}
 	}
-	return removeFile(path)
+	return statefile.Remove(path)
 }

@@ -13,6 +13,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
+	"carillon/cluster/statefile"
 )
 
 // form takes up the charter: it is written down first, then the groups that
@@ -33,7 +34,7 @@ func (n *Node) form(c charter) error {
 	if err := n.refreshFormat(n.ctx, c.LogFormat); err != nil {
 		return err
 	}
-	if err := writeJSON(filepath.Join(n.cfg.Dir, charterFile), c); err != nil {
+	if err := statefile.Write(filepath.Join(n.cfg.Dir, charterFile), c); err != nil {
 		return err
 	}
 	if err := n.blobs.CountBy(n.ctx, c.Shards); err != nil {

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"carillon/blobstore"
+	"carillon/cluster/statefile"
 )
 
 const (
@@ -125,10 +125,10 @@ func randomName() string {
 // loadIdentity reads the node's id, or makes it.
 func loadIdentity(dir string) (string, error) {
 	var id identity
-	checked, err := readChecked(filepath.Join(dir, nodeFile), &id)
+	checked, err := statefile.ReadChecked(filepath.Join(dir, nodeFile), &id)
 	if errors.Is(err, fs.ErrNotExist) {
 		id = identity{Format: charterFormat, ID: randomName()}
-		return id.ID, writeJSON(filepath.Join(dir, nodeFile), id)
+		return id.ID, statefile.Write(filepath.Join(dir, nodeFile), id)
 	}
 	if err != nil {
 		return "", fmt.Errorf("%w; if no copy of it is left, move the data directory away and start as a new node",
@@ -139,7 +139,7 @@ func loadIdentity(dir string) (string, error) {
 			filepath.Join(dir, nodeFile), id.Format, charterFormat, blobstore.ErrFormat)
 	}
 	if !checked { // an earlier version wrote it
-		return id.ID, writeJSON(filepath.Join(dir, nodeFile), id)
+		return id.ID, statefile.Write(filepath.Join(dir, nodeFile), id)
 	}
 	return id.ID, nil
 }
@@ -156,7 +156,7 @@ func loadCharter(dir string) (*charter, error) {
 // readCharter reads the charter; nil if there is none.
 func readCharter(dir string) (*charter, error) {
 	var c charter
-	err := readJSON(filepath.Join(dir, charterFile), &c)
+	err := statefile.Read(filepath.Join(dir, charterFile), &c)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, checkOrphan(dir)
 	}
@@ -173,20 +173,4 @@ func ShardsOf(dir string, configured int) int {
 		return c.Shards
 	}
 	return configured
-}
-
-// removeFile removes a file so that it stays removed after a power cut.
-func removeFile(path string) error {
-	if err := os.Remove(path); err != nil {
-		return fmt.Errorf("remove %s: %w", path, err)
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // below the data directory
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

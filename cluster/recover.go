@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/statefile"
 )
 
 // A cluster whose catalog has lost its majority for ever cannot help itself:
@@ -113,7 +114,7 @@ func OpenRecovery(cfg Config, deps Deps) (*Recovery, error) {
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
 	var id identity
-	if err := readJSON(filepath.Join(cfg.Dir, nodeFile), &id); err != nil {
+	if err := statefile.Read(filepath.Join(cfg.Dir, nodeFile), &id); err != nil {
 		return nil, fmt.Errorf("no node lives in %s: %w", cfg.Dir, err)
 	}
 	c, err := readCharter(cfg.Dir)
@@ -373,7 +374,7 @@ func (r *Recovery) Apply(ctx context.Context, f RecoverFacts) (RecoverReport, er
 			strings.Join(f.Unheard, ", "), ErrSurvivors)
 	}
 	next := r.charter.recovered(f)
-	if err := writeJSON(filepath.Join(r.cfg.Dir, charterFile), next); err != nil {
+	if err := statefile.Write(filepath.Join(r.cfg.Dir, charterFile), next); err != nil {
 		return report, err
 	}
 	r.charter = next
@@ -393,7 +394,7 @@ func (r *Recovery) Apply(ctx context.Context, f RecoverFacts) (RecoverReport, er
 		return report, fmt.Errorf("sync the shelf: %w", err)
 	}
 	next.Pending = false
-	if err := writeJSON(filepath.Join(r.cfg.Dir, charterFile), next); err != nil {
+	if err := statefile.Write(filepath.Join(r.cfg.Dir, charterFile), next); err != nil {
 		return report, err
 	}
 	r.charter = next
@@ -429,7 +430,7 @@ func (c *charter) recovered(f RecoverFacts) charter {
 func (r *Recovery) rewrite(g RecoverGroup) (done bool, err error) {
 	mine := slices.Contains(g.After, r.id)
 	if mine { // as a founder, whatever it was before
-		err := removeFile(stayFile(filepath.Join(r.cfg.Dir, "raft"), g.Name))
+		err := statefile.Remove(stayFile(filepath.Join(r.cfg.Dir, "raft"), g.Name))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return false, err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/cluster/statefile"
 )
 
 // openRecovery opens the directory of a node that was closed, as the command
@@ -199,7 +200,7 @@ func TestRecoverInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := r.charter.recovered(f)
-	if err := writeJSON(filepath.Join(nodes[0].dir, charterFile), next); err != nil {
+	if err := statefile.Write(filepath.Join(nodes[0].dir, charterFile), next); err != nil {
 		t.Fatal(err)
 	}
 	r.charter = next

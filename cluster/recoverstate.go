@@ -18,6 +18,7 @@ import (
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
 	"carillon/cluster/raftlog"
+	"carillon/cluster/statefile"
 )
 
 // askWait is how long a recovery looks for members that answer: several rounds
@@ -71,7 +72,7 @@ func (s *groupState) rewrite(dir string, m replaying, voters []string) error {
 	}
 	// A snapshot that was being restored has nobody to come from any more: what
 	// had arrived of it is what there is, and what lacks is listed as silent.
-	err = removeFile(filepath.Join(dir, halfwayFile))
+	err = statefile.Remove(filepath.Join(dir, halfwayFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

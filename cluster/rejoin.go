@@ -10,6 +10,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/raftlog"
+	"carillon/cluster/statefile"
 )
 
 // A member whose log is damaged has forgotten what it voted and what it
@@ -36,7 +37,7 @@ func (n *Node) openOrRejoin(spec groupSpec, c *charter) (*group, error) {
 		return nil, fmt.Errorf("%w; this node is the only member of group %s: restore a backup", err, spec.name)
 	}
 	mark := resyncMark{Reason: err.Error(), Since: time.Now().UTC()}
-	if merr := writeJSON(n.rejoinMark(spec.name), mark); merr != nil {
+	if merr := statefile.Write(n.rejoinMark(spec.name), mark); merr != nil {
 		return nil, errors.Join(merr, err)
 	}
 	aside, aerr := blobstore.SetAside(filepath.Join(spec.dir, spec.name), time.Now())
@@ -59,7 +60,7 @@ func (n *Node) unmute(ctx context.Context) {
 		if err != nil || v.Index == 0 || g.raft.AppliedIndex() < v.Index {
 			continue
 		}
-		if err := removeFile(n.rejoinMark(g.name)); err != nil {
+		if err := statefile.Remove(n.rejoinMark(g.name)); err != nil {
 			g.log.Error("mark of a lost log stays", "error", err)
 			continue
 		}

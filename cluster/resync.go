@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"carillon/blobstore"
+	"carillon/cluster/statefile"
 )
 
 const (
@@ -59,13 +60,13 @@ func MarkResync(dir, reason string) error {
 		return fmt.Errorf("%w: %s; this node holds the only copies: restore a backup, or move the directory "+
 			"blobs away to go on without what was in it", ErrDamaged, reason)
 	}
-	return writeJSON(filepath.Join(dir, resyncFile), resyncMark{Reason: reason, Since: time.Now().UTC()})
+	return statefile.Write(filepath.Join(dir, resyncFile), resyncMark{Reason: reason, Since: time.Now().UTC()})
 }
 
 // load reads the mark.
 func (r *resync) load(dir string) error {
 	var m resyncMark
-	err := readJSON(filepath.Join(dir, resyncFile), &m)
+	err := statefile.Read(filepath.Join(dir, resyncFile), &m)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -126,7 +127,7 @@ func (n *Node) resyncLoop() {
 	if !n.resync.pending.Load() {
 		return
 	}
-	if err := removeFile(filepath.Join(n.cfg.Dir, resyncFile)); err != nil {
+	if err := statefile.Remove(filepath.Join(n.cfg.Dir, resyncFile)); err != nil {
 		n.log.Error("mark of the re-sync stays", "error", err)
 	}
 	n.resync.pending.Store(false)

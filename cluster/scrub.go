@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/statefile"
 )
 
 // Defaults of the scrub.
@@ -70,7 +71,7 @@ func (n *Node) scrubLoop() {
 		return
 	}
 	var kept scrubState
-	if err := readJSON(s.path(), &kept); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := statefile.Read(s.path(), &kept); err != nil && !errors.Is(err, os.ErrNotExist) {
 		n.log.Warn("scrub begins anew", "error", err)
 	}
 	s.mu.Lock()
@@ -187,7 +188,7 @@ func (s *scrub) save() {
 	s.mu.Lock()
 	state := s.state
 	s.mu.Unlock()
-	if err := writeJSON(s.path(), state); err != nil {
+	if err := statefile.Write(s.path(), state); err != nil {
 		s.n.log.Warn("position of the scrub not written down", "error", err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"github.com/hashicorp/raft"
+
+	"carillon/cluster/statefile"
 )
 
 // snapshotStore is raft's own store of snapshots, but for one thing: raft v1.8.0
@@ -41,7 +43,7 @@ type snapshotSink struct {
 
 // Close makes the snapshot durable. Again: success.
 func (s snapshotSink) Close() error {
-	if err := syncDir(s.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := statefile.SyncDir(s.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("sync snapshot: %w", errors.Join(err, s.Cancel()))
 	}
 	return s.SnapshotSink.Close() //nolint:wrapcheck // raft logs it

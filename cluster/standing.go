@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/statefile"
 )
 
 // removedFile marks the directory of a node that was removed from its cluster.
@@ -32,7 +33,7 @@ type removal struct {
 // checkRemoved is ErrRemoved for the directory of a removed node.
 func checkRemoved(dir string) error {
 	var r removal
-	err := readJSON(filepath.Join(dir, removedFile), &r)
+	err := statefile.Read(filepath.Join(dir, removedFile), &r)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -93,7 +94,7 @@ func (n *Node) wasRemoved() {
 
 // markRemoved writes down that this node was removed: it does not start again.
 func (n *Node) markRemoved() {
-	err := writeJSON(filepath.Join(n.cfg.Dir, removedFile), removal{
+	err := statefile.Write(filepath.Join(n.cfg.Dir, removedFile), removal{
 		Format: charterFormat, Cluster: n.charter.Cluster, At: time.Now().UTC(),
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/statefile"
 )
 
 // A node opens the groups that the placement gives it and closes those that it
@@ -52,7 +53,7 @@ func stayFile(dir, group string) string { return filepath.Join(dir, group+".json
 // had anything to do with.
 func loadStay(dir, group string) (*stay, error) {
 	var s stay
-	err := readJSON(stayFile(dir, group), &s)
+	err := statefile.Read(stayFile(dir, group), &s)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil //nolint:nilnil // see above
@@ -68,7 +69,7 @@ func (n *Node) saveStay(group string, state stayState, kept int) error {
 	if err := os.MkdirAll(n.raftDir(), 0o700); err != nil {
 		return fmt.Errorf("raft directory: %w", err)
 	}
-	return writeJSON(stayFile(n.raftDir(), group), stay{
+	return statefile.Write(stayFile(n.raftDir(), group), stay{
 		Format: charterFormat, State: state, Since: time.Now().UTC(), Kept: kept,
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/statefile"
 )
 
 // asideMark is in the name of every directory that was put aside.
@@ -48,5 +49,5 @@ func checkOrphan(dir string) error {
 		return nil
 	}
 	return fmt.Errorf("%s is gone, but the node has been in a cluster: %w; another node of the cluster has the "+
-		"same file", filepath.Join(dir, charterFile), errFileDamaged)
+		"same file", filepath.Join(dir, charterFile), statefile.ErrDamaged)
 }

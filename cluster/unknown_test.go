@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"carillon/blobstore"
+	"carillon/cluster/statefile"
 )
 
 // TestUnknownGroupsArePutAside finds directories of groups that the cluster does
@@ -59,7 +60,7 @@ func TestLostCharterIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = blobs.Close() }()
-	if _, err := Open(n.cfg, Deps{Blobs: blobs, Log: log}); !errors.Is(err, errFileDamaged) {
+	if _, err := Open(n.cfg, Deps{Blobs: blobs, Log: log}); !errors.Is(err, statefile.ErrDamaged) {
 		t.Errorf("a node without its charter: %v", err)
 	}
 }

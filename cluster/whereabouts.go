@@ -4,6 +4,8 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+
+	"carillon/cluster/statefile"
 )
 
 // whereaboutsFile remembers where the others were last, so that a node without
@@ -18,7 +20,7 @@ type whereabouts map[string]string
 // only a help: a file that cannot be read is as good as none.
 func readWhereabouts(dir string) whereabouts {
 	var known whereabouts
-	if readJSON(filepath.Join(dir, whereaboutsFile), &known) != nil || known == nil {
+	if statefile.Read(filepath.Join(dir, whereaboutsFile), &known) != nil || known == nil {
 		return whereabouts{}
 	}
 	return known
@@ -46,7 +48,7 @@ func (n *Node) noteWhereabouts(noted whereabouts) whereabouts {
 	if maps.Equal(now, noted) {
 		return noted
 	}
-	if err := writeJSON(filepath.Join(n.cfg.Dir, whereaboutsFile), now); err != nil {
+	if err := statefile.Write(filepath.Join(n.cfg.Dir, whereaboutsFile), now); err != nil {
 		n.log.Warn("addresses of the others not written down", "error", err)
 	}
 	return now

@@ -1,4 +1,4 @@
-package cluster
+package statefile
 
 import (
 	"bytes"
@@ -10,14 +10,8 @@ import (
 	"path/filepath"
 )
 
-// Small files of a node are JSON. An object has a CRC-32C in its last field, over
-// the object without that field and without white space: one flipped bit in an
-// identity would else be another node, and in a charter another cluster. Files
-// of versions that wrote none are read as they are, and versions that know
-// nothing of it read past it.
-
-// errFileDamaged is returned for a file that does not hold what was written.
-var errFileDamaged = errors.New("file is damaged")
+// ErrDamaged is returned for a file that does not hold what was written.
+var ErrDamaged = errors.New("file is damaged")
 
 // checksumField is the end of an object, with eight digits for the sum.
 const (
@@ -26,32 +20,32 @@ const (
 	checksumLen   = len(checksumField) + 2*crc32.Size + len(checksumEnd)
 )
 
-// readJSON reads a file; errFileDamaged: it is not what was written.
-func readJSON(path string, v any) error {
-	_, err := readChecked(path, v)
+// Read reads a file; ErrDamaged: it is not what was written.
+func Read(path string, v any) error {
+	_, err := ReadChecked(path, v)
 	return err
 }
 
-// readChecked also says whether there was a checksum.
-func readChecked(path string, v any) (checked bool, err error) {
+// ReadChecked also says whether there was a checksum.
+func ReadChecked(path string, v any) (checked bool, err error) {
 	b, err := os.ReadFile(path) //nolint:gosec // a fixed name in the data directory
 	if err != nil {
 		return false, fmt.Errorf("read %s: %w", filepath.Base(path), err)
 	}
 	var text bytes.Buffer
 	if err := json.Compact(&text, b); err != nil {
-		return false, fmt.Errorf("%s: %w: %w", path, errFileDamaged, err)
+		return false, fmt.Errorf("%s: %w: %w", path, ErrDamaged, err)
 	}
 	body, sum := splitChecksum(text.Bytes())
 	if sum != "" && sum != checksumOf(body) {
-		return true, fmt.Errorf("%s: %w: its checksum is %s, not %s", path, errFileDamaged, checksumOf(body), sum)
+		return true, fmt.Errorf("%s: %w: its checksum is %s, not %s", path, ErrDamaged, checksumOf(body), sum)
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	if sum == "" { // a later version's fields come with a checksum; these could be a damaged one
 		d.DisallowUnknownFields()
 	}
 	if err := d.Decode(v); err != nil {
-		return sum != "", fmt.Errorf("%s: %w: %w", path, errFileDamaged, err)
+		return sum != "", fmt.Errorf("%s: %w: %w", path, ErrDamaged, err)
 	}
 	return sum != "", nil
 }
@@ -70,8 +64,8 @@ func splitChecksum(text []byte) (body []byte, sum string) {
 	return append(bytes.Clone(text[:at]), '}'), sum
 }
 
-// writeJSON replaces a file so that a crash leaves the old or the new.
-func writeJSON(path string, v any) (err error) {
+// Write replaces a file so that a crash leaves the old or the new.
+func Write(path string, v any) (err error) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", path, err)
@@ -99,5 +93,21 @@ func writeJSON(path string, v any) (err error) {
 	if err = os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
+}
+
+// Remove removes a file so that it stays removed after a power cut.
+func Remove(path string) error {
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("remove %s: %w", path, err)
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+func SyncDir(dir string) error {
+	d, err := os.Open(dir) //nolint:gosec // below the data directory
+	if err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
