@@ -270,6 +270,26 @@ func TestPutMedia(t *testing.T) {
 			name: "no method", method: "POST", path: "/media/acc/z", body: "x", status: 405,
 			code: "method_not_allowed",
 		},
+		{
+			name: "field twice", method: "PUT", path: "/media/acc/z?name=a&name=b", body: "x", status: 400,
+			code: "bad_request", contains: []string{`"fields":{"name":{"code":"invalid"`},
+		},
+		{
+			name: "field badly escaped", method: "PUT", path: "/media/acc/z?name=%zz", body: "x", status: 400,
+			code: "bad_request", contains: []string{`"fields":{"name":{"code":"invalid"`},
+		},
+		{
+			name: "what a switch adds", method: "PUT", path: "/media/acc/z?session_id=%zz&hostname=a&hostname=b;c",
+			body: "x", status: 201,
+		},
+		{
+			name: "delete twice said", method: "DELETE", path: "/media/acc/z?hard=true&hard=false", status: 400,
+			code: "bad_request",
+		},
+		{
+			name: "delete misspelt", method: "DELETE", path: "/media/acc/z?hrad=true", status: 400,
+			code: "bad_request", contains: []string{"hrad"},
+		},
 		{name: "deleted", method: "DELETE", path: "/media/acc/a/b%20c.wav", status: 204},
 		{name: "deleted again", method: "DELETE", path: "/media/acc/a/b%20c.wav", status: 404, code: "not_found"},
 	})
@@ -345,11 +365,11 @@ func TestDocuments(t *testing.T) {
 		},
 		{
 			name: "misspelt", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"title":"x"}`, status: 400,
-			code: "bad_request", contains: []string{"title"},
+			code: "bad_request", contains: []string{`"fields":{"title":{"code":"unknown"`},
 		},
 		{
 			name: "wrong type", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":7}`, status: 400,
-			code: "bad_request", contains: []string{"name"},
+			code: "bad_request", contains: []string{`"fields":{"name":{"code":"invalid"`, "of type number"},
 		},
 		{
 			name: "no JSON", method: "PATCH", path: list + "/moh%2Fa.wav", body: `{"name":`, status: 400,
@@ -443,6 +463,14 @@ func TestRecordings(t *testing.T) {
 		{name: "no account", method: "POST", path: "/v1/recordings", body: `{}`, status: 400, code: "bad_name"},
 		{name: "unknown", method: "GET", path: "/v1/recordings/none", status: 404, code: "not_found"},
 		{name: "unknown below", method: "POST", path: "/v1/recordings/a/b", status: 404, code: "not_found"},
+		{
+			name: "no such method", method: "PUT", path: "/v1/recordings", status: 405, code: "method_not_allowed",
+			wantHeader: "Allow: GET, POST",
+		},
+		{
+			name: "no such method of one", method: "DELETE", path: "/v1/recordings/rec0", status: 405,
+			code: "method_not_allowed", wantHeader: "Allow: GET",
+		},
 		{name: "discard", method: "POST", path: "/v1/recordings/rec0/discard", status: 204},
 		{
 			name: "discard again", method: "POST", path: "/v1/recordings/rec0/discard", status: 404, code: "not_found",

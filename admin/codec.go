@@ -73,7 +73,7 @@ func decodeJSON(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("%s: %w", plainJSONError(err), library.ErrBadRequest)
+		return jsonError(err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("more than one JSON value in the body: %w", library.ErrBadRequest)
@@ -81,19 +81,27 @@ func decodeJSON(b []byte, v any) error {
 	return nil
 }
 
-// plainJSONError says what encoding/json found without Go's own words.
-func plainJSONError(err error) string {
-	var typed *json.UnmarshalTypeError
-	var syntax *json.SyntaxError
-	switch {
-	case errors.As(err, &typed):
-		return fmt.Sprintf("field %q cannot be a %s", typed.Field, typed.Value)
-	case errors.As(err, &syntax):
-		return fmt.Sprintf("bad JSON at byte %d", syntax.Offset)
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return "bad JSON: it ends too early"
+// jsonError says what encoding/json found without Go's own words: which field
+// is at fault, or where the text is no JSON.
+func jsonError(err error) error {
+	text := strings.TrimPrefix(err.Error(), "json: ")
+	if typed, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && typed.Field != "" {
+		// The type and not the value, which "number 1e99" also holds.
+		kind, _, _ := strings.Cut(typed.Value, " ")
+		return library.FieldErrors{typed.Field: {Code: "invalid", Message: "cannot be of type " + kind}}
 	}
-	return strings.TrimPrefix(err.Error(), "json: ")
+	// There is no type for this one.
+	if name, found := strings.CutPrefix(text, "unknown field "); found {
+		if field, err := strconv.Unquote(name); err == nil {
+			return library.FieldErrors{field: {Code: "unknown", Message: "is no field of this request"}}
+		}
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		text = fmt.Sprintf("bad JSON at byte %d", syntax.Offset)
+	} else if errors.Is(err, io.ErrUnexpectedEOF) {
+		text = "bad JSON: it ends too early"
+	}
+	return fmt.Errorf("%s: %w", text, library.ErrBadRequest)
 }
 
 // sendJSON answers with v.
@@ -149,8 +157,35 @@ func (q query) limit() (int, error) {
 	return n, nil
 }
 
+// newPutQuery is the query of a request with sound: it refuses what it knows if
+// that is given twice or badly escaped. What it does not know is not ours to
+// refuse, not even if it is no query at all: mod_httapi adds session_id,
+// put_file, hostname and more to its PUT (freeswitch-wire.md section 5).
+func newPutQuery(r *http.Request, known ...string) (query, error) {
+	values := url.Values{}
+	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(name)
+		if err != nil || !slices.Contains(known, name) {
+			continue
+		}
+		if value, err = url.QueryUnescape(value); err != nil {
+			return query{}, library.FieldErrors{name: {Code: "invalid", Message: "has a bad escape"}}
+		}
+		if values.Has(name) {
+			return query{}, library.FieldErrors{name: {Code: "invalid", Message: "is given twice"}}
+		}
+		values.Set(name, value)
+	}
+	return query{values}, nil
+}
+
 func (q query) consistency() (library.Consistency, error) {
-	switch c := library.Consistency(q.get("consistency")); c {
+	return consistencyOf(library.Consistency(q.get("consistency")))
+}
+
+func consistencyOf(c library.Consistency) (library.Consistency, error) {
+	switch c {
 	case "":
 		return library.Fresh, nil
 	case library.Local, library.Fresh, library.Linearizable:

@@ -84,28 +84,29 @@ func (s *Server) putOptions(r *http.Request) (library.PutOptions, error) {
 	if err != nil {
 		return library.PutOptions{}, err
 	}
-	// Other parameters are not ours to refuse: mod_httapi adds session_id,
-	// put_file, hostname and more to its PUT (freeswitch-wire.md section 5).
-	q := r.URL.Query()
+	q, err := newPutQuery(r, strings.Fields(putQuery)...)
+	if err != nil {
+		return library.PutOptions{}, err
+	}
 	opts := library.PutOptions{
 		ContentType: r.Header.Get("Content-Type"),
 		Length:      r.ContentLength,
 		IfMatch:     strings.Join(r.Header.Values("If-Match"), ", "),
 		IfNoneMatch: strings.Join(r.Header.Values("If-None-Match"), ", "),
-		Name:        q.Get("name"),
-		Description: q.Get("description"),
-		Language:    q.Get("language"),
-		Prompt:      q.Get("prompt_id"),
-		Source:      q.Get("media_source"),
-		SourceID:    q.Get("source_id"),
-		SourceType:  q.Get("source_type"),
-		Class:       library.Class(q.Get("class")),
+		Name:        q.get("name"),
+		Description: q.get("description"),
+		Language:    q.get("language"),
+		Prompt:      q.get("prompt_id"),
+		Source:      q.get("media_source"),
+		SourceID:    q.get("source_id"),
+		SourceType:  q.get("source_type"),
+		Class:       library.Class(q.get("class")),
 		Metadata:    meta,
 	}
-	if q.Has("tts_text") || q.Has("tts_voice") {
-		opts.TTS = &library.TTS{Text: q.Get("tts_text"), Voice: q.Get("tts_voice")}
+	if q.values.Has("tts_text") || q.values.Has("tts_voice") {
+		opts.TTS = &library.TTS{Text: q.get("tts_text"), Voice: q.get("tts_voice")}
 	}
-	opts.Streamable, err = boolOf(q, "streamable")
+	opts.Streamable, err = boolOf(q.values, "streamable")
 	return opts, err
 }
 
@@ -171,7 +172,11 @@ func (s *Server) deleteMedia(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	hard, err := boolOf(c.Request().URL.Query(), "hard")
+	q, err := newQuery(c.Request(), "hard")
+	if err != nil {
+		return err
+	}
+	hard, err := boolOf(q.values, "hard")
 	if err != nil {
 		return err
 	}

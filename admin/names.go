@@ -97,9 +97,16 @@ func (s *Server) lookupAll(c echo.Context) error {
 	if err := readJSON(c, &body); err != nil {
 		return err
 	}
+	consistency, err := consistencyOf(body.Consistency)
+	if err != nil {
+		return err
+	}
+	if body.Name != "" { // one would wait for an answer that does not come
+		return library.FieldErrors{"name": {Code: "invalid", Message: "stands in the entries of lookups"}}
+	}
 	rs := make([]library.LookupRequest, len(body.Lookups))
 	for i := range body.Lookups {
-		rs[i] = body.Lookups[i].over(&body.oneLookup, body.Consistency)
+		rs[i] = body.Lookups[i].over(&body.oneLookup, consistency)
 	}
 	found, err := s.deps.Library.LookupAll(c.Request().Context(), rs)
 	if err != nil {

@@ -91,6 +91,14 @@ func TestNames(t *testing.T) {
 			},
 		},
 		{
+			name: "one lookup in a batch", method: "POST", path: "/v1/lookup", body: `{"name":"a/b"}`, status: 400,
+			code: "bad_request", contains: []string{`"fields":{"name":`},
+		},
+		{
+			name: "lookups of no consistency", method: "POST", path: "/v1/lookup",
+			body: `{"consistency":"maybe","lookups":[{"name":"silence"}]}`, status: 400, code: "bad_request",
+		},
+		{
 			name: "streamable again", method: "PATCH", path: "/v1/accounts/acme/media/a/b",
 			body: `{"streamable":true}`, status: 200, lacks: "streamable",
 		},

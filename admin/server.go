@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -134,7 +135,7 @@ func (s *Server) Routes(e *echo.Echo) {
 	e.GET("/v1/version", s.guarded("version", s.version))
 	// What is under /v1 is nobody's business without a token, not even that it
 	// is not there.
-	e.Any("/v1/*", s.guarded("unknown", func(echo.Context) error { return echo.ErrNotFound }))
+	e.Any(unknownPath, s.guarded("unknown", unknown))
 
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		e.Add(method, "/healthz", s.healthz)
@@ -143,6 +144,30 @@ func (s *Server) Routes(e *echo.Echo) {
 	e.GET("/metrics", s.metricsPage(promhttp.HandlerFor(s.deps.Gatherer, promhttp.HandlerOpts{
 		MaxRequestsInFlight: scrapesMax,
 	})))
+}
+
+// unknownPath is where requests come to that no route takes.
+const unknownPath = "/v1/*"
+
+// unknown answers them: 405 for a path that other methods have.
+func unknown(c echo.Context) error {
+	e := c.Echo()
+	var allowed []string
+	for _, method := range []string{
+		http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete,
+	} {
+		other := e.AcquireContext()
+		other.Reset(c.Request(), c.Response())
+		if e.Router().Find(method, echo.GetPath(c.Request()), other); other.Path() != unknownPath {
+			allowed = append(allowed, method)
+		}
+		e.ReleaseContext(other)
+	}
+	if allowed == nil {
+		return echo.ErrNotFound
+	}
+	c.Response().Header().Set("Allow", strings.Join(allowed, ", "))
+	return echo.ErrMethodNotAllowed
 }
 
 // scrapesMax: a scrape costs milliseconds of CPU; nobody needs more at once.
