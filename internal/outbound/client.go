@@ -146,7 +146,8 @@ func (c *Client) Send(ctx context.Context, d delivery.Request) (delivery.Receipt
 	for name, value := range d.Header {
 		req.Header.Set(name, value)
 	}
-	if name := u.User.Username(); name != "" {
+	// Who says both means the header: a proxy in front may want it.
+	if name := u.User.Username(); name != "" && req.Header.Get("Authorization") == "" {
 		password, _ := u.User.Password()
 		req.SetBasicAuth(name, password)
 	}

@@ -147,6 +147,24 @@ func TestSend(t *testing.T) {
 	}
 }
 
+// TestSendAuthorization: a header that somebody gave is sent as it is, whatever
+// the URL says.
+func TestSendAuthorization(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("Authorization"); got != "Bearer x" {
+			t.Errorf("authorization %q", got)
+		}
+	}))
+	defer srv.Close()
+	r, err := openLocal(t).Send(t.Context(), delivery.Request{
+		Method: "PUT", URL: strings.Replace(srv.URL, "://", "://u:p@", 1),
+		Header: map[string]string{"authorization": "Bearer x"},
+	})
+	if err != nil || r.Status != http.StatusOK {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 // TestSendChecksWhatItDials: a name that leads to a denied address is refused
 // when it is dialled, and secrets of the URL are in no error.
 func TestSendChecksWhatItDials(t *testing.T) {
