@@ -57,7 +57,7 @@ func (l *Library) meant(ctx context.Context, d *Document) (*Document, error) {
 		account, id, _ := strings.Cut(d.AliasOf, "/")
 		var err error
 		if d, err = l.document(ctx, account, id); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("a second name of %s/%s: %w", account, id, err)
 		}
 	}
 	return nil, fmt.Errorf("item %s/%s stands for no item: %w", d.Account, d.ID, ErrNotFound)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -169,6 +170,9 @@ func TestAlias(t *testing.T) {
 	libtest.WantErr(t, "delete", l.Delete(ctx, "acme", "moh/jazz", ""), nil)
 	_, err = l.Get(ctx, "other", "hold.mp3", Fresh)
 	libtest.WantErr(t, "second name of nothing", err, ErrNotFound)
+	if !strings.Contains(err.Error(), "a second name of acme/moh/jazz") {
+		t.Errorf("it does not say which item is gone: %v", err)
+	}
 	libtest.WantErr(t, "delete", l.Delete(ctx, "other", "hold.mp3", ""), nil)
 	libtest.Equal(t, "references", len(refs(t, local)), 1)
 }

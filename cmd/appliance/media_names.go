@@ -4,24 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"carillon/library"
 )
 
 type mediaCpCmd struct {
-	From      item   `arg:"" placeholder:"ACCOUNT/ID" help:"Item to copy."`
-	To        item   `arg:"" placeholder:"ACCOUNT/ID" help:"Its copy; no bytes move."`
+	From   item   `arg:"" placeholder:"ACCOUNT/ID" help:"Item to copy."`
+	To     item   `arg:"" placeholder:"ACCOUNT/ID" help:"Its copy."`
+	Prompt string `help:"Prompt id of the copy; within an account a copy is no prompt otherwise."`
+	newName
+}
+
+// newName is how an item may be changed as it gets its new name.
+type newName struct {
 	Overwrite bool   `help:"Replace an item that has that name."`
 	Name      string `help:"Another name for people."`
 	Language  string `help:"Another language of the prompt."`
-	Prompt    string `help:"Prompt id of the copy; within an account a copy is no prompt otherwise."`
 }
 
-func (c *mediaCpCmd) request() library.CopyRequest {
-	r := library.CopyRequest{From: c.From.name(), To: c.To.name(), Overwrite: c.Overwrite}
+func (n *newName) request(from, to item, prompt string) library.CopyRequest {
+	r := library.CopyRequest{From: from.name(), To: to.name(), Overwrite: n.Overwrite}
 	for text, field := range map[*string]**string{
-		&c.Name: &r.Set.Name, &c.Language: &r.Set.Language, &c.Prompt: &r.Set.Prompt,
+		&n.Name: &r.Set.Name, &n.Language: &r.Set.Language, &prompt: &r.Set.Prompt,
 	} {
 		if *text != "" {
 			*field = text
@@ -36,14 +42,19 @@ func (c *mediaCpCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 	if err != nil {
 		return err
 	}
-	doc, err := api.Copy(ctx, c.request())
+	doc, err := api.Copy(ctx, c.request(c.From, c.To, c.Prompt))
 	if err != nil {
 		return failed("copy", c.From, err)
 	}
 	return g.show(tty, "copied", doc)
 }
 
-type mediaMvCmd struct{ mediaCpCmd }
+type mediaMvCmd struct {
+	From   item   `arg:"" placeholder:"ACCOUNT/ID" help:"Item to rename."`
+	To     item   `arg:"" placeholder:"ACCOUNT/ID" help:"Its new name. Second names and playlists do not follow: see media uses."` //nolint:lll // a tag is one line
+	Prompt string `help:"Another prompt id; without it, it stays the prompt that it is."`
+	newName
+}
 
 // Run renames.
 func (c *mediaMvCmd) Run(ctx context.Context, g *globals, tty terminal) error {
@@ -51,7 +62,7 @@ func (c *mediaMvCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 	if err != nil {
 		return err
 	}
-	doc, err := api.Rename(ctx, c.request())
+	doc, err := api.Rename(ctx, c.request(c.From, c.To, c.Prompt))
 	if err != nil {
 		return failed("rename", c.From, err)
 	}
@@ -179,6 +190,9 @@ func (c *mediaSetCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 	if c.Class != nil {
 		class := library.Class(*c.Class)
 		p.Class = &class
+	}
+	if reflect.DeepEqual(p, library.Patch{}) {
+		return fmt.Errorf("nothing to set: %w", errUsage)
 	}
 	doc, err := api.Update(ctx, c.Item.account, c.Item.id, p)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"carillon/blobstore"
@@ -88,7 +89,7 @@ func (s Store) Find(ctx context.Context, find func() error) error {
 // NotFound turns the store's word for a missing row into [fault.ErrNotFound].
 func NotFound(err error, what string, names ...string) error {
 	if !errors.Is(err, blobstore.ErrNotFound) {
-		return fmt.Errorf("%s %q: %w", what, names, err)
+		return fmt.Errorf("%s %s: %w", what, strings.Join(names, "/"), err)
 	}
 	return &missing{what, names}
 }
@@ -101,7 +102,9 @@ type missing struct {
 }
 
 // Error names what was looked for.
-func (m *missing) Error() string { return fmt.Sprintf("%s %q: %v", m.what, m.names, fault.ErrNotFound) }
+func (m *missing) Error() string {
+	return fmt.Sprintf("%s %q: %v", m.what, strings.Join(m.names, "/"), fault.ErrNotFound)
+}
 
 // Unwrap returns ErrNotFound.
 func (m *missing) Unwrap() error { return fault.ErrNotFound }
