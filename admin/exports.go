@@ -12,11 +12,12 @@ import (
 	"carillon/library/export"
 )
 
-// exportLibrary is the part of the library that sends recordings elsewhere.
+// exportLibrary is the part of the library that sends sound elsewhere.
 type exportLibrary interface {
 	ExportRecording(
 		ctx context.Context, recordingID string, t export.Target, store *library.StoreRequest,
 	) (export.Order, error)
+	ExportItem(ctx context.Context, r library.ItemExport) (export.Order, error)
 	Exports(ctx context.Context, q export.Query) ([]export.Order, string, error)
 	Export(ctx context.Context, id string) (export.Order, error)
 	RetryExport(ctx context.Context, id string) (export.Order, error)
@@ -25,6 +26,7 @@ type exportLibrary interface {
 
 func (s *Server) exportRoutes(e *echo.Echo) {
 	e.GET("/v1/exports", s.guarded("list_exports", s.listExports))
+	e.POST("/v1/exports", s.guarded("export_item", s.exportItem))
 	e.GET("/v1/exports/:id", s.guarded("get_export", s.getExport))
 	e.POST("/v1/exports/:id/retry", s.guarded("retry_export", s.retryExport))
 	e.DELETE("/v1/exports/:id", s.guarded("remove_export", s.removeExport))
@@ -35,12 +37,28 @@ func (s *Server) exportRoutes(e *echo.Echo) {
 func (s *Server) exportRecording(
 	c echo.Context, recordingID string, t export.Target, store *library.StoreRequest,
 ) error {
-	export, err := s.deps.Library.ExportRecording(c.Request().Context(), recordingID, t, store)
+	order, err := s.deps.Library.ExportRecording(c.Request().Context(), recordingID, t, store)
+	return sendOrder(c, order, err)
+}
+
+// exportItem orders the sound of an item to be sent to a URL.
+func (s *Server) exportItem(c echo.Context) error {
+	var r library.ItemExport
+	if err := readJSON(c, &r); err != nil {
+		return err
+	}
+	r.IfMatch = ifMatchOf(c)
+	order, err := s.deps.Library.ExportItem(c.Request().Context(), r)
+	return sendOrder(c, order, err)
+}
+
+// sendOrder answers with an order that is durable, and not carried out yet.
+func sendOrder(c echo.Context, order export.Order, err error) error {
 	if err != nil {
 		return err
 	}
-	c.Response().Header().Set("Location", "/v1/exports/"+url.PathEscape(export.ID))
-	return sendJSON(c, http.StatusAccepted, export)
+	c.Response().Header().Set("Location", "/v1/exports/"+url.PathEscape(order.ID))
+	return sendJSON(c, http.StatusAccepted, order)
 }
 
 func (s *Server) listExports(c echo.Context) error {

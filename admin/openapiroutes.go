@@ -191,6 +191,11 @@ func recordingOperations() []operation {
 			method: http.MethodGet, path: "/v1/exports", summary: "List exports", query: "account state after limit",
 			out: listOf[export.Order]{},
 		},
+		{
+			method: http.MethodPost, path: "/v1/exports", in: library.ItemExport{}, out: export.Order{},
+			summary: "Send an item's sound to a URL, or without one to where the account's recordings go",
+			status:  http.StatusAccepted,
+		},
 		{method: http.MethodGet, path: "/v1/exports/{id}", summary: "An export", out: export.Order{}},
 		{
 			method: http.MethodPost, path: "/v1/exports/{id}/retry", summary: "Try it again now",

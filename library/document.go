@@ -93,7 +93,7 @@ type Deletion struct {
 	ID    string    `json:"id"` // tells deletions of one item apart
 	Time  time.Time `json:"time"`
 	Until time.Time `json:"until"` // it can be brought back
-	// Reason is DeletedByRequest or DeletedByRetention.
+	// Reason is DeletedByRequest, DeletedByRetention or DeletedByExport.
 	Reason string `json:"reason"`
 }
 
@@ -108,6 +108,7 @@ const (
 const (
 	DeletedByRequest   = "request"
 	DeletedByRetention = "retention"
+	DeletedByExport    = "export" // it was to be kept no longer than until it was sent
 )
 
 // ETag is the strong validator of the item's bytes: its quoted SHA-256.

@@ -3,6 +3,7 @@ package library
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"carillon/blobstore"
 	"carillon/library/delivery"
 	"carillon/library/export"
+	"carillon/library/feed"
 	"carillon/library/libtest"
 	"carillon/library/secret"
 )
@@ -254,4 +256,99 @@ func TestAccountExport(t *testing.T) {
 		got[0].Request.Header["X-Key"] != "k" {
 		t.Errorf("sent %+v", got)
 	}
+}
+
+// TestExportItem: any item can be sent; what was ordered is sent, whatever
+// became of the item meanwhile.
+func TestExportItem(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	f := &libtest.Target{Answer: func(ctx context.Context, _ int, _ delivery.Request) (delivery.Receipt, error) {
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return delivery.Receipt{Status: 201}, nil
+	}}
+	l, local := newExporting(t, f)
+	ctx, first, second := t.Context(), wavSound(100), wavSound(200)
+	before := put(t, l, "acme", "a/b", first, PutOptions{})
+	libtest.Must[Document](t)(l.Alias(ctx, AliasRequest{
+		Alias: ItemName{"other", "second"}, Of: ItemName{"acme", "a/b"},
+	}))
+	order := ItemExport{
+		ItemName: ItemName{"other", "second"}, IfMatch: before.ETag(),
+		Target: export.Target{URL: "http://x/1", Method: "POST", Headers: map[string]string{"X-A": "b"}, DeleteAfter: true},
+	}
+	e := libtest.Must[export.Order](t)(l.ExportItem(ctx, order))
+	libtest.Equal(t, "item", e.Account+"/"+e.Item+e.RecordingID, "acme/a/b")
+	libtest.Equal(t, "sha256", e.SHA256, before.SHA256)
+	put(t, l, "acme", "a/b", second, PutOptions{})
+	close(release)
+	exportIn(t, l, e.ID, export.Done)
+	got := f.Sent()
+	if len(got) != 1 || !bytes.Equal(got[0].Body, first) || got[0].Request.Method != "POST" ||
+		got[0].Request.Header["X-A"] != "b" || got[0].Request.Header["Content-Type"] != "audio/x-wav" {
+		t.Errorf("sent %+v", got)
+	}
+	kept := libtest.Must[Document](t)(l.Get(ctx, "acme", "a/b", Fresh)) // it is another sound now
+	libtest.Equal(t, "size", kept.Size, int64(len(second)))
+	libtest.WaitFor(t, "the sound that was replaced is freed", func() bool { return len(refs(t, local)) == 1 })
+
+	order = ItemExport{
+		ItemName: ItemName{"acme", "a/b"}, Target: export.Target{URL: "http://x/2", DeleteAfter: true},
+	}
+	exportIn(t, l, libtest.Must[export.Order](t)(l.ExportItem(ctx, order)).ID, export.Done)
+	_, err := l.Get(ctx, "acme", "a/b", Fresh)
+	libtest.WantErr(t, "item that was to go", err, ErrNotFound)
+	page := libtest.Must[feed.Page](t)(l.Events(ctx, feed.Query{Kinds: []string{string(feed.ExportDone), string(feed.MediaDeleted)}}, 10))
+	details := []string{}
+	for _, e := range page.Events {
+		details = append(details, e.Detail)
+	}
+	libtest.Equal(t, "events", strings.Join(details, "; "),
+		"a/b: POST http://x/1; a/b: PUT http://x/2; "+DeletedByExport)
+}
+
+// TestExportItemToItsAccount: without a URL an item goes where the recordings of
+// its account go; what cannot be sent is said at once.
+func TestExportItemToItsAccount(t *testing.T) {
+	t.Parallel()
+	f := &libtest.Target{}
+	l, _ := newExporting(t, f)
+	put(t, l, "acme", "vm/a b", mp3Sound(9), PutOptions{})
+	order := func(id string, target export.Target) (export.Order, error) {
+		return l.ExportItem(t.Context(), ItemExport{ItemName: ItemName{"acme", id}, Target: target})
+	}
+	_, err := order("vm/a b", export.Target{})
+	libtest.WantErr(t, "without a URL", err, ErrBadRequest)
+	if fields, ok := errors.AsType[FieldErrors](err); !ok || fields["url"].Code != fieldRequired {
+		t.Errorf("without a URL: %v", err)
+	}
+	libtest.Must[AccountSettings](t)(l.UpdateAccount(t.Context(), "acme", "", func(s *AccountSettings) error {
+		s.Export = ExportSettings{
+			URL: "http://db/x?k=v", Headers: map[string]secret.Text{"X-Key": "k", "X-Other": "o"},
+		}
+		return nil
+	}))
+	e := libtest.Must[export.Order](t)(order("vm/a b", export.Target{Headers: map[string]string{"x-key": "mine"}}))
+	exportIn(t, l, e.ID, export.Done)
+	got := f.Sent()
+	if len(got) != 1 || got[0].Request.URL != "http://db/x/vm/a%20b.mp3?k=v" ||
+		got[0].Request.Header["x-key"] != "mine" || got[0].Request.Header["X-Other"] != "o" ||
+		got[0].Request.Header["X-Key"] != "" {
+		t.Errorf("sent %+v", got)
+	}
+	_, err = order("none", export.Target{})
+	libtest.WantErr(t, "no item", err, ErrNotFound)
+	_, err = order("../x", export.Target{})
+	libtest.WantErr(t, "no id", err, ErrBadName)
+	_, err = order("vm/a b", export.Target{URL: "http://forbidden"})
+	libtest.WantErr(t, "forbidden target", err, ErrTarget)
+	_, err = order("vm/a b", export.Target{Method: "DELETE"})
+	libtest.WantErr(t, "another method", err, ErrBadRequest)
+	_, err = l.ExportItem(t.Context(), ItemExport{
+		ItemName: ItemName{"acme", "vm/a b"}, Target: export.Target{URL: "http://x"}, IfMatch: `"other"`,
+	})
+	libtest.WantErr(t, "other sound", err, ErrPrecondition)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"carillon/blobstore"
 	"carillon/library/export"
 	"carillon/library/feed"
+	"carillon/library/naming"
 	"carillon/library/rows"
 )
 
@@ -55,6 +57,96 @@ func (l *Library) ExportRecording(
 	e.Revision = revision
 	l.exports.Poke()
 	return e.Order, nil
+}
+
+// ItemExport orders an item to be sent somewhere.
+type ItemExport struct {
+	ItemName
+	// Target without a URL is where the account's own recordings go: below
+	// export.url of its settings, with their headers.
+	export.Target
+	IfMatch string `json:"-"` // the raw header
+}
+
+// ExportItem orders the sound of an item to be sent to a target, as
+// ExportRecording does. What is sent is the sound that it has now, whatever
+// replaces it meanwhile. Each call is an order of its own. ErrNotFound,
+// ErrPrecondition, ErrTarget, ErrLimit, FieldErrors.
+func (l *Library) ExportItem(ctx context.Context, r ItemExport) (export.Order, error) {
+	if err := naming.CheckItem(r.Account, r.ID); err != nil {
+		return export.Order{}, err
+	}
+	if r.URL != "" {
+		if err := l.exports.Check(&r.Target); err != nil {
+			return export.Order{}, err
+		}
+	}
+	var e *export.Job
+	revision, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
+		d, err := l.Get(ctx, r.Account, r.ID, Fresh)
+		if err == nil {
+			err = checkConditions(r.IfMatch, "", d.ETag())
+		}
+		if err != nil {
+			return blobstore.Txn{}, err
+		}
+		target := r.Target
+		if target.URL == "" {
+			if err := l.toAccountTarget(ctx, &target, &d); err != nil {
+				return blobstore.Txn{}, err
+			}
+		}
+		if err := l.exports.Room(ctx); err != nil {
+			return blobstore.Txn{}, err
+		}
+		c := l.newChange()
+		c.Expect(mediaKey(d.Account, d.ID), d.Revision) // its sound is still there
+		e = export.NewJob(&export.Sound{
+			Account: d.Account, Item: d.ID, Blob: d.Blob, ContentType: d.ContentType, Size: d.Size, SHA256: d.SHA256,
+		}, &target, time.Now())
+		e.Put(c.Change)
+		return c.Done()
+	})
+	if err != nil {
+		return export.Order{}, fmt.Errorf("export %s: %w", r.ItemName, err)
+	}
+	e.Revision = revision
+	l.exports.Poke()
+	return e.Order, nil
+}
+
+// toAccountTarget fills in where the account of an item has its sound sent.
+func (l *Library) toAccountTarget(ctx context.Context, t *export.Target, d *Document) error {
+	settings, err := l.settings(ctx, d.Account)
+	if err != nil {
+		return err
+	}
+	if settings.Export.URL == "" {
+		return FieldErrors{"url": {fieldRequired, "is needed: the account has no export.url"}}
+	}
+	own := settings.exportTarget(d)
+	t.URL = own.URL
+	for name, value := range t.Headers { // over the account's
+		maps.DeleteFunc(own.Headers, func(n, _ string) bool { return strings.EqualFold(n, name) })
+		own.Headers[name] = value
+	}
+	t.Headers = own.Headers
+	return l.exports.Check(t)
+}
+
+// exportTarget is where the account has an item's sound sent: below its URL,
+// under the item's id.
+func (s *AccountSettings) exportTarget(d *Document) export.Target {
+	id := url.URL{Path: "/" + withExt(d.ID, d.Audio.Format)}
+	base, query, _ := strings.Cut(s.Export.URL, "?")
+	t := export.Target{URL: strings.TrimSuffix(base, "/") + id.EscapedPath(), Headers: map[string]string{}}
+	if query != "" {
+		t.URL += "?" + query
+	}
+	for name, value := range s.Export.Headers {
+		t.Headers[name] = value.Reveal()
+	}
+	return t
 }
 
 func (l *Library) exportTxn(
@@ -113,21 +205,13 @@ func (l *Library) exportFrom(s *stored) time.Time {
 }
 
 // exportStored adds the export that the account wants of every recording which
-// is stored into it: below its URL, under the item's id.
+// is stored into it.
 func (l *Library) exportStored(ctx context.Context, c *change, s *stored, d *Document) error {
 	settings, err := l.settings(ctx, d.Account)
 	if err != nil || !settings.Export.OnStore || settings.Export.URL == "" || l.deps.Sender == nil {
 		return err
 	}
-	id := url.URL{Path: "/" + withExt(d.ID, d.Audio.Format)}
-	base, query, _ := strings.Cut(settings.Export.URL, "?")
-	t := export.Target{URL: strings.TrimSuffix(base, "/") + id.EscapedPath(), Headers: map[string]string{}}
-	if query != "" {
-		t.URL += "?" + query
-	}
-	for name, value := range settings.Export.Headers {
-		t.Headers[name] = value.Reveal()
-	}
+	t := settings.exportTarget(d)
 	if err := l.exports.Check(&t); err != nil {
 		// The rules of this node have changed since the settings were made. The
 		// sound is stored all the same.
@@ -145,10 +229,13 @@ func (l *Library) exportStored(ctx context.Context, c *change, s *stored, d *Doc
 type sounds struct{ l *Library }
 
 // Sent discards the recording that was to live only until it was sent, unless
-// it has become an item or holds other sound.
+// it has become an item or holds other sound; and deletes such an item.
 func (x sounds) Sent(ctx context.Context, rc *rows.Change, e *export.Job) error {
-	if !e.DeleteAfter {
+	switch {
+	case !e.DeleteAfter:
 		return nil
+	case e.Item != "":
+		return x.itemSent(ctx, rc, e)
 	}
 	s, err := x.l.recording(ctx, e.RecordingID)
 	if errors.Is(err, ErrNotFound) {
@@ -165,5 +252,15 @@ func (x sounds) Sent(ctx context.Context, rc *rows.Change, e *export.Job) error 
 	s.State, s.EndedBy = StateDiscarded, EndedByExport
 	c.putRecording(s)
 	c.event(feed.RecordingDiscarded, recordingEvent(&s.Recording))
+	return nil
+}
+
+func (x sounds) itemSent(ctx context.Context, rc *rows.Change, e *export.Job) error {
+	d, err := x.l.current(ctx, e.Account, e.Item)
+	if err != nil || d == nil || d.AliasOf != "" || d.Blob != e.Blob {
+		return err
+	}
+	c := &change{rc, x.l.rows}
+	c.deleteDocument(ctx, d, deletion{DeletedByExport, time.Now(), x.l.cfg.UndeleteWindow})
 	return nil
 }

@@ -200,6 +200,8 @@ type Service interface {
 	// URL, and, with store, makes it an item in the same step.
 	ExportRecording(ctx context.Context, recordingID string, t export.Target,
 		store *StoreRequest) (export.Order, error)
+	// ExportItem orders the sound of an item to be sent to a URL.
+	ExportItem(ctx context.Context, r ItemExport) (export.Order, error)
 	// Exports lists exports in the order in which they were made.
 	Exports(ctx context.Context, q export.Query) ([]export.Order, string, error)
 	// Export returns an export.

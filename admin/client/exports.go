@@ -24,6 +24,13 @@ func (c *Client) Export(ctx context.Context, recordingID string, r StoreRequest)
 	return e, err
 }
 
+// ExportItem orders the sound of an item to be sent to a URL.
+func (c *Client) ExportItem(ctx context.Context, r library.ItemExport) (export.Order, error) {
+	var e export.Order
+	err := c.callIf(ctx, http.MethodPost, "/v1/exports", nil, r.IfMatch, "", r, &e)
+	return e, err
+}
+
 // Exports returns a page of the exports that q selects and the after of the
 // next page, "" at the end.
 func (c *Client) Exports(ctx context.Context, q export.Query) ([]export.Order, string, error) {

@@ -44,6 +44,15 @@ func TestRecordingCalls(t *testing.T) {
 			},
 			"GET /v1/exports?account=a&limit=5&state=failed", "",
 		},
+		{
+			func() error {
+				_, err := c.ExportItem(ctx, library.ItemExport{
+					ItemName: library.ItemName{Account: "a", ID: "b/c"}, Target: export.Target{URL: "http://x"},
+				})
+				return err
+			},
+			"POST /v1/exports", `{"account":"a","id":"b/c","url":"http://x"`,
+		},
 		{func() error { _, err := c.RetryExport(ctx, "x1"); return err }, "POST /v1/exports/x1/retry", ""},
 		{func() error { return c.RemoveExport(ctx, "x1") }, "DELETE /v1/exports/x1", ""},
 		{func() error { _, err := c.Rerecord(ctx, "r1"); return err }, "POST /v1/recordings/r1/rerecord", ""},

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"text/tabwriter"
 	"time"
 
@@ -12,11 +14,40 @@ import (
 	"carillon/library/export"
 )
 
-// exportsCmd groups the commands on exports of recordings.
+// exportsCmd groups the commands on exports of sound.
 type exportsCmd struct {
+	New   exportsNewCmd   `cmd:"" help:"Send an item's sound to a URL; of a recording: see recordings store."`
 	Ls    exportsLsCmd    `cmd:"" help:"List exports: what is sent where, and what keeps it from arriving."`
 	Retry exportsRetryCmd `cmd:"" help:"Try exports again at once, also those that were given up."`
-	Rm    exportsRmCmd    `cmd:"" help:"Take exports back; recordings that still exist stay."`
+	Rm    exportsRmCmd    `cmd:"" help:"Take exports back; recordings and items that still exist stay."`
+}
+
+type exportsNewCmd struct {
+	Item        item              `arg:"" placeholder:"ACCOUNT/ID" help:"Item to send."`
+	URL         string            `arg:"" optional:"" name:"url" help:"Where it is PUT; else below the account's export URL, under its id."` //nolint:lll // a tag is one line
+	Header      map[string]string `help:"Header that goes with it; may be repeated." placeholder:"NAME=VALUE"`
+	Post        bool              `help:"POST it instead."`
+	DeleteAfter bool              `help:"Delete the item once the URL has taken it."`
+}
+
+// Run orders the export.
+func (c *exportsNewCmd) Run(ctx context.Context, g *globals, tty terminal) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	target := export.Target{URL: c.URL, Headers: c.Header, DeleteAfter: c.DeleteAfter}
+	if c.Post {
+		target.Method = http.MethodPost
+	}
+	order, err := api.ExportItem(ctx, library.ItemExport{ItemName: c.Item.name(), Target: target})
+	if err != nil {
+		return failed("export", c.Item, err)
+	}
+	if g.JSON {
+		return printJSON(tty.out, order)
+	}
+	return printf(tty.out, "export %s  %s %s\n", order.ID, order.Method, order.Target)
 }
 
 type exportsLsCmd struct {
@@ -48,14 +79,14 @@ func (c *exportsLsCmd) Run(ctx context.Context, g *globals, tty terminal) error 
 
 func printExports(w io.Writer, found []export.Order) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "ID\tSTATE\tTRIES\tNEXT TRY\tACCOUNT\tSIZE\tTARGET") // errors show at Flush
+	_, _ = fmt.Fprintln(table, "ID\tSTATE\tTRIES\tNEXT TRY\tOF\tSIZE\tTARGET") // errors show at Flush
 	for _, e := range found {
 		next := "-"
 		if e.NextTry != nil {
 			next = e.NextTry.Local().Format(time.DateTime)
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\t%s %s\n", e.ID, e.State, e.Attempts, next, e.Account,
-			sizeText(e.Size), e.Method, e.Target)
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\t%s %s\n", e.ID, e.State, e.Attempts, next,
+			e.Account+"/"+cmp.Or(e.Item, e.RecordingID), sizeText(e.Size), e.Method, e.Target)
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print: %w", err)

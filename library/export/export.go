@@ -41,7 +41,8 @@ type Target struct {
 	URL     string            `json:"url"`
 	Method  string            `json:"method"`  // PUT (also "") or POST
 	Headers map[string]string `json:"headers"` // sent with it: credentials, content-type
-	// DeleteAfter discards the recording once the target has taken it.
+	// DeleteAfter discards the recording, or deletes the item, once the target
+	// has taken it.
 	DeleteAfter bool `json:"delete_after"`
 }
 
@@ -57,12 +58,15 @@ const (
 	Done    State = "done"    // the target answered 2xx
 )
 
-// Order is the order to send the sound of a recording to a URL. It keeps the
-// sound until the target has it, whatever becomes of the recording.
+// Order is the order to send the sound of a recording or an item to a URL. It
+// keeps the sound until the target has it, whatever becomes of what it was of.
 type Order struct {
-	ID          string `json:"id"`
-	Account     string `json:"account"`
-	RecordingID string `json:"recording_id"`
+	ID      string `json:"id"`
+	Account string `json:"account"`
+	// RecordingID is that of the recording, Item the id in Account of the item,
+	// whose sound it is.
+	RecordingID string `json:"recording_id,omitempty"`
+	Item        string `json:"item,omitempty"`
 	// Target is the URL without its user, password and query, which may be
 	// secrets; Headers are only the names of those that are sent.
 	Target      string   `json:"target"`
@@ -121,10 +125,11 @@ func (q *Queue) Check(t *Target) error {
 	return q.deps.Sender.CheckHeader(t.Headers)
 }
 
-// Sound is what is to be sent.
+// Sound is what is to be sent: of a recording, or of the item Account/Item.
 type Sound struct {
 	Account     string
 	RecordingID string
+	Item        string
 	Blob        blobstore.ID
 	ContentType string
 	Size        int64  // bytes
@@ -136,7 +141,7 @@ func NewJob(s *Sound, t *Target, from time.Time) *Job {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	j := &Job{
 		Order: Order{
-			ID: rows.NewID(now), Account: s.Account, RecordingID: s.RecordingID,
+			ID: rows.NewID(now), Account: s.Account, RecordingID: s.RecordingID, Item: s.Item,
 			Target: delivery.ShownURL(t.URL), Method: t.Method, Headers: headerNames(t.Headers),
 			DeleteAfter: t.DeleteAfter, ContentType: s.ContentType, Size: s.Size, SHA256: s.SHA256, Created: now,
 		},
@@ -199,6 +204,9 @@ func event(e *Job) feed.Event {
 	detail := e.Method + " " + e.Target
 	if e.Error != "" {
 		detail = e.Error // it names the target
+	}
+	if e.Item != "" {
+		detail = e.Item + ": " + detail
 	}
 	return feed.Event{
 		Account: e.Account, RecordingID: e.RecordingID, SHA256: e.SHA256, Size: e.Size, Node: e.Node,

@@ -214,5 +214,10 @@ func TestRow(t *testing.T) {
 	if diff := cmp.Diff(e, back, cmp.AllowUnexported(Job{})); diff != "" {
 		t.Errorf("export came back changed:\n%s", diff)
 	}
+	e.RecordingID, e.Item = "", "moh/a b.wav"
+	value = libtest.Must[[]byte](t)(encode(e))
+	libtest.Golden(t, "export-1-item.row", value)
+	back = libtest.Must[*Job](t)(decode(e.ID, blobstore.Row{Value: value, Revision: 7}))
+	libtest.Equal(t, "item", back.Item, e.Item)
 	libtest.Equal(t, "time of an id", rows.MadeAt(rows.NewID(e.since)).UnixMilli(), e.since.UnixMilli())
 }

@@ -19,6 +19,7 @@ import (
 type jobRow struct {
 	Account     string            `json:"ac"`
 	Recording   string            `json:"r"`
+	Item        string            `json:"i,omitempty"`
 	Blob        string            `json:"b"`
 	URL         string            `json:"url"`
 	Method      string            `json:"me"`
@@ -39,7 +40,7 @@ type jobRow struct {
 
 func encode(e *Job) ([]byte, error) {
 	return rows.Encode(jobRow{
-		Account: e.Account, Recording: e.RecordingID, Blob: e.Blob.String(), URL: e.url, Method: e.Method,
+		Account: e.Account, Recording: e.RecordingID, Item: e.Item, Blob: e.Blob.String(), URL: e.url, Method: e.Method,
 		Headers: e.headers, DeleteAfter: e.DeleteAfter, State: e.State, ContentType: e.ContentType, Size: e.Size,
 		SHA256: e.SHA256, Attempts: e.Attempts, Error: e.Error, Node: e.Node, CreatedMS: e.Created.UnixMilli(),
 		SinceMS: e.since.UnixMilli(), DueMS: e.due.UnixMilli(), EndedMS: rows.ToMS(e.Ended),
@@ -57,7 +58,8 @@ func decode(id string, row blobstore.Row) (*Job, error) {
 	}
 	e := &Job{
 		Order: Order{
-			ID: id, Account: r.Account, RecordingID: r.Recording, Target: delivery.ShownURL(r.URL), Method: r.Method,
+			ID: id, Account: r.Account, RecordingID: r.Recording, Item: r.Item,
+			Target: delivery.ShownURL(r.URL), Method: r.Method,
 			Headers: headerNames(r.Headers), DeleteAfter: r.DeleteAfter, State: r.State, Revision: row.Revision,
 			ContentType: r.ContentType, Size: r.Size, SHA256: r.SHA256, Attempts: r.Attempts, Error: r.Error,
 			Node: r.Node, Created: rows.FromMS(r.CreatedMS), Ended: rows.FromMSPtr(r.EndedMS),

@@ -306,7 +306,7 @@ func (q *Queue) finish(ctx context.Context, e *Job, d delivered) {
 	q.deps.Meter.Tried(e.State)
 	if e.State == Failed {
 		q.deps.Log.ErrorContext(ctx, "export was given up", "export_id", e.ID, "recording_id", e.RecordingID,
-			"attempts", e.Attempts, "error", e.Error)
+			"account", e.Account, "item", e.Item, "attempts", e.Attempts, "error", e.Error)
 	}
 }
 
