@@ -20,7 +20,7 @@ const (
 	balanceAgain  = time.Minute
 )
 
-// balance spreads leadership, as [leadersOf] says, so that every node leads its
+// balance spreads leadership, as [placement.Leaders] says, so that every node leads its
 // share and new blobs are written where their leader is. Each leader decides for
 // itself; a transfer stops proposals for the moment it takes, and the proposers
 // try again.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 const (
@@ -42,7 +43,7 @@ type waiting struct {
 }
 
 func newBatcher(n *Node, shard int) *batcher {
-	b := &batcher{n: n, shard: shard, group: blobGroup(shard), wake: make(chan struct{}, 1)}
+	b := &batcher{n: n, shard: shard, group: placement.BlobGroup(shard), wake: make(chan struct{}, 1)}
 	b.wg.Go(b.run)
 	return b
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // Where every node is a voter of every group, as in the usual cluster of three,
@@ -157,7 +158,7 @@ func (n *Node) fetchSmall(ctx context.Context, id blobstore.ID) error {
 // says the same of itself. Others take a leader's word for it; the leader itself
 // may be behind with what the catalog's entries carried, and must ask.
 func (n *Node) nobodyHas(ctx context.Context, id blobstore.ID) bool {
-	name := blobGroup(shardOf(id, n.charter.Shards))
+	name := placement.BlobGroup(shardOf(id, n.charter.Shards))
 	if !(shelf{n}).leads(id) { // before looking: it may become the leader meanwhile
 		return false
 	}

@@ -11,6 +11,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/blobstore/storetest"
+	"carillon/cluster/placement"
 )
 
 // TestConformance holds one node and three to the same contracts as a disk.
@@ -75,7 +76,7 @@ func TestRepeatedCommandIsAppliedOnce(t *testing.T) {
 	})
 	var indexes []uint64
 	for _, n := range nodes[:2] {
-		index, outcomes, err := n.propose(t.Context(), catalogGroup, cmd)
+		index, outcomes, err := n.propose(t.Context(), placement.CatalogGroup, cmd)
 		if err != nil || outcomes[0] != codeOK {
 			t.Fatalf("propose: %v %v", outcomes, err)
 		}
@@ -199,7 +200,7 @@ func TestFirstNodeComesBack(t *testing.T) {
 // of three: it follows the catalog, holds no blob, reads and writes all of them,
 // and follows a live blob that grows elsewhere.
 func TestNodeWithoutReplicas(t *testing.T) {
-	nodes := startCluster(t, 3, func(c *Config) { c.Weight = WeightMax })
+	nodes := startCluster(t, 3, func(c *Config) { c.Weight = placement.WeightMax })
 	body := noise(3, 700_000)
 	mustUpload(t, nodes[0], "far", body)
 

@@ -11,6 +11,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/peer"
+	"carillon/cluster/placement"
 )
 
 // Defaults, beside the limits that Validate holds them to.
@@ -24,9 +25,6 @@ const (
 	SweepWaitDefault    = 10 * time.Minute
 	SweepGraceDefault   = time.Hour
 	SnapshotBytesMax    = 64 << 20
-	// catalogVotersMax: more voters make every commit slower and no loss less
-	// likely in practice; further nodes follow as non-voters (design section 3).
-	catalogVotersMax = 5
 )
 
 // Config of a node's membership. Zero durations take the defaults above.
@@ -89,8 +87,8 @@ func (c *Config) Validate() error {
 	orDefault(&c.Replicas, ReplicasDefault)
 	orDefault(&c.Expect, 1)
 	orDefault(&c.formatMax, FormatMax)
-	orDefault(&c.Weight, WeightDefault)
-	orDefault(&c.ReplaceAfter, ReplaceAfterDefault)
+	orDefault(&c.Weight, placement.WeightDefault)
+	orDefault(&c.ReplaceAfter, placement.ReplaceAfterDefault)
 	orDefault(&c.DropAfter, DropAfterDefault)
 	orDefault(&c.ElectionWait, ElectionWaitDefault)
 	orDefault(&c.SweepWait, SweepWaitDefault)
@@ -108,8 +106,8 @@ func (c *Config) Validate() error {
 	if c.Replicas < 1 || c.Replicas > ReplicasMax {
 		bad("replicas %d: want 1 to %d", c.Replicas, ReplicasMax)
 	}
-	if c.Weight < 1 || c.Weight > WeightMax {
-		bad("weight %d: want 1 to %d", c.Weight, WeightMax)
+	if c.Weight < 1 || c.Weight > placement.WeightMax {
+		bad("weight %d: want 1 to %d", c.Weight, placement.WeightMax)
 	}
 	if c.Expect < 1 || c.Expect > ExpectMax {
 		bad("expect %d: want 1 to %d", c.Expect, ExpectMax)

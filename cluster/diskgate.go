@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // Admission happens before a proposal, never in Apply: what is in the log is
@@ -23,7 +24,7 @@ func (n *Node) Room() error {
 	if diskLevel(n.disk.worst.Load()) < diskOut || !n.isFormed() {
 		return nil
 	}
-	return n.urgentRoom(catalogGroup)
+	return n.urgentRoom(placement.CatalogGroup)
 }
 
 // Led says whether this node knows a leader for everything: the catalog and the
@@ -91,7 +92,7 @@ func (n *Node) commitRoom(t *blobstore.Txn) error {
 	case diskLevel(n.disk.worst.Load()) < diskFull || t.Frees || len(t.Delete) > 0 && t.Sound == nil:
 		return nil
 	case t.Urgent:
-		return n.urgentRoom(catalogGroup)
+		return n.urgentRoom(placement.CatalogGroup)
 	}
-	return n.ordinaryRoom(catalogGroup)
+	return n.ordinaryRoom(placement.CatalogGroup)
 }

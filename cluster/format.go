@@ -10,6 +10,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
+	"carillon/cluster/placement"
 )
 
 // A command says in its first byte which format it is in. A node reads all
@@ -207,7 +208,7 @@ func (n *Node) halt(group string, err error) {
 				}
 			}
 		}
-		if group == catalogGroup && n.isFormed() {
+		if group == placement.CatalogGroup && n.isFormed() {
 			if err := n.catalog.close(); err != nil {
 				n.log.Warn("stopped group not closed", "group", group, "error", err)
 			}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // upgraded closes a node and opens it again as another version.
@@ -235,11 +236,11 @@ func TestUnknownCommandStopsTheGroup(t *testing.T) {
 	waitReady(t, nodes[:2]...)
 	// A fault that the rule excludes: what the third member does not understand
 	// gets into the logs.
-	commands := map[string][]byte{catalogGroup: encodeTxn(next, txnID{1}, blobstore.Txn{
+	commands := map[string][]byte{placement.CatalogGroup: encodeTxn(next, txnID{1}, blobstore.Txn{
 		Put: []blobstore.Row{{Key: "t1/next", Value: []byte("v")}},
 	})}
 	for s := range nodes[0].charter.Shards {
-		commands[blobGroup(s)] = encodeBlobs(next, nil)
+		commands[placement.BlobGroup(s)] = encodeBlobs(next, nil)
 	}
 	for group, cmd := range commands {
 		if _, _, err := nodes[0].propose(t.Context(), group, cmd); err != nil {

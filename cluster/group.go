@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,14 +17,13 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/peer"
+	"carillon/cluster/placement"
 	"carillon/cluster/raftlog"
 	"carillon/cluster/statefile"
 	"carillon/internal/hlog"
 )
 
 const (
-	// catalogGroup is the name of the group every node is a member of.
-	catalogGroup = "catalog"
 	// appendEntriesMax bounds one AppendEntries by number, as raft can only
 	// count: 16 entries of at most 256 KiB are 4 MiB.
 	appendEntriesMax = 16
@@ -43,9 +41,6 @@ const (
 	// queue. It does not bound the commit.
 	applyWait = 5 * time.Second
 )
-
-// blobGroup is the name of the blob group of a shard.
-func blobGroup(shard int) string { return "blob-" + strconv.Itoa(shard) }
 
 // group is this node's membership in one raft group. A node has as many as it
 // is a member of: the catalog and some blob groups.
@@ -179,7 +174,7 @@ func openSnapshots(dir string, log *slog.Logger) (raft.SnapshotStore, error) {
 // raftConfig sets every option of raft; none is left to its default.
 func raftConfig(spec groupSpec) *raft.Config {
 	entries := appendEntriesMax
-	if spec.name == catalogGroup {
+	if spec.name == placement.CatalogGroup {
 		entries = catalogAppendEntriesMax
 	}
 	return &raft.Config{

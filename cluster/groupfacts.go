@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // On more nodes than replicas a blob group may lose its majority for ever while
@@ -114,7 +115,7 @@ func (n *Node) witness(ctx context.Context, name string, list bool) (GroupWitnes
 		return w, err
 	}
 	missing, err := silentHolders(ctx, n.rows, n.blobs, func(id blobstore.ID) bool {
-		return blobGroup(shardOf(id, n.charter.Shards)) == name
+		return placement.BlobGroup(shardOf(id, n.charter.Shards)) == name
 	})
 	w.MissingCount, w.Missing = len(missing), missing[:min(len(missing), missingMax)]
 	return w, err
@@ -148,7 +149,7 @@ func (n *Node) askWitness(ctx context.Context, id, name string, list bool) Group
 
 // witnesses asks every node that may hold something of a group: all that the
 // catalog or gossip know. Removed ones may: they have been members.
-func (n *Node) witnesses(ctx context.Context, name string, rows map[string]nodeRow) []GroupWitness {
+func (n *Node) witnesses(ctx context.Context, name string, rows map[string]placement.Node) []GroupWitness {
 	ids := map[string]bool{}
 	for id := range rows {
 		ids[id] = true
@@ -223,7 +224,7 @@ func (n *Node) GroupRecovery(ctx context.Context, name, node string) (GroupRecov
 // shardNamed is the shard of a blob group.
 func (n *Node) shardNamed(name string) (int, bool) {
 	for s := range n.charter.Shards {
-		if blobGroup(s) == name {
+		if placement.BlobGroup(s) == name {
 			return s, true
 		}
 	}

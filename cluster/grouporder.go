@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // ordersKey is the row of all recoveries of blob groups: one row, so that a node
@@ -80,10 +81,10 @@ func (n *Node) orderRecovery(ctx context.Context, name string, f GroupRecovery) 
 	}
 	for _, id := range f.Lost {
 		row, known := rows[id]
-		if !known || row.State == nodeRemoved {
+		if !known || row.State == placement.Removed {
 			continue
 		}
-		row.State = nodeRemoved
+		row.State = placement.Removed
 		if err := putNodeRow(&t, id, revisions[id], row); err != nil {
 			return err
 		}

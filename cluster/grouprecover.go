@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 	"carillon/cluster/raftlog"
 	"carillon/cluster/statefile"
 )
@@ -85,7 +86,7 @@ func (n *Node) obeyOrders(ctx context.Context) error {
 		return err
 	}
 	for s := range n.charter.Shards {
-		name := blobGroup(s)
+		name := placement.BlobGroup(s)
 		if o := orders.Groups[name]; o.Node == n.id && !o.Done {
 			if err := n.obey(ctx, s, o); err != nil {
 				return fmt.Errorf("recover group %s: %w", name, err)
@@ -98,7 +99,7 @@ func (n *Node) obeyOrders(ctx context.Context) error {
 
 // obey recovers a group here, unless that was done, and says so.
 func (n *Node) obey(ctx context.Context, s int, o groupOrder) error {
-	name := blobGroup(s)
+	name := placement.BlobGroup(s)
 	have, err := loadRecovered(n.raftDir(), name)
 	if err != nil {
 		return err
@@ -120,7 +121,7 @@ func (n *Node) recoverShard(ctx context.Context, s int, mark recovered) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("cluster: %w", blobstore.ErrClosed)
 	}
-	name := blobGroup(s)
+	name := placement.BlobGroup(s)
 	if err := errors.Join(
 		os.MkdirAll(n.raftDir(), 0o700), statefile.Write(recoveredFile(n.raftDir(), name), mark),
 	); err != nil {
@@ -137,7 +138,7 @@ func (n *Node) recoverShard(ctx context.Context, s int, mark recovered) error {
 
 // finishRecovery does what a mark says that was begun, from wherever it stopped.
 func (n *Node) finishRecovery(s int, c *charter, mark recovered) error {
-	name := blobGroup(s)
+	name := placement.BlobGroup(s)
 	held, err := n.rewriteGroup(s, c.Shards)
 	if errors.Is(err, raftlog.ErrDamaged) {
 		// What the log could tell is gone with it. The shelf has what it has.
@@ -169,7 +170,7 @@ func (n *Node) finishRecovery(s int, c *charter, mark recovered) error {
 // rewriteGroup makes this node the only member in the Raft state of a group that
 // is closed. It says whether there was any.
 func (n *Node) rewriteGroup(s, shards int) (held bool, err error) {
-	name := blobGroup(s)
+	name := placement.BlobGroup(s)
 	dir := filepath.Join(n.raftDir(), name)
 	if _, err := os.Stat(filepath.Join(dir, "wal")); errors.Is(err, fs.ErrNotExist) {
 		return false, nil

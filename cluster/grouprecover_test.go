@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 	"carillon/cluster/statefile"
 )
 
@@ -23,7 +24,7 @@ func TestRecoverGroup(t *testing.T) {
 	nodes := startCluster(t, 5, func(c *Config) { c.Shards, c.DropAfter = 4, time.Second })
 	waitSettled(t, "five nodes", nodes...)
 	const s = 1
-	name := blobGroup(s)
+	name := placement.BlobGroup(s)
 	k := &kept{items: map[string][]byte{}}
 	for i := range 12 {
 		key := fmt.Sprintf("item-%d", i)
@@ -91,7 +92,7 @@ func closeAndReopen(t *testing.T, known, survivor *testNode, lost []*testNode) *
 func recoverOthers(t *testing.T, by *testNode) {
 	t.Helper()
 	for s := range by.charter.Shards {
-		f, err := by.GroupRecovery(t.Context(), blobGroup(s), "")
+		f, err := by.GroupRecovery(t.Context(), placement.BlobGroup(s), "")
 		if err != nil || f.Quorum || f.State != GroupRecoveryNone {
 			continue
 		}
@@ -132,7 +133,7 @@ func refusedWhileWell(t *testing.T, by, survivor *testNode, lost []*testNode) {
 	if !errors.Is(err, ErrUnsafe) {
 		t.Errorf("recovery of a group that is well: %v", err)
 	}
-	for _, name := range []string{catalogGroup, "blob-99", ""} {
+	for _, name := range []string{placement.CatalogGroup, "blob-99", ""} {
 		if _, err := by.RecoverGroup(t.Context(), name, survivor.id, nil); !errors.Is(err, blobstore.ErrNotFound) {
 			t.Errorf("recovery of %q: %v", name, err)
 		}
@@ -177,18 +178,19 @@ func TestRecoverGroupInterrupted(t *testing.T) {
 	mark := recovered{Format: charterFormat, Seq: 1, Lost: []string{"gone"}, Since: time.Now()}
 	for _, step := range []string{"marked", "log removed"} {
 		n.close(t)
-		if err := statefile.Write(recoveredFile(n.raftDir(), blobGroup(0)), mark); err != nil {
+		if err := statefile.Write(recoveredFile(n.raftDir(), placement.BlobGroup(0)), mark); err != nil {
 			t.Fatal(err)
 		}
 		if step == "log removed" {
-			if err := os.RemoveAll(n.raftDir() + "/" + blobGroup(0)); err != nil {
+			if err := os.RemoveAll(n.raftDir() + "/" + placement.BlobGroup(0)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		n = openNode(t, n.dir, n.cfg, Deps{})
 		t.Cleanup(func() { n.close(t) })
 		waitReady(t, n)
-		if have, err := loadRecovered(n.raftDir(), blobGroup(0)); err != nil || !have.Done || have.Seq != 1 {
+		have, err := loadRecovered(n.raftDir(), placement.BlobGroup(0))
+		if err != nil || !have.Done || have.Seq != 1 {
 			t.Errorf("%s: mark %+v, %v", step, have, err)
 		}
 		if !n.raft.leftBehind.has("gone") {

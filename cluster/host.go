@@ -13,6 +13,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
+	"carillon/cluster/placement"
 	"carillon/cluster/statefile"
 )
 
@@ -74,8 +75,8 @@ func (n *Node) openGroups(c charter) (err error) {
 		return err
 	}
 	n.shards = make([]atomic.Pointer[group], c.Shards)
-	spec := n.groupSpec(catalogGroup, &catalogMachine{
-		breaker: n.breaker(catalogGroup), store: n.rows, blobs: n.blobs,
+	spec := n.groupSpec(placement.CatalogGroup, &catalogMachine{
+		breaker: n.breaker(placement.CatalogGroup), store: n.rows, blobs: n.blobs,
 		fetch: func() error { return n.fetchReferenced(n.ctx, nil) },
 	})
 	if slices.Contains(c.Members, n.id) {
@@ -96,7 +97,7 @@ func (n *Node) openGroups(c charter) (err error) {
 // stopped, or is to found. It founds only what it never had: a founder that
 // left a group and forgot it would found another one of the same name.
 func (n *Node) reopenShard(s int, c charter) error {
-	name := blobGroup(s)
+	name := placement.BlobGroup(s)
 	mark, err := loadRecovered(n.raftDir(), name)
 	if err != nil {
 		return err
@@ -123,7 +124,7 @@ func (n *Node) raftDir() string { return filepath.Join(n.cfg.Dir, "raft") }
 // openShard opens this node's membership in a blob group. members are those of
 // the bootstrap, nil when the group's leader is to add this node.
 func (n *Node) openShard(s int, c *charter, members []string) error {
-	name, shards := blobGroup(s), c.Shards
+	name, shards := placement.BlobGroup(s), c.Shards
 	owns := func(id blobstore.ID) bool { return shardOf(id, shards) == s }
 	m := &blobMachine{breaker: n.breaker(name), store: n.blobs, owns: owns}
 	ctx, stop := context.WithCancel(n.ctx)

@@ -5,13 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 	"carillon/cluster/statefile"
 )
 
@@ -56,47 +55,20 @@ type charter struct {
 }
 
 // newCharter places the shards of a new cluster on its members.
-func newCharter(members []candidate, shards, replicas int) charter {
+func newCharter(members []placement.Candidate, shards, replicas int) charter {
 	c := charter{
 		Format: charterFormat, Cluster: randomName(), Shards: shards, Replicas: replicas,
 		Groups: make(map[string][]string, shards),
 	}
 	for _, m := range members {
-		c.Members = append(c.Members, m.id)
+		c.Members = append(c.Members, m.ID)
 	}
 	slices.Sort(c.Members)
-	c.Voters = choose(catalogGroup, members, votersOf(len(members)), nil)
+	c.Voters = placement.Choose(placement.CatalogGroup, members, placement.VotersOf(len(members)), nil)
 	for s := range shards {
-		c.Groups[blobGroup(s)] = choose(blobGroup(s), members, replicas, nil)
+		c.Groups[placement.BlobGroup(s)] = placement.Choose(placement.BlobGroup(s), members, replicas, nil)
 	}
 	return c
-}
-
-// hashScore is the score of a member for a group.
-func hashScore(group, member string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(group + "\x00" + member)) // a hash never fails
-	return mix(h.Sum64())
-}
-
-// compareScore orders members for a group, the highest score first.
-func compareScore(group, a, b string) int {
-	if sa, sb := hashScore(group, a), hashScore(group, b); sa != sb {
-		if sa > sb {
-			return -1
-		}
-		return 1
-	}
-	return strings.Compare(a, b)
-}
-
-// mix spreads FNV's weak high bits (the finalizer of MurmurHash3).
-func mix(h uint64) uint64 {
-	h ^= h >> 33
-	h *= 0xff51afd7ed558ccd
-	h ^= h >> 33
-	h *= 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
 }
 
 func (c *charter) validate() error {
@@ -109,8 +81,8 @@ func (c *charter) validate() error {
 		return fmt.Errorf("charter: %w", errBadCommand)
 	}
 	for s := range c.Shards {
-		if len(c.Groups[blobGroup(s)]) == 0 {
-			return fmt.Errorf("charter without members of %s: %w", blobGroup(s), errBadCommand)
+		if len(c.Groups[placement.BlobGroup(s)]) == 0 {
+			return fmt.Errorf("charter without members of %s: %w", placement.BlobGroup(s), errBadCommand)
 		}
 	}
 	return nil

@@ -10,12 +10,14 @@ import (
 	"testing"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 	"carillon/cluster/statefile"
 )
 
 // testCharter has a value in every field.
 func testCharter() charter {
-	c := newCharter([]candidate{{id: "a1", weight: 100}, {id: "b2", weight: 100}, {id: "c3", weight: 100}}, 2, 2)
+	members := []placement.Candidate{{ID: "a1", Weight: 100}, {ID: "b2", Weight: 100}, {ID: "c3", Weight: 100}}
+	c := newCharter(members, 2, 2)
 	c.Format, c.LogFormat, c.Former, c.Removed = charterFormatRecovered, 1, []string{"x<y"}, []string{"d4"}
 	return c
 }

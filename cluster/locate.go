@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"carillon/cluster/placement"
 )
 
 // locateWait bounds one look for a group's leader: a round trip to nodes that
@@ -213,7 +215,7 @@ func (n *Node) knownLeader(name string) string {
 // wanted are the nodes that are to be members of a group.
 func (n *Node) wanted(name string) []string {
 	p := n.placed.Load()
-	if name == catalogGroup {
+	if name == placement.CatalogGroup {
 		return p.Voters
 	}
 	return p.Groups[name]

@@ -10,6 +10,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
+	"carillon/cluster/placement"
 )
 
 const (
@@ -56,11 +57,11 @@ func (p *promise) give(to string, now time.Time) error {
 }
 
 // candidates are nodes as gossip knows them.
-func (n *Node) candidates(ids []string) []candidate {
-	out := make([]candidate, 0, len(ids))
+func (n *Node) candidates(ids []string) []placement.Candidate {
+	out := make([]placement.Candidate, 0, len(ids))
 	for _, id := range ids {
 		m, _ := n.gossip.Member(id)
-		out = append(out, candidate{id: id, zone: m.Zone, weight: parseWeight(m.Weight)})
+		out = append(out, placement.Candidate{ID: id, Zone: m.Zone, Weight: parseWeight(m.Weight)})
 	}
 	return out
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"carillon/cluster/placement"
 )
 
 // The leader of a group moves it toward its wanted members, one step at a time:
@@ -70,7 +72,7 @@ func (n *Node) stepIn(ctx context.Context, g *group, v groupView, wanted []strin
 
 // addLearner adds a node that has opened the group.
 func (n *Node) addLearner(ctx context.Context, g *group, id string) error {
-	if g.name != catalogGroup {
+	if g.name != placement.CatalogGroup {
 		bounded, cancel := context.WithTimeout(ctx, memberCallWait)
 		defer cancel()
 		if _, err := n.link.Call(bounded, id, kindHost, appendText(nil, g.name)); err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // settled is nil when every group is where the placement wants it, and nowhere
@@ -27,7 +28,7 @@ func settled(nodes ...*testNode) error {
 			return fmt.Errorf("node %s has epoch %d, not %d", n.id, p.Epoch, want.Epoch)
 		}
 		for s := range n.charter.Shards {
-			name := blobGroup(s)
+			name := placement.BlobGroup(s)
 			g := n.shard(s)
 			if wanted := slices.Contains(p.Groups[name], n.id); wanted != (g != nil) {
 				return fmt.Errorf("node %s and %s: wanted %v, open %v", n.id, name, wanted, g != nil)
@@ -65,13 +66,13 @@ func thoughtOf(t *testing.T, count int, n *testNode) {
 		}
 		able := 0
 		for _, r := range rows {
-			if r.State == nodeActive && !r.lost(time.Now(), n.cfg.ReplaceAfter) {
+			if r.State == placement.Active && !r.Lost(time.Now(), n.cfg.ReplaceAfter) {
 				able++
 			}
 		}
 		p := n.placed.Load()
-		s := shape{n.charter.Shards, n.charter.Replicas}
-		if able != count || !place(s, rows, time.Now(), n.cfg.ReplaceAfter, &p.placement).equal(&p.placement) {
+		s := placement.Shape{Shards: n.charter.Shards, Replicas: n.charter.Replicas}
+		if able != count || !placement.Place(s, rows, time.Now(), n.cfg.ReplaceAfter, &p.Map).Equal(&p.Map) {
 			return fmt.Errorf("%d nodes, epoch %d", able, p.Epoch)
 		}
 		return nil
@@ -223,7 +224,7 @@ func TestCarriedSoundMoves(t *testing.T) {
 	mustUpload(t, nodes[0], "large", noise(9, blobstore.ChunkBytesMax+1))
 	for _, n := range nodes {
 		for _, g := range n.groups() {
-			if g.name != catalogGroup {
+			if g.name != placement.CatalogGroup {
 				shrink(g)
 			}
 		}
@@ -268,13 +269,14 @@ func onlyOwn(nodes ...*testNode) error {
 			}
 			s := shardOf(info.ID, n.charter.Shards)
 			if n.shard(s) == nil {
-				return fmt.Errorf("node %s holds blob %s of %s", n.id, info.ID, blobGroup(s))
+				return fmt.Errorf("node %s holds blob %s of %s", n.id, info.ID, placement.BlobGroup(s))
 			}
 		}
 		for s := range n.charter.Shards {
-			_, err := os.Stat(filepath.Join(n.raftDir(), blobGroup(s)))
+			_, err := os.Stat(filepath.Join(n.raftDir(), placement.BlobGroup(s)))
 			if (err == nil) != (n.shard(s) != nil) {
-				return fmt.Errorf("node %s: log of %s: %w", n.id, blobGroup(s), errors.Join(err, blobstore.ErrConflict))
+				return fmt.Errorf("node %s: log of %s: %w", n.id, placement.BlobGroup(s),
+					errors.Join(err, blobstore.ErrConflict))
 			}
 		}
 	}
@@ -343,7 +345,7 @@ func TestNewIDAvoidsLostShards(t *testing.T) {
 	})
 	for range 200 {
 		id := nodes[0].Writer().(blobstore.Namer).NewID()
-		name := blobGroup(shardOf(id, nodes[0].charter.Shards))
+		name := placement.BlobGroup(shardOf(id, nodes[0].charter.Shards))
 		if slices.Equal(nodes[0].wanted(name), []string{away.id}) {
 			t.Fatalf("blob %s is named for %s, whose only member is away", id, name)
 		}

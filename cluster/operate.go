@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // Drain asks that a node gives away all that it holds; the others take it. It
@@ -16,13 +17,13 @@ import (
 // alone. Again: success. ErrNotFound: there is no such node. ErrUnsafe: there
 // would be fewer nodes left than replicas.
 func (n *Node) Drain(ctx context.Context, id string) error {
-	return n.changeNode(ctx, id, func(rows map[string]nodeRow, row *nodeRow) error {
-		if row.State == nodeRemoved {
+	return n.changeNode(ctx, id, func(rows map[string]placement.Node, row *placement.Node) error {
+		if row.State == placement.Removed {
 			return fmt.Errorf("node %s was removed: %w", id, blobstore.ErrConflict)
 		}
 		left, now := 0, time.Now()
 		for other, r := range rows {
-			if other != id && r.State == nodeActive && !r.lost(now, n.cfg.ReplaceAfter) {
+			if other != id && r.State == placement.Active && !r.Lost(now, n.cfg.ReplaceAfter) {
 				left++
 			}
 		}
@@ -30,7 +31,7 @@ func (n *Node) Drain(ctx context.Context, id string) error {
 			return fmt.Errorf("%d nodes would be left for %d replicas, add one first: %w",
 				left, n.charter.Replicas, ErrUnsafe)
 		}
-		row.State = nodeDraining
+		row.State = placement.Draining
 		return nil
 	})
 }
@@ -38,11 +39,11 @@ func (n *Node) Drain(ctx context.Context, id string) error {
 // Undrain takes a Drain back: the node gets its share again. Again: success.
 // ErrNotFound and ErrConflict as for Drain.
 func (n *Node) Undrain(ctx context.Context, id string) error {
-	return n.changeNode(ctx, id, func(_ map[string]nodeRow, row *nodeRow) error {
-		if row.State == nodeRemoved {
+	return n.changeNode(ctx, id, func(_ map[string]placement.Node, row *placement.Node) error {
+		if row.State == placement.Removed {
 			return fmt.Errorf("node %s was removed: %w", id, blobstore.ErrConflict)
 		}
-		row.State = nodeActive
+		row.State = placement.Active
 		return nil
 	})
 }
@@ -53,14 +54,14 @@ func (n *Node) Undrain(ctx context.Context, id string) error {
 // the node is here and still holds something, or a group that it is a member of
 // would have no majority without it.
 func (n *Node) Remove(ctx context.Context, id string) error {
-	return n.changeNode(ctx, id, func(_ map[string]nodeRow, row *nodeRow) error {
-		if row.State == nodeRemoved {
+	return n.changeNode(ctx, id, func(_ map[string]placement.Node, row *placement.Node) error {
+		if row.State == placement.Removed {
 			return nil
 		}
 		if err := n.safeToRemove(ctx, id); err != nil {
 			return err
 		}
-		row.State = nodeRemoved
+		row.State = placement.Removed
 		return nil
 	})
 }
@@ -68,9 +69,9 @@ func (n *Node) Remove(ctx context.Context, id string) error {
 // safeToRemove asks the leader of each group whether it can do without a node.
 func (n *Node) safeToRemove(ctx context.Context, id string) error {
 	names := make([]string, 0, 1+n.charter.Shards)
-	names = append(names, catalogGroup)
+	names = append(names, placement.CatalogGroup)
 	for s := range n.charter.Shards {
-		names = append(names, blobGroup(s))
+		names = append(names, placement.BlobGroup(s))
 	}
 	for _, name := range names {
 		v, err := n.patientView(ctx, name)
@@ -80,7 +81,7 @@ func (n *Node) safeToRemove(ctx context.Context, id string) error {
 		if !slices.Contains(v.members(), id) {
 			continue
 		}
-		if name != catalogGroup && !n.Gone(id) {
+		if name != placement.CatalogGroup && !n.Gone(id) {
 			return fmt.Errorf("node %s is here and a member of %s, drain it first: %w", id, name, ErrUnsafe)
 		}
 		left, well := 0, 0
@@ -114,7 +115,7 @@ func (n *Node) patientView(ctx context.Context, name string) (groupView, error) 
 
 // changeNode changes a node's row, again if somebody else changed it meanwhile.
 func (n *Node) changeNode(
-	ctx context.Context, id string, change func(rows map[string]nodeRow, row *nodeRow) error,
+	ctx context.Context, id string, change func(rows map[string]placement.Node, row *placement.Node) error,
 ) error {
 	if err := n.waitFormed(ctx); err != nil {
 		return err
@@ -163,7 +164,7 @@ func (n *Node) Progress(ctx context.Context, id string) (NodeProgress, error) {
 	if err := n.waitFormed(ctx); err != nil {
 		return NodeProgress{}, err
 	}
-	var row nodeRow
+	var row placement.Node
 	found, err := (catalog{n}).Get(ctx, nodeKey(id)) // not n.rows: it may just have been changed here
 	if err == nil {
 		err = decodeClusterRow(found, &row)
@@ -173,7 +174,7 @@ func (n *Node) Progress(ctx context.Context, id string) (NodeProgress, error) {
 	}
 	out := NodeProgress{ID: id, State: string(row.State)}
 	for s := range n.charter.Shards {
-		name := blobGroup(s)
+		name := placement.BlobGroup(s)
 		v, err := n.patientView(ctx, name)
 		if err != nil {
 			return out, fmt.Errorf("group %s: %w: %w", name, blobstore.ErrUnavailable, err)

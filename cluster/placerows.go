@@ -8,13 +8,14 @@ import (
 	"strings"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // The rows by which the cluster knows its own shape. Every value is a version
 // byte and JSON. The library's rows have other prefixes.
 const (
-	nodePrefix   = "c1/node/"     // c1/node/{id}: nodeRow
-	placementKey = "c1/placement" // placement
+	nodePrefix   = "c1/node/"     // c1/node/{id}: placement.Node
+	placementKey = "c1/placement" // placement.Map
 	// clusterRowVersion is the first byte of the values.
 	clusterRowVersion = 1
 )
@@ -40,13 +41,13 @@ func decodeClusterRow(row blobstore.Row, v any) error {
 }
 
 // nodeRows are the rows of all nodes and their revisions.
-func (n *Node) nodeRows(ctx context.Context) (map[string]nodeRow, map[string]uint64, error) {
-	rows, revisions := map[string]nodeRow{}, map[string]uint64{}
+func (n *Node) nodeRows(ctx context.Context) (map[string]placement.Node, map[string]uint64, error) {
+	rows, revisions := map[string]placement.Node{}, map[string]uint64{}
 	for row, err := range n.rows.Scan(ctx, nodePrefix, "") {
 		if err != nil {
 			return nil, nil, fmt.Errorf("rows of the nodes: %w", err)
 		}
-		var r nodeRow
+		var r placement.Node
 		if err := decodeClusterRow(row, &r); err != nil {
 			return nil, nil, err
 		}
@@ -57,18 +58,18 @@ func (n *Node) nodeRows(ctx context.Context) (map[string]nodeRow, map[string]uin
 }
 
 // nodeRow is the row of one node; ErrNotFound if it has none.
-func (n *Node) nodeRow(ctx context.Context, id string) (nodeRow, error) {
+func (n *Node) nodeRow(ctx context.Context, id string) (placement.Node, error) {
 	row, err := n.rows.Get(ctx, nodeKey(id))
 	if err != nil {
-		return nodeRow{}, err //nolint:wrapcheck // in the words of blobstore
+		return placement.Node{}, err //nolint:wrapcheck // in the words of blobstore
 	}
-	var r nodeRow
+	var r placement.Node
 	err = decodeClusterRow(row, &r)
 	return r, err
 }
 
 // putNodeRow is the part of a transaction that changes a node's row.
-func putNodeRow(t *blobstore.Txn, id string, revision uint64, r nodeRow) error {
+func putNodeRow(t *blobstore.Txn, id string, revision uint64, r placement.Node) error {
 	value, err := encodeClusterRow(r)
 	if err != nil {
 		return err
@@ -80,16 +81,16 @@ func putNodeRow(t *blobstore.Txn, id string, revision uint64, r nodeRow) error {
 
 // placed is the placement as this node knows it.
 type placed struct {
-	placement
+	placement.Map
 
 	revision uint64   // of its row, 0 for the charter's
-	leaders  []string // by shard, see leadersOf
+	leaders  []string // by shard, see placement.Leaders
 }
 
 // firstPlacement is that of the charter, before the catalog has a row.
 func (c *charter) firstPlacement() *placed {
-	p := &placed{placement: placement{Nodes: c.Members, Voters: c.Voters, Groups: c.Groups}}
-	p.leaders = leadersOf(&p.placement, c.Shards)
+	p := &placed{Map: placement.Map{Nodes: c.Members, Voters: c.Voters, Groups: c.Groups}}
+	p.leaders = placement.Leaders(&p.Map, c.Shards)
 	return p
 }
 
@@ -102,13 +103,13 @@ func (n *Node) refreshPlacement(ctx context.Context) {
 	}
 	p := &placed{revision: row.Revision}
 	if err == nil {
-		err = decodeClusterRow(row, &p.placement)
+		err = decodeClusterRow(row, &p.Map)
 	}
 	if err != nil {
 		n.log.Error("placement not read", "error", err)
 		return
 	}
-	p.leaders = leadersOf(&p.placement, n.charter.Shards)
+	p.leaders = placement.Leaders(&p.Map, n.charter.Shards)
 	n.placed.Store(p)
 	n.log.Info("placement", "epoch", p.Epoch, "nodes", len(p.Nodes))
 }

@@ -5,13 +5,14 @@ import (
 	"testing"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // TestClusterRowFormat compares the rows with what this version wrote when they
 // were made: other versions and other nodes read them.
 func TestClusterRowFormat(t *testing.T) {
-	node := nodeRow{State: nodeDraining, Zone: "rack 1", Weight: 50, Away: 1_764_000_000_123}
-	where := placement{
+	node := placement.Node{State: placement.Draining, Zone: "rack 1", Weight: 50, Away: 1_764_000_000_123}
+	where := placement.Map{
 		Epoch: 7, Nodes: []string{"a", "b"}, Voters: []string{"a"}, Groups: map[string][]string{"blob-0": {"b"}},
 	}
 	for want, row := range map[string]any{
@@ -23,7 +24,7 @@ func TestClusterRowFormat(t *testing.T) {
 			t.Errorf("%q, %v; want %q", got, err, want)
 		}
 	}
-	var read nodeRow
+	var read placement.Node
 	later := blobstore.Row{Value: []byte("\x02{}")}
 	if err := decodeClusterRow(later, &read); !errors.Is(err, blobstore.ErrFormat) {
 		t.Errorf("a later version: %v", err)

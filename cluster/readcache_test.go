@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 func testCache(limit int64) *readCache {
@@ -86,7 +87,7 @@ func TestReadCacheFetchesOnce(t *testing.T) {
 // twice from memory, and goes on when its replicas stop in the middle.
 func TestRemoteReadSurvives(t *testing.T) {
 	t.Parallel()
-	nodes := startCluster(t, 3, func(c *Config) { c.Weight = WeightMax })
+	nodes := startCluster(t, 3, func(c *Config) { c.Weight = placement.WeightMax })
 	cfg := nodes[0].cfg
 	cfg.Seeds, cfg.Weight, cfg.CacheBytes = []string{nodes[0].GossipAddr()}, 1, 8<<20
 	reader := openNode(t, t.TempDir(), cfg, Deps{})
@@ -118,7 +119,7 @@ func TestRemoteReadSurvives(t *testing.T) {
 	if _, err = io.ReadFull(r, got[:blobstore.ChunkBytesMax]); err != nil {
 		t.Fatal(err)
 	}
-	lead := reader.knownLeader(blobGroup(shardOf(id, reader.charter.Shards)))
+	lead := reader.knownLeader(placement.BlobGroup(shardOf(id, reader.charter.Shards)))
 	for _, n := range nodes {
 		if n.id == lead {
 			n.close(t) // in the middle
@@ -137,7 +138,7 @@ func TestRemoteReadSurvives(t *testing.T) {
 func TestReadsFromTheZone(t *testing.T) {
 	zone := 0
 	nodes := startCluster(t, 3, func(c *Config) {
-		c.Zone, c.Weight = fmt.Sprintf("z%d", zone), WeightMax
+		c.Zone, c.Weight = fmt.Sprintf("z%d", zone), placement.WeightMax
 		zone++
 	})
 	cfg := nodes[0].cfg

@@ -13,13 +13,14 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
+	"carillon/cluster/placement"
 )
 
 // parseWeight reads a node's weight as gossip tells it.
 func parseWeight(s string) int {
 	w, err := strconv.Atoi(s)
-	if err != nil || w < 1 || w > WeightMax {
-		return WeightDefault
+	if err != nil || w < 1 || w > placement.WeightMax {
+		return placement.WeightDefault
 	}
 	return w
 }
@@ -94,8 +95,8 @@ func (n *Node) reconcile(ctx context.Context) error {
 		}
 	}
 	p := n.placed.Load()
-	s := shape{n.charter.Shards, n.charter.Replicas}
-	if want := place(s, rows, now, n.cfg.ReplaceAfter, &p.placement); !want.equal(&p.placement) {
+	s := placement.Shape{Shards: n.charter.Shards, Replicas: n.charter.Replicas}
+	if want := placement.Place(s, rows, now, n.cfg.ReplaceAfter, &p.Map); !want.Equal(&p.Map) {
 		want.Epoch++
 		value, err := encodeClusterRow(want)
 		if err != nil {
@@ -125,13 +126,13 @@ func (n *Node) commitStep(ctx context.Context, t blobstore.Txn) error {
 
 // observe returns the rows that gossip gives reason to change. A node gets its
 // row when it has the whole catalog: from then on it may be given groups.
-func (n *Node) observe(rows map[string]nodeRow, now time.Time) map[string]nodeRow {
-	news := map[string]nodeRow{}
+func (n *Node) observe(rows map[string]placement.Node, now time.Time) map[string]placement.Node {
+	news := map[string]placement.Node{}
 	members := n.catalog.view().members()
 	for _, id := range members {
 		row, known := rows[id]
 		if !known && n.catalog.hasAll(id) {
-			row = nodeRow{State: nodeActive, Weight: WeightDefault}
+			row = placement.Node{State: placement.Active, Weight: placement.WeightDefault}
 		} else if !known {
 			continue
 		}
@@ -140,8 +141,8 @@ func (n *Node) observe(rows map[string]nodeRow, now time.Time) map[string]nodeRo
 		}
 	}
 	for _, id := range n.charter.Removed { // by a recovery
-		if row, known := rows[id]; known && row.State != nodeRemoved {
-			row.State = nodeRemoved
+		if row, known := rows[id]; known && row.State != placement.Removed {
+			row.State = placement.Removed
 			news[id] = row
 		}
 	}
@@ -149,10 +150,10 @@ func (n *Node) observe(rows map[string]nodeRow, now time.Time) map[string]nodeRo
 }
 
 // seen is the row of a node as gossip sees the node now.
-func (n *Node) seen(id string, row nodeRow, now time.Time) nodeRow {
+func (n *Node) seen(id string, row placement.Node, now time.Time) placement.Node {
 	m, ok := n.gossip.Member(id)
 	switch {
-	case row.State == nodeRemoved:
+	case row.State == placement.Removed:
 	case !ok || !m.Alive || m.Cluster != n.charter.Cluster:
 		if row.Away == 0 {
 			row.Away = now.UnixMilli()
@@ -166,7 +167,7 @@ func (n *Node) seen(id string, row nodeRow, now time.Time) nodeRow {
 // stepCatalog takes one step in the catalog's own group: new nodes come in
 // without a vote, wanted voters vote, the others do not, and removed nodes go
 // when they hold nothing any more.
-func (n *Node) stepCatalog(ctx context.Context, rows map[string]nodeRow, p *placed) error {
+func (n *Node) stepCatalog(ctx context.Context, rows map[string]placement.Node, p *placed) error {
 	v := n.catalog.view()
 	for _, m := range n.gossip.Members() {
 		if n.admissible(m, rows) && !slices.Contains(v.members(), m.ID) {
@@ -194,7 +195,7 @@ func (n *Node) stepCatalog(ctx context.Context, rows map[string]nodeRow, p *plac
 		})
 	}
 	for _, id := range v.Learners {
-		if rows[id].State == nodeRemoved {
+		if rows[id].State == placement.Removed {
 			return n.dismiss(ctx, id)
 		}
 	}
@@ -202,17 +203,17 @@ func (n *Node) stepCatalog(ctx context.Context, rows map[string]nodeRow, p *plac
 }
 
 // admissible says whether a node that gossip knows belongs into the catalog.
-func (n *Node) admissible(m gossip.Member, rows map[string]nodeRow) bool {
-	return m.Alive && m.Cluster == n.charter.Cluster && n.reads(m) && rows[m.ID].State != nodeRemoved
+func (n *Node) admissible(m gossip.Member, rows map[string]placement.Node) bool {
+	return m.Alive && m.Cluster == n.charter.Cluster && n.reads(m) && rows[m.ID].State != placement.Removed
 }
 
 // dismiss takes a removed node out of the catalog once it is in no group. Until
 // then it hears from the catalog that it is to go.
 func (n *Node) dismiss(ctx context.Context, id string) error {
 	for s := range n.charter.Shards {
-		v, err := n.verifiedView(ctx, blobGroup(s))
+		v, err := n.verifiedView(ctx, placement.BlobGroup(s))
 		if err != nil {
-			return fmt.Errorf("members of %s: %w", blobGroup(s), err)
+			return fmt.Errorf("members of %s: %w", placement.BlobGroup(s), err)
 		}
 		if slices.Contains(v.members(), id) {
 			return nil

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 	"carillon/cluster/statefile"
 )
 
@@ -156,7 +157,7 @@ func (r *Recovery) Facts(survivors []string, others ...RecoverFacts) (RecoverFac
 		for _, id := range append(slices.Clone(g.Voters), g.Members...) {
 			known[id] = true
 		}
-		if name == catalogGroup {
+		if name == placement.CatalogGroup {
 			here := slices.DeleteFunc(slices.Clone(g.Voters), func(id string) bool {
 				return !slices.Contains(g.Answer, id) && !slices.Contains(survivors, id)
 			})
@@ -258,9 +259,9 @@ func recoveredName(f *RecoverFacts) string {
 }
 
 func (r *Recovery) groupNames() []string {
-	names := append(make([]string, 0, 1+r.charter.Shards), catalogGroup)
+	names := append(make([]string, 0, 1+r.charter.Shards), placement.CatalogGroup)
 	for s := range r.charter.Shards {
-		names = append(names, blobGroup(s))
+		names = append(names, placement.BlobGroup(s))
 	}
 	return names
 }
@@ -272,7 +273,7 @@ func (r *Recovery) groupDir(name string) string {
 // group reads the Raft state of one group.
 func (r *Recovery) group(name string) (RecoverGroup, error) {
 	g := RecoverGroup{Name: name, Voters: slices.Clone(r.charter.Groups[name]), Answer: []string{}}
-	if name == catalogGroup {
+	if name == placement.CatalogGroup {
 		g.Voters = slices.Clone(r.charter.Voters)
 		g.Applied = r.deps.Catalog.Applied()
 	}
@@ -337,7 +338,7 @@ func lastWritten(dir string) *time.Time {
 func (r *Recovery) after(p parts, survivors []string) []string {
 	name := p.best.Name
 	if r.charter.Pending {
-		if name == catalogGroup {
+		if name == placement.CatalogGroup {
 			return r.charter.Voters
 		}
 		return r.charter.Groups[name]
@@ -350,11 +351,11 @@ func (r *Recovery) after(p parts, survivors []string) []string {
 			return out
 		}
 	}
-	var able []candidate
+	var able []placement.Candidate
 	for _, id := range survivors {
-		able = append(able, candidate{id: id, weight: WeightDefault})
+		able = append(able, placement.Candidate{ID: id, Weight: placement.WeightDefault})
 	}
-	return choose(name, able, r.charter.Replicas, nil)
+	return placement.Choose(name, able, r.charter.Replicas, nil)
 }
 
 // Apply writes what Facts has shown. It may be interrupted at any moment and
@@ -362,7 +363,7 @@ func (r *Recovery) after(p parts, survivors []string) []string {
 func (r *Recovery) Apply(ctx context.Context, f RecoverFacts) (RecoverReport, error) {
 	report := RecoverReport{Cluster: f.NewCluster, Groups: []string{}, Silent: []string{}}
 	if f.Quorum {
-		return report, fmt.Errorf("group %s: %w", catalogGroup, ErrQuorum)
+		return report, fmt.Errorf("group %s: %w", placement.CatalogGroup, ErrQuorum)
 	}
 	for _, p := range r.peers {
 		if p.Answers && !slices.Contains(f.Survivors, p.ID) {
@@ -415,7 +416,7 @@ func (c *charter) recovered(f RecoverFacts) charter {
 		Former: append(slices.Clone(c.Former), c.Cluster), Removed: f.LeftBehind, Pending: true,
 	}
 	for _, g := range f.Groups {
-		if g.Name == catalogGroup {
+		if g.Name == placement.CatalogGroup {
 			next.Voters = g.After
 		} else {
 			next.Groups[g.Name] = g.After

@@ -17,6 +17,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
+	"carillon/cluster/placement"
 	"carillon/cluster/raftlog"
 	"carillon/cluster/statefile"
 )
@@ -162,7 +163,7 @@ func (m replaying) failure() error { return *m.failed }
 func (r *Recovery) machine(name string) replaying {
 	failed := new(error)
 	fatal := func(err error) { *failed = err }
-	if name == catalogGroup {
+	if name == placement.CatalogGroup {
 		return replaying{&catalogMachine{
 			breaker: breaker{fatal: fatal}, store: r.deps.Catalog, blobs: r.deps.Blobs,
 		}, failed}
@@ -170,7 +171,7 @@ func (r *Recovery) machine(name string) replaying {
 	shards := r.charter.Shards
 	return replaying{&blobMachine{
 		breaker: breaker{fatal: fatal}, store: r.deps.Blobs,
-		owns: func(id blobstore.ID) bool { return blobGroup(shardOf(id, shards)) == name },
+		owns: func(id blobstore.ID) bool { return placement.BlobGroup(shardOf(id, shards)) == name },
 	}, failed}
 }
 

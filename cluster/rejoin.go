@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 	"carillon/cluster/raftlog"
 	"carillon/cluster/statefile"
 )
@@ -33,7 +34,7 @@ func (n *Node) openOrRejoin(spec groupSpec, c *charter) (*group, error) {
 	if !errors.Is(err, raftlog.ErrDamaged) {
 		return g, err
 	}
-	if len(c.Members) < 2 || spec.name != catalogGroup && c.Replicas < 2 {
+	if len(c.Members) < 2 || spec.name != placement.CatalogGroup && c.Replicas < 2 {
 		return nil, fmt.Errorf("%w; this node is the only member of group %s: restore a backup", err, spec.name)
 	}
 	mark := resyncMark{Reason: err.Error(), Since: time.Now().UTC()}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"carillon/cluster/placement"
 	"carillon/cluster/raftlog"
 )
 
@@ -52,7 +53,7 @@ func TestDamagedLogIsFetchedAnew(t *testing.T) {
 	}
 	n := nodes[2]
 	n.close(t)
-	for _, group := range []string{catalogGroup, blobGroup(0), blobGroup(1)} {
+	for _, group := range []string{placement.CatalogGroup, placement.BlobGroup(0), placement.BlobGroup(1)} {
 		spoilLog(t, n, group, "")
 	}
 	n = openNode(t, n.dir, n.cfg, Deps{})
@@ -87,8 +88,8 @@ func TestDamagedLogOfOnlyMember(t *testing.T) {
 	mustUpload(t, nodes[0], "a-key-to-look-for", noise(1, 300_000))
 	n := nodes[0]
 	n.close(t)
-	spoilLog(t, n, catalogGroup, "a-key-to-look-for")
-	dir := filepath.Join(n.dir, "raft", catalogGroup, "wal")
+	spoilLog(t, n, placement.CatalogGroup, "a-key-to-look-for")
+	dir := filepath.Join(n.dir, "raft", placement.CatalogGroup, "wal")
 	_, err := raftlog.Open(dir, raftlog.Config{}, testLog(t, "wal"))
 	if !errors.Is(err, raftlog.ErrDamaged) {
 		t.Errorf("opened, or: %v", err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // remote is a view of a blob on another node. When that node fails in the
@@ -53,7 +54,7 @@ func openRemote(ctx context.Context, n *Node, id blobstore.ID, except []string) 
 	if err := n.waitFormed(ctx); err != nil {
 		return nil, err
 	}
-	name := blobGroup(shardOf(id, n.charter.Shards))
+	name := placement.BlobGroup(shardOf(id, n.charter.Shards))
 	for try := 0; ; try++ {
 		if n.group(name) == nil && (try > 0 || n.knownLeader(name) == "") {
 			n.locate(ctx, name) // its members may have changed
@@ -69,7 +70,7 @@ func openRemote(ctx context.Context, n *Node, id blobstore.ID, except []string) 
 }
 
 func (n *Node) openRemoteOnce(ctx context.Context, id blobstore.ID, except []string) (*remote, error) {
-	name := blobGroup(shardOf(id, n.charter.Shards))
+	name := placement.BlobGroup(shardOf(id, n.charter.Shards))
 	failed := errBehind
 	lead := n.knownLeader(name)
 	var open []string // in this zone, and not sealed there

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 	"carillon/cluster/statefile"
 )
 
@@ -152,7 +153,9 @@ func (n *Node) standAside() {
 }
 
 // mayLead says whether this node may answer for a group as its leader.
-func (n *Node) mayLead(name string) bool { return name == catalogGroup || !n.resync.pending.Load() }
+func (n *Node) mayLead(name string) bool {
+	return name == placement.CatalogGroup || !n.resync.pending.Load()
+}
 
 // fetchMissing brings here every blob that the catalog refers to, that belongs
 // here, and that is not whole here though it is elsewhere. It returns how many

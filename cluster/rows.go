@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // freshWait bounds how long a lookup may wait to be as fresh as the leader: a
@@ -83,7 +84,7 @@ func (c catalog) Commit(ctx context.Context, t blobstore.Txn) (uint64, error) {
 	} else {
 		cmd = encodeTxn(c.n.writes(), id, t)
 	}
-	index, outcomes, err := c.n.propose(ctx, catalogGroup, cmd)
+	index, outcomes, err := c.n.propose(ctx, placement.CatalogGroup, cmd)
 	if err != nil {
 		return 0, err
 	}

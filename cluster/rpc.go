@@ -10,6 +10,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/peer"
+	"carillon/cluster/placement"
 )
 
 // Requests between nodes. Numbers are part of the peer protocol: never reuse
@@ -321,7 +322,7 @@ func (n *Node) group(name string) *group {
 	if !n.isFormed() {
 		return nil
 	}
-	if name == catalogGroup {
+	if name == placement.CatalogGroup {
 		return n.catalog
 	}
 	for _, g := range n.hosted() {

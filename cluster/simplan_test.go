@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/raft-wal/types"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // fault is one step of a plan: it begins, lasts, ends, and rests.
@@ -203,7 +204,7 @@ func (s *sim) check() {
 		s.t.Fatal(err)
 	}
 	for _, r := range rows {
-		if r.State == nodeDraining {
+		if r.State == placement.Draining {
 			able--
 		}
 	}

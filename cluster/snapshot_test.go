@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // TestLaggardCatchesUpBySnapshot keeps a node away while more than the trailing
@@ -112,7 +113,8 @@ func TestInterruptedRestoreIsRepeated(t *testing.T) {
 
 	lost := openCatalog(t) // an empty catalog in place of the node's
 	m := &catalogMachine{breaker: breaker{fatal: func(err error) { t.Error(err) }}, store: lost}
-	snapshots, err := openSnapshots(filepath.Join(nodes[0].dir, "raft", catalogGroup), testLog(t, "snap"))
+	dir := filepath.Join(nodes[0].dir, "raft", placement.CatalogGroup)
+	snapshots, err := openSnapshots(dir, testLog(t, "snap"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft-wal/types"
+
+	"carillon/cluster/placement"
 )
 
 // hangingFS is a disk whose syncs hang while it is told so.
@@ -73,7 +75,7 @@ func TestStalledLeaderGivesUp(t *testing.T) {
 		i := next
 		next++
 		d.fs = func(group string, below types.VFS) types.VFS {
-			if group != catalogGroup {
+			if group != placement.CatalogGroup {
 				return below
 			}
 			disks[i] = &hangingFS{VFS: below}
@@ -106,7 +108,7 @@ func TestStalledLeaderGivesUp(t *testing.T) {
 		if err := nodes[leader].Ready(); err == nil {
 			return errors.New("it is ready")
 		}
-		if name, _ := nodes[leader].stalledGroup(); name != catalogGroup {
+		if name, _ := nodes[leader].stalledGroup(); name != placement.CatalogGroup {
 			return fmt.Errorf("stalled group is %q", name)
 		}
 		return nil

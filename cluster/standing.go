@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 	"carillon/cluster/statefile"
 )
 
@@ -48,7 +49,7 @@ func checkRemoved(dir string) error {
 // or, since a removed node is told nothing more, another node that it asks.
 func (n *Node) checkStanding(ctx context.Context) {
 	row, err := n.nodeRow(ctx, n.id)
-	if err == nil && row.State == nodeRemoved {
+	if err == nil && row.State == placement.Removed {
 		// It stays until it is out of its groups, which may need its vote.
 		if n.holdsNothing() {
 			n.wasRemoved()
@@ -69,7 +70,7 @@ func (n *Node) checkStanding(ctx context.Context) {
 		bounded, cancel := context.WithTimeout(ctx, memberCallWait)
 		b, err := n.link.Call(bounded, m.ID, kindStanding, []byte(n.id))
 		cancel()
-		if err == nil && nodeState(b) == nodeRemoved {
+		if err == nil && placement.State(b) == placement.Removed {
 			n.wasRemoved()
 			return
 		}

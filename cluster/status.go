@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"carillon/cluster/gossip"
+	"carillon/cluster/placement"
 )
 
 // Ready is nil when the node can take any request, else it says why not.
@@ -32,7 +33,7 @@ func (n *Node) Ready() error {
 	case !n.caughtUp.Load():
 		return fmt.Errorf("catching up with the cluster: %w", ErrNotReady)
 	case n.catalog.leader() == "":
-		return fmt.Errorf("group %s has no leader: %w", catalogGroup, ErrNotReady)
+		return fmt.Errorf("group %s has no leader: %w", placement.CatalogGroup, ErrNotReady)
 	}
 	for _, g := range n.hosted() {
 		if g.leader() == "" && slices.Contains(g.voters(), n.id) {
@@ -106,13 +107,13 @@ func (n *Node) LocalStatus() NodeStatus {
 // withHalted adds what is not hosted any more.
 func (n *Node) withHalted(s NodeStatus) NodeStatus {
 	for shard := range n.charter.Shards {
-		if why := n.halts.of(blobGroup(shard)); why != "" {
+		if why := n.halts.of(placement.BlobGroup(shard)); why != "" {
 			s.Groups = append(s.Groups, GroupStatus{
-				Name: blobGroup(shard), State: "stopped", Fault: why, Members: []MemberStatus{},
+				Name: placement.BlobGroup(shard), State: "stopped", Fault: why, Members: []MemberStatus{},
 			})
 		}
 	}
-	s.Groups[0].Fault = n.halts.of(catalogGroup)
+	s.Groups[0].Fault = n.halts.of(placement.CatalogGroup)
 	return s
 }
 

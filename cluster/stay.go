@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 	"carillon/cluster/statefile"
 )
 
@@ -79,15 +80,15 @@ func (n *Node) saveStay(group string, state stayState, kept int) error {
 func (n *Node) host(ctx context.Context) {
 	p := n.placed.Load()
 	for s := range n.charter.Shards {
-		wanted := slices.Contains(p.Groups[blobGroup(s)], n.id)
+		wanted := slices.Contains(p.Groups[placement.BlobGroup(s)], n.id)
 		switch open := n.shard(s) != nil; {
-		case wanted && !open && n.halts.of(blobGroup(s)) == "":
+		case wanted && !open && n.halts.of(placement.BlobGroup(s)) == "":
 			if err := n.comeTo(s); err != nil { //nolint:contextcheck // the group outlives the call
-				n.log.Error("group not opened", "group", blobGroup(s), "error", err)
+				n.log.Error("group not opened", "group", placement.BlobGroup(s), "error", err)
 			}
 		case open && !wanted:
 			if err := n.leave(ctx, s); err != nil {
-				n.log.Debug("group not left yet", "group", blobGroup(s), "error", err)
+				n.log.Debug("group not left yet", "group", placement.BlobGroup(s), "error", err)
 			}
 		}
 	}
@@ -103,19 +104,19 @@ func (n *Node) comeTo(s int) error {
 	if n.ctx.Err() != nil {
 		return fmt.Errorf("cluster: %w", blobstore.ErrClosed)
 	}
-	if mark, err := loadRecovered(n.raftDir(), blobGroup(s)); err != nil || !mark.Done {
+	if mark, err := loadRecovered(n.raftDir(), placement.BlobGroup(s)); err != nil || !mark.Done {
 		return errors.Join(err, errUnfinished)
 	}
-	if err := n.saveStay(blobGroup(s), stayMember, 0); err != nil {
+	if err := n.saveStay(placement.BlobGroup(s), stayMember, 0); err != nil {
 		return err
 	}
-	n.log.Info("coming to group", "group", blobGroup(s))
+	n.log.Info("coming to group", "group", placement.BlobGroup(s))
 	return n.openShard(s, n.charter, nil)
 }
 
 // leave closes a group once its leader says that this node is no member.
 func (n *Node) leave(ctx context.Context, s int) error {
-	name := blobGroup(s)
+	name := placement.BlobGroup(s)
 	v, err := n.leadersView(ctx, name)
 	if err != nil {
 		return err
@@ -167,7 +168,7 @@ func (n *Node) serveHost(ctx context.Context, _ string, req []byte) ([]byte, err
 	}
 	n.refreshPlacement(ctx)
 	for s := range n.charter.Shards {
-		if blobGroup(s) == name && slices.Contains(n.placed.Load().Groups[name], n.id) {
+		if placement.BlobGroup(s) == name && slices.Contains(n.placed.Load().Groups[name], n.id) {
 			return nil, n.comeTo(s) //nolint:contextcheck // as above
 		}
 	}
@@ -177,7 +178,7 @@ func (n *Node) serveHost(ctx context.Context, _ string, req []byte) ([]byte, err
 // dropLeft deletes what this node may delete of groups that it has left.
 func (n *Node) dropLeft(ctx context.Context, now time.Time) {
 	for s := range n.charter.Shards {
-		name := blobGroup(s)
+		name := placement.BlobGroup(s)
 		st, err := loadStay(n.raftDir(), name)
 		if err != nil {
 			n.log.Error("stay not read", "group", name, "error", err)
@@ -193,7 +194,7 @@ func (n *Node) dropLeft(ctx context.Context, now time.Time) {
 }
 
 func (n *Node) dropGroup(ctx context.Context, s int) error {
-	name := blobGroup(s)
+	name := placement.BlobGroup(s)
 	v, err := n.leadersView(ctx, name)
 	switch {
 	case err != nil:
@@ -267,7 +268,7 @@ func (n *Node) quarantined(id blobstore.ID, why string) {
 func (n *Node) forget(s, dropped, kept int) error {
 	n.hosting.Lock()
 	defer n.hosting.Unlock()
-	name := blobGroup(s)
+	name := placement.BlobGroup(s)
 	if n.shard(s) != nil || n.ctx.Err() != nil {
 		return nil
 	}

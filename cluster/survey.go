@@ -13,6 +13,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
+	"carillon/cluster/placement"
 )
 
 const (
@@ -220,7 +221,7 @@ func (s *Status) compare() {
 // place gathers what the nodes say of each blob group.
 func (s *Status) place(shards, wanted int) {
 	for shard := range shards {
-		p := s.placement(blobGroup(shard), wanted)
+		p := s.placement(placement.BlobGroup(shard), wanted)
 		if p.Holding < p.Wanted {
 			s.UnderReplicated += p.Blobs
 		}

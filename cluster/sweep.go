@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // sweepBatchMax bounds the removals of one sweep of one shard; the rest goes
@@ -142,7 +143,7 @@ func (s *sweeper) since(id blobstore.ID, now time.Time) time.Time {
 // that the node was a member of is dropGroup's to judge.
 func (n *Node) dropStrays(ctx context.Context, strays []blobstore.Info) error {
 	for _, info := range strays {
-		name := blobGroup(shardOf(info.ID, n.charter.Shards))
+		name := placement.BlobGroup(shardOf(info.ID, n.charter.Shards))
 		st, err := loadStay(n.raftDir(), name)
 		if err != nil {
 			return err

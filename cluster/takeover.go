@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"carillon/cluster/placement"
 )
 
 // When the process of a leader dies, its machine closes its connections and
@@ -177,7 +179,7 @@ func (g *group) rankAfter(dead, self string, seen map[string]positions) (rank in
 			}
 			return 1
 		}
-		return compareScore(g.name, a, b)
+		return placement.CompareScore(g.name, a, b)
 	})
 	return slices.Index(agree, self), true
 }

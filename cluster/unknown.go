@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 	"carillon/cluster/statefile"
 )
 
@@ -25,9 +26,9 @@ func (n *Node) setUnknownAside(c *charter) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("look for unknown groups: %w", err)
 	}
-	known := map[string]bool{catalogGroup: true}
+	known := map[string]bool{placement.CatalogGroup: true}
 	for s := range c.Shards {
-		known[blobGroup(s)] = true
+		known[placement.BlobGroup(s)] = true
 	}
 	for _, e := range entries {
 		if !e.IsDir() || known[e.Name()] || strings.Contains(e.Name(), asideMark) {
@@ -45,7 +46,7 @@ func (n *Node) setUnknownAside(c *charter) error {
 // checkOrphan refuses a directory that has the logs of groups and no charter:
 // the node would found or join a cluster with the logs of another.
 func checkOrphan(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, "raft", catalogGroup)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, "raft", placement.CatalogGroup)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return fmt.Errorf("%s is gone, but the node has been in a cluster: %w; another node of the cluster has the "+

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"carillon/cluster/placement"
 	"carillon/cluster/raftlog"
 )
 
@@ -106,7 +107,7 @@ func newFollower(t *testing.T, open func(raft.SnapshotStore) bothStores) *lone {
 		t.Fatal(err)
 	}
 	conf := raftConfig(groupSpec{
-		name: blobGroup(0), nodeID: "follower", electionWait: time.Hour, chatter: testLog(t, "follower"),
+		name: placement.BlobGroup(0), nodeID: "follower", electionWait: time.Hour, chatter: testLog(t, "follower"),
 	})
 	_, here := raft.NewInmemTransport("follower")
 	_, f.leader = raft.NewInmemTransport("leader")

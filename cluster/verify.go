@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // verifyWait bounds a check of all replicas of a blob: a gigabyte from a disk
@@ -31,7 +32,7 @@ func (n *Node) VerifyBlob(ctx context.Context, id blobstore.ID) (blobstore.Verif
 	}
 	ctx, cancel := context.WithTimeout(ctx, verifyWait)
 	defer cancel()
-	name := blobGroup(shardOf(id, n.charter.Shards))
+	name := placement.BlobGroup(shardOf(id, n.charter.Shards))
 	members := n.members(name)
 	v := blobstore.Verification{
 		Group: name, Wanted: min(n.charter.Replicas, max(len(members), 1)),

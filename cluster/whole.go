@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // wholeWait is the pause between two looks of a node that catches up.
@@ -50,9 +51,9 @@ func (n *Node) checkWhole(ctx context.Context) error {
 	var errs []error
 	for s := range n.charter.Shards {
 		g := n.shard(s)
-		switch wanted := slices.Contains(p.Groups[blobGroup(s)], n.id); {
+		switch wanted := slices.Contains(p.Groups[placement.BlobGroup(s)], n.id); {
 		case g == nil && wanted:
-			errs = append(errs, fmt.Errorf("group %s is not open: %w", blobGroup(s), ErrNotReady))
+			errs = append(errs, fmt.Errorf("group %s is not open: %w", placement.BlobGroup(s), ErrNotReady))
 		case g != nil && wanted && !g.whole.Load():
 			errs = append(errs, n.checkGroup(ctx, g))
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/placement"
 )
 
 // batchedBytesMax: appends up to this size travel with others of their shard;
@@ -78,7 +79,7 @@ func (n *Node) avoidLost(id blobstore.ID) blobstore.ID {
 // writable says whether a shard can be expected to take a write: most of its
 // members are here. It asks nobody.
 func (n *Node) writable(shard int) bool {
-	name := blobGroup(shard)
+	name := placement.BlobGroup(shard)
 	var voters []string
 	if g := n.shard(shard); g != nil {
 		voters = g.voters()
@@ -186,10 +187,10 @@ func (w writer) alone(ctx context.Context, ops ...blobstore.Op) error {
 	}
 	id := ops[0].ID
 	shard := shardOf(id, w.n.charter.Shards)
-	if err := w.n.ordinaryRoom(blobGroup(shard)); err != nil && !ops[0].Spec.Live {
+	if err := w.n.ordinaryRoom(placement.BlobGroup(shard)); err != nil && !ops[0].Spec.Live {
 		return err
 	}
-	index, outcomes, err := w.n.propose(ctx, blobGroup(shard), encodeBlobs(w.n.writes(), ops))
+	index, outcomes, err := w.n.propose(ctx, placement.BlobGroup(shard), encodeBlobs(w.n.writes(), ops))
 	if err != nil {
 		return err
 	}
@@ -213,7 +214,7 @@ func (w writer) batched(ctx context.Context, op blobstore.Op) error {
 	}
 	op.At = time.Now()
 	if op.Kind == blobstore.OpBegin && !op.Spec.Live {
-		if err := w.n.ordinaryRoom(blobGroup(shardOf(op.ID, w.n.charter.Shards))); err != nil {
+		if err := w.n.ordinaryRoom(placement.BlobGroup(shardOf(op.ID, w.n.charter.Shards))); err != nil {
 			return err
 		}
 	}

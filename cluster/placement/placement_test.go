@@ -1,4 +1,4 @@
-package cluster
+package placement
 
 import (
 	"fmt"
@@ -9,21 +9,21 @@ import (
 	"pgregory.net/rapid"
 )
 
-func activeRows(zones ...string) map[string]nodeRow {
-	rows := map[string]nodeRow{}
+func activeRows(zones ...string) map[string]Node {
+	rows := map[string]Node{}
 	for i, z := range zones {
-		rows[fmt.Sprintf("n%02d", i)] = nodeRow{State: nodeActive, Zone: z, Weight: WeightDefault}
+		rows[fmt.Sprintf("n%02d", i)] = Node{State: Active, Zone: z, Weight: WeightDefault}
 	}
 	return rows
 }
 
-func placeNow(s shape, rows map[string]nodeRow, current *placement) *placement {
-	return place(s, rows, time.Now(), time.Minute, current)
+func placeNow(s Shape, rows map[string]Node, current *Map) *Map {
+	return Place(s, rows, time.Now(), time.Minute, current)
 }
 
 func TestPlaceFewNodesHoldEverything(t *testing.T) {
-	s := shape{8, 3}
-	p := placeNow(s, activeRows("", "", ""), &placement{})
+	s := Shape{8, 3}
+	p := placeNow(s, activeRows("", "", ""), &Map{})
 	for name, members := range p.Groups {
 		if len(members) != 3 {
 			t.Errorf("%s is on %v", name, members)
@@ -33,7 +33,7 @@ func TestPlaceFewNodesHoldEverything(t *testing.T) {
 		t.Errorf("voters %v", p.Voters)
 	}
 	led := map[string]int{}
-	for _, id := range leadersOf(p, s.shards) {
+	for _, id := range Leaders(p, s.Shards) {
 		led[id]++
 	}
 	for id, n := range led {
@@ -44,7 +44,7 @@ func TestPlaceFewNodesHoldEverything(t *testing.T) {
 }
 
 func TestPlaceSpreadsZones(t *testing.T) {
-	p := placeNow(shape{64, 3}, activeRows("a", "a", "a", "a", "b", "b", "c"), &placement{})
+	p := placeNow(Shape{64, 3}, activeRows("a", "a", "a", "a", "b", "b", "c"), &Map{})
 	for name, members := range p.Groups {
 		zones := map[string]bool{}
 		for _, m := range members {
@@ -64,12 +64,13 @@ func TestPlaceByWeight(t *testing.T) {
 	heavy := rows["n00"]
 	heavy.Weight = 3 * WeightDefault
 	rows["n00"] = heavy
+	const shards = 256
 	counts := map[string]int{}
-	for _, members := range placeNow(shape{ShardsMax, 1}, rows, &placement{}).Groups {
+	for _, members := range placeNow(Shape{shards, 1}, rows, &Map{}).Groups {
 		counts[members[0]]++
 	}
 	if share := counts["n00"]; share < 50 || share > 104 { // 3/10 of 256 are 77
-		t.Errorf("the node of three times the weight holds %d of %d", share, ShardsMax)
+		t.Errorf("the node of three times the weight holds %d of %d", share, shards)
 	}
 }
 
@@ -78,17 +79,17 @@ func TestPlaceByWeight(t *testing.T) {
 func TestPlaceMovesLittle(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 12).Draw(t, "nodes")
-		s := shape{rapid.IntRange(1, 32).Draw(t, "shards"), rapid.IntRange(1, 5).Draw(t, "replicas")}
+		s := Shape{rapid.IntRange(1, 32).Draw(t, "shards"), rapid.IntRange(1, 5).Draw(t, "replicas")}
 		rows := activeRows(make([]string, n)...)
-		before := placeNow(s, rows, &placement{})
+		before := placeNow(s, rows, &Map{})
 		gone := fmt.Sprintf("n%02d", rapid.IntRange(0, n-1).Draw(t, "gone"))
 		row := rows[gone]
-		row.State = rapid.SampledFrom([]nodeState{nodeDraining, nodeRemoved}).Draw(t, "state")
+		row.State = rapid.SampledFrom([]State{Draining, Removed}).Draw(t, "state")
 		rows[gone] = row
 		after := placeNow(s, rows, before)
 		for name, members := range before.Groups {
 			now := after.Groups[name]
-			if slices.Contains(now, gone) || len(now) != min(s.replicas, n-1) {
+			if slices.Contains(now, gone) || len(now) != min(s.Replicas, n-1) {
 				t.Fatalf("%s is on %v without %s", name, now, gone)
 			}
 			if !slices.Contains(members, gone) && !slices.Equal(members, now) {
@@ -101,27 +102,27 @@ func TestPlaceMovesLittle(t *testing.T) {
 			}
 		}
 		for _, v := range before.Voters {
-			if v != gone && n > catalogVotersMax && !slices.Contains(after.Voters, v) {
+			if v != gone && n > votersMax && !slices.Contains(after.Voters, v) {
 				t.Fatalf("voters %v became %v without %s", before.Voters, after.Voters, gone)
 			}
 		}
-		if !placeNow(s, rows, after).equal(after) {
+		if !placeNow(s, rows, after).Equal(after) {
 			t.Fatal("placing again changes something")
 		}
 	})
 }
 
 func TestPlaceKeepsTheLostWithoutReplacement(t *testing.T) {
-	s := shape{4, 3}
+	s := Shape{4, 3}
 	rows := activeRows("", "", "")
-	before := placeNow(s, rows, &placement{})
+	before := placeNow(s, rows, &Map{})
 	row := rows["n01"]
 	row.Away = time.Now().Add(-time.Hour).UnixMilli()
 	rows["n01"] = row
-	if after := placeNow(s, rows, before); !after.equal(before) {
+	if after := placeNow(s, rows, before); !after.Equal(before) {
 		t.Errorf("nobody can take the place of the lost, yet %v became %v", before, after)
 	}
-	rows["n03"] = nodeRow{State: nodeActive, Weight: WeightDefault}
+	rows["n03"] = Node{State: Active, Weight: WeightDefault}
 	after := placeNow(s, rows, before)
 	for name, members := range after.Groups {
 		if slices.Contains(members, "n01") || len(members) != 3 {
@@ -130,5 +131,50 @@ func TestPlaceKeepsTheLostWithoutReplacement(t *testing.T) {
 	}
 	if slices.Contains(after.Voters, "n01") || len(after.Voters) != 3 {
 		t.Errorf("voters %v", after.Voters)
+	}
+}
+
+// TestRendezvous checks that shards are spread, that placement does not depend
+// on the order of the members, and that a new member moves only what it takes.
+func TestRendezvous(t *testing.T) {
+	rendezvous := func(group string, ids []string, n int) []string {
+		var nodes []Candidate
+		for _, id := range ids {
+			nodes = append(nodes, Candidate{ID: id, Weight: WeightDefault})
+		}
+		return Choose(group, nodes, n, nil)
+	}
+	members := []string{"n1", "n2", "n3", "n4", "n5", "n6"}
+	held := map[string]int{}
+	moved := 0
+	for s := range 200 {
+		g := BlobGroup(s)
+		before := rendezvous(g, members, 3)
+		reversed := slices.Clone(members)
+		slices.Reverse(reversed)
+		if !slices.Equal(before, rendezvous(g, reversed, 3)) {
+			t.Fatalf("%s depends on the order of members", g)
+		}
+		for _, m := range before {
+			held[m]++
+		}
+		after := rendezvous(g, append(members, "n7"), 3)
+		if !slices.Equal(before, after) {
+			moved++
+			if !slices.Contains(after, "n7") {
+				t.Errorf("%s moved and not to the new member", g)
+			}
+		}
+	}
+	for _, m := range members {
+		if held[m] < 70 || held[m] > 130 { // 100 expected
+			t.Errorf("%s holds %d of 200 shards", m, held[m])
+		}
+	}
+	if moved < 50 || moved > 120 { // 3/7 of 200 expected
+		t.Errorf("%d shards moved for a seventh member", moved)
+	}
+	if fmt.Sprint(rendezvous("g", members[:2], 3)) != "[n1 n2]" {
+		t.Error("fewer members than replicas must all be chosen")
 	}
 }
