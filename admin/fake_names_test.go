@@ -147,3 +147,7 @@ func (f *fakeLibrary) Accounts(context.Context, string, int) ([]library.AccountS
 	})
 	return all, "", f.fail
 }
+
+func (f *fakeLibrary) Uses(_ context.Context, account, id string) (library.Uses, error) {
+	return library.Uses{Account: account, ID: id, Items: []library.Use{}}, f.fail
+}

@@ -22,6 +22,7 @@ type nameLibrary interface {
 	Rename(ctx context.Context, r library.CopyRequest) (library.Document, error)
 	Alias(ctx context.Context, r library.AliasRequest) (library.Document, error)
 	Undelete(ctx context.Context, r library.UndeleteRequest) (library.Document, error)
+	Uses(ctx context.Context, account, id string) (library.Uses, error)
 	Purge(ctx context.Context, account, id, ifMatch string) error
 	Usage(ctx context.Context, account string) (library.AccountUsage, error)
 	Expiring(ctx context.Context, account string, q library.ExpiryQuery) (library.Expiry, error)

@@ -123,6 +123,14 @@ func TestNames(t *testing.T) {
 			wantHeader: "ETag: " + etag, headers: []string{"If-Match: " + etag},
 		},
 		{
+			name: "uses", method: "GET", path: "/v1/accounts/acme/media/a%2Fb/uses", status: 200,
+			contains: []string{`"items":[{"kind":"prompt","account":"acme","id":"p","language":"en"}]`},
+		},
+		{
+			name: "uses of nothing", method: "GET", path: "/v1/accounts/acme/media/none/uses", status: 404,
+			code: "not_found",
+		},
+		{
 			name: "copy again", method: "POST", path: "/v1/media/copy",
 			body:   `{"from":{"account":"acme","id":"a/b"},"to":{"account":"other","id":"c"}}`,
 			status: 409, code: "exists",

@@ -61,6 +61,10 @@ func mediaOperations() []operation {
 			summary: "Let every node read and hash its copy of the item",
 		},
 		{
+			method: http.MethodGet, path: item + "/uses", out: library.Uses{},
+			summary: "Second names, playlists, prompts and accounts that lead to the item",
+		},
+		{
 			method: http.MethodPost, path: "/v1/media/join", summary: "Join sounds", in: library.JoinRequest{},
 			out: document, status: http.StatusCreated,
 		},

@@ -113,6 +113,7 @@ func (s *Server) Routes(e *echo.Echo) {
 
 	e.GET("/v1/accounts/:account/media", s.guarded("list_media", s.listMedia))
 	e.GET("/v1/accounts/:account/media/:id/verify", s.guarded("verify_media", s.verifyMedia))
+	e.GET("/v1/accounts/:account/media/:id/uses", s.guarded("media_uses", s.mediaUses))
 	e.GET("/v1/accounts/:account/media/*", s.guarded("get_document", s.getDocument))
 	e.PATCH("/v1/accounts/:account/media/*", s.guarded("patch_document", s.patchDocument))
 	e.DELETE("/v1/accounts/:account/media/*", s.guarded("delete_media", s.deleteMedia))

@@ -142,6 +142,8 @@ type Service interface {
 	Alias(ctx context.Context, r AliasRequest) (Document, error)
 	// Undelete brings back what was deleted.
 	Undelete(ctx context.Context, r UndeleteRequest) (Document, error)
+	// Uses finds the places that lead to an item.
+	Uses(ctx context.Context, account, id string) (Uses, error)
 	// Purge deletes for good.
 	Purge(ctx context.Context, account, id, ifMatch string) error
 	// Expiring is what an account's retention would delete.

@@ -96,6 +96,9 @@ func TestManyDocuments(t *testing.T) {
 		t.Errorf("%d accounts, %v", len(accounts), err)
 	}
 	start = time.Now()
+	uses := libtest.Must[Uses](t)(l.Uses(t.Context(), SystemAccount, "en-us/hello"))
+	t.Logf("%d use of an item: %v", len(uses.Items), time.Since(start))
+	start = time.Now()
 	x := libtest.Must[Expiry](t)(l.Expiring(t.Context(), account(7), ExpiryQuery{
 		RetentionSeconds: map[Class]int64{ClassUpload: 1}, At: time.Now().Add(time.Hour),
 	}))

@@ -75,6 +75,7 @@ type Library struct {
 	exports  *export.Queue
 	spool    *spool.Spool
 	edits    chan struct{} // of editsAtOnce
+	searches chan struct{} // of usesAtOnce
 	flusher  *blobstore.Flusher
 	sources  []sourceHash
 
@@ -108,6 +109,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 		cache:    newDocumentCache(),
 		buffers:  blobstore.NewBuffers(),
 		edits:    make(chan struct{}, editsAtOnce),
+		searches: make(chan struct{}, usesAtOnce),
 		jobs:     make(chan func(context.Context)),
 		sessions: make(map[string]*Session),
 	}

@@ -40,6 +40,13 @@ func (c *Client) Undelete(ctx context.Context, r library.UndeleteRequest) (libra
 	return doc, err
 }
 
+// Uses finds the places that lead to {account}/{id}.
+func (c *Client) Uses(ctx context.Context, account, id string) (library.Uses, error) {
+	var u library.Uses
+	err := c.call(ctx, http.MethodGet, documentPath(account, id)+"/uses", nil, nil, &u)
+	return u, err
+}
+
 // Purge deletes {account}/{id} for good, and what was deleted under that name.
 func (c *Client) Purge(ctx context.Context, account, id string) error {
 	return c.call(ctx, http.MethodDelete, documentPath(account, id), url.Values{"hard": {"true"}}, nil, nil)

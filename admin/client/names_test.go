@@ -44,6 +44,8 @@ func TestNameCalls(t *testing.T) {
 				t.Errorf("query of a purge is %s", q)
 			}
 			w.WriteHeader(http.StatusNoContent)
+		case "GET /v1/accounts/a/media/x%2Fy/uses ":
+			_, _ = io.WriteString(w, `{"exists":true,"items":[{"kind":"alias","account":"b","id":"z"}]}`)
 		case "GET /v1/accounts/a/prompts ":
 			answer := `{"items":[{"prompt_id":"p1","languages":{"en":"x"}}],"next":"p1"}`
 			if strings.Contains(q, "after=p1") {
@@ -62,6 +64,10 @@ func TestNameCalls(t *testing.T) {
 		}
 	})
 	ctx := t.Context()
+	uses, err := c.Uses(ctx, "a", "x/y")
+	if err != nil || !uses.Exists || len(uses.Items) != 1 || uses.Items[0].Kind != library.UseAlias {
+		t.Errorf("uses: %+v, %v", uses, err)
+	}
 	doc, err := c.Copy(ctx, library.CopyRequest{
 		From: library.ItemName{Account: "a", ID: "x/y"}, To: library.ItemName{Account: "b", ID: "z"},
 		Set: library.Patch{Name: new("N")}, Overwrite: true, IfMatch: `"1"`, IfNoneMatch: "*",

@@ -8,6 +8,8 @@ import (
 type mediaRmCmd struct {
 	Items []item `arg:"" placeholder:"ACCOUNT/ID" help:"Items to remove."`
 	Hard  bool   `help:"For good: they cannot be brought back, nor what was removed under their names before."`
+
+	Unused bool `help:"Leave those alone that something uses; see media uses."`
 }
 
 // Run removes all items that it can and reports the others.
@@ -19,6 +21,16 @@ func (c *mediaRmCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 	var errs []error
 	removed := []string{}
 	for _, i := range c.Items {
+		if c.Unused {
+			u, err := api.Uses(ctx, i.account, i.id)
+			if err == nil && len(u.Items) > 0 {
+				err = errUsed
+			}
+			if err != nil {
+				errs = append(errs, failed("rm", i, err))
+				continue
+			}
+		}
 		remove := api.Remove
 		if c.Hard {
 			remove = api.Purge
