@@ -96,7 +96,9 @@ func TestStored(t *testing.T) {
 			name: "list", method: "GET", path: "/v1/accounts/acc/media", status: 200, contains: []string{`"a/b.wav"`},
 			lacks: `"g"`,
 		},
-		{name: "document", method: "GET", path: doc, status: 200, contains: []string{`"prompt_id":"hi"`}},
+		{
+			name: "document", method: "GET", path: doc, status: 200, contains: []string{`"prompt_id":"hi"`},
+		},
 		{
 			name: "patch", method: "PATCH", path: doc, body: `{"description":"D","metadata":{"k":""}}`, status: 200,
 			contains: []string{`"D"`}, lacks: `"k"`,
@@ -137,6 +139,25 @@ func TestStored(t *testing.T) {
 		{name: "deleted", method: "DELETE", path: "/media/acc/a/b.wav", status: 204},
 		{name: "deleted again", method: "DELETE", path: "/media/acc/a/b.wav", status: 404, code: "not_found"},
 	})
+}
+
+// Goal: of two who read a document and change it, the second is told.
+func TestDocumentETag(t *testing.T) {
+	t.Parallel()
+	n := newStored(t)
+	n.put(t, "/media/acc/a", wav(t, time.Second))
+	const doc = "/v1/accounts/acc/media/a"
+	read := n.do(t, "GET", doc, "", auth).header.Get("ETag")
+	first := n.do(t, "PATCH", doc, `{"name":"M"}`, auth, "If-Match: "+read)
+	if first.status != http.StatusOK || first.header.Get("ETag") == read {
+		t.Errorf("first: %d, %s after %s", first.status, first.header.Get("ETag"), read)
+	}
+	if a := n.do(t, "PATCH", doc, `{"name":"L"}`, auth, "If-Match: "+read); a.status != 412 {
+		t.Errorf("second: %d %s", a.status, a.body)
+	}
+	if now := n.do(t, "GET", doc, "", auth).header.Get("ETag"); now != first.header.Get("ETag") {
+		t.Errorf("etag is %s, the patch said %s", now, first.header.Get("ETag"))
+	}
 }
 
 // Broken uploads against the real library: the statuses, and nothing stored.

@@ -239,6 +239,13 @@ func (s *Server) getDocument(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	return sendDocument(c, doc)
+}
+
+// sendDocument answers with what is known of an item, whose validator is its
+// revision and not its sound's.
+func sendDocument(c echo.Context, doc library.Document) error {
+	c.Response().Header().Set("ETag", doc.RevisionTag())
 	return sendJSON(c, http.StatusOK, doc)
 }
 
@@ -256,5 +263,5 @@ func (s *Server) patchDocument(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, http.StatusOK, doc)
+	return sendDocument(c, doc)
 }

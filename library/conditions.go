@@ -2,6 +2,7 @@ package library
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -10,15 +11,19 @@ import (
 const conditionBytesMax = 4 << 10
 
 // checkConditions is RFC 9110 section 13.2.2 for writes: the strong comparison
-// of If-Match, then If-None-Match. etag is "" when there is no item.
-func checkConditions(ifMatch, ifNoneMatch, etag string) error {
+// of If-Match, then If-None-Match. The tags all stand for what is there; none,
+// or "", when nothing is.
+func checkConditions(ifMatch, ifNoneMatch string, etags ...string) error {
+	matches := func(header string, strong bool) bool {
+		return slices.ContainsFunc(etags, func(tag string) bool { return matchesETag(header, tag, strong) })
+	}
 	if len(ifMatch) > conditionBytesMax || len(ifNoneMatch) > conditionBytesMax {
 		return fmt.Errorf("conditional header of more than %d bytes: %w", conditionBytesMax, ErrBadRequest)
 	}
-	if ifMatch != "" && !matchesETag(ifMatch, etag, true) {
+	if ifMatch != "" && !matches(ifMatch, true) {
 		return fmt.Errorf("if-match: %w", ErrPrecondition)
 	}
-	if ifNoneMatch != "" && matchesETag(ifNoneMatch, etag, false) {
+	if ifNoneMatch != "" && matches(ifNoneMatch, false) {
 		return fmt.Errorf("if-none-match: %w", ErrPrecondition)
 	}
 	return nil

@@ -37,6 +37,13 @@ func TestConditions(t *testing.T) {
 		if err := checkConditions(c.ifMatch, c.ifNoneMatch, c.etag); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
+		// Of several tags one will do.
+		if err := checkConditions(c.ifMatch, c.ifNoneMatch, `"other"`, c.etag); c.etag != "" && !errors.Is(err, c.want) {
+			t.Errorf("%s, with another: %v, want %v", c.name, err, c.want)
+		}
+	}
+	if err := checkConditions("", "*"); err != nil {
+		t.Errorf("nothing there: %v", err)
 	}
 }
 

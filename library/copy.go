@@ -100,9 +100,9 @@ func (l *Library) copied(
 		if before, err = l.current(ctx, r.To.Account, r.To.ID); err != nil {
 			return err
 		}
-		etag, err := l.etag(ctx, before)
+		etags, err := l.etags(ctx, before)
 		if err == nil {
-			err = checkConditions("", r.IfNoneMatch, etag)
+			err = checkConditions("", r.IfNoneMatch, etags...)
 		}
 		if err == nil && before != nil && !r.Overwrite {
 			err = fmt.Errorf("item %s: %w", r.To, ErrExists)

@@ -1,6 +1,7 @@
 package library
 
 import (
+	"fmt"
 	"time"
 
 	"carillon/audio"
@@ -113,6 +114,10 @@ const (
 
 // ETag is the strong validator of the item's bytes: its quoted SHA-256.
 func (d Document) ETag() string { return `"` + d.SHA256 + `"` }
+
+// RevisionTag is the strong validator of the document, which changes with every
+// change of it. No digest is so short, so that conditions may name either.
+func (d Document) RevisionTag() string { return fmt.Sprintf(`"%d"`, d.Revision) }
 
 // streamable says whether lookups find the document.
 func (d *Document) streamable() bool { return d.Streamable == nil || *d.Streamable }

@@ -85,7 +85,7 @@ func (l *Library) ExportItem(ctx context.Context, r ItemExport) (export.Order, e
 	revision, err := l.rows.Write(ctx, func() (blobstore.Txn, error) {
 		d, err := l.Get(ctx, r.Account, r.ID, Fresh)
 		if err == nil {
-			err = checkConditions(r.IfMatch, "", d.ETag())
+			err = checkConditions(r.IfMatch, "", d.ETag(), d.RevisionTag())
 		}
 		if err != nil {
 			return blobstore.Txn{}, err

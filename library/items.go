@@ -165,9 +165,9 @@ func (l *Library) admit(ctx context.Context, account, id string, opts *PutOption
 func (l *Library) replacing(
 	ctx context.Context, opts *PutOptions, before *Document, account, id string,
 ) (Document, error) {
-	etag, err := l.etag(ctx, before)
+	etags, err := l.etags(ctx, before)
 	if err == nil {
-		err = checkConditions(opts.IfMatch, opts.IfNoneMatch, etag)
+		err = checkConditions(opts.IfMatch, opts.IfNoneMatch, etags...)
 	}
 	if err != nil {
 		return Document{}, err
@@ -188,24 +188,23 @@ func (l *Library) current(ctx context.Context, account, id string) (*Document, e
 	return d, err
 }
 
-func etagOf(d *Document) string {
+// etags are the validators of what a client finds under the name: of the item
+// itself if that is a second name. None when nothing is found.
+func (l *Library) etags(ctx context.Context, d *Document) ([]string, error) {
+	if d != nil && d.AliasOf != "" {
+		target, err := l.meant(ctx, d)
+		if errors.Is(err, ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		d = target
+	}
 	if d == nil {
-		return ""
+		return nil, nil
 	}
-	return d.ETag()
-}
-
-// etag is the validator of what a client finds under the name: of the item
-// itself if that is a second name.
-func (l *Library) etag(ctx context.Context, d *Document) (string, error) {
-	if d == nil || d.AliasOf == "" {
-		return etagOf(d), nil
-	}
-	target, err := l.meant(ctx, d)
-	if errors.Is(err, ErrNotFound) {
-		return "", nil
-	}
-	return etagOf(target), err
+	return []string{d.ETag(), d.RevisionTag()}, nil
 }
 
 // Get returns the document of {account}/{id}. Its metadata must not be changed.
@@ -306,15 +305,15 @@ func (l *Library) change(
 	})
 }
 
-// existing is the document itself, if its sound has the wanted validator.
+// existing is the document itself, if what it stands for has a wanted validator.
 func (l *Library) existing(ctx context.Context, account, id, ifMatch string) (*Document, error) {
 	before, err := l.current(ctx, account, id)
 	if err != nil {
 		return nil, err
 	}
-	etag, err := l.etag(ctx, before)
+	etags, err := l.etags(ctx, before)
 	if err == nil {
-		err = checkConditions(ifMatch, "", etag)
+		err = checkConditions(ifMatch, "", etags...)
 	}
 	if err == nil && before == nil {
 		err = fmt.Errorf("item %s/%s: %w", account, id, ErrNotFound)

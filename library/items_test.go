@@ -227,6 +227,65 @@ func TestConcurrentReplace(t *testing.T) {
 	}
 }
 
+// TestConcurrentEdits: of many who change the fields of what they have read one
+// wins, although the sound stays as it is; by the sound's tag all do. Then
+// everything else that takes conditions knows the revision, also by a second
+// name.
+func TestConcurrentEdits(t *testing.T) {
+	t.Parallel()
+	l, _ := newLibrary(t)
+	ctx := t.Context()
+	read := put(t, l, "acme", "x", mp3Sound(20), PutOptions{})
+	libtest.Must[Document](t)(l.Alias(ctx, AliasRequest{Alias: ItemName{"acme", "y"}, Of: ItemName{"acme", "x"}}))
+	edit := func(tag string) (won int) {
+		errs := make([]error, 8)
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() {
+				_, errs[i] = l.Update(ctx, "acme", "y", Patch{
+					Metadata: map[string]string{fmt.Sprint(i): "x"}, IfMatch: tag,
+				})
+			})
+		}
+		wg.Wait()
+		for _, err := range errs {
+			if err == nil {
+				won++
+			} else {
+				libtest.WantErr(t, "loser", err, ErrPrecondition)
+			}
+		}
+		return won
+	}
+	libtest.Equal(t, "writers that won by the revision", edit(read.RevisionTag()), 1)
+	libtest.Equal(t, "writers that won by the sound", edit(read.ETag()), 8)
+
+	now := libtest.Must[Document](t)(l.Get(ctx, "acme", "x", Fresh))
+	libtest.Equal(t, "fields", len(now.Metadata), 8)
+	for what, do := range map[string]func(tag string) error{
+		"put": func(tag string) error {
+			_, _, err := l.Put(ctx, "acme", "x", bytes.NewReader(mp3Sound(2)), PutOptions{Length: -1, IfMatch: tag})
+			return err
+		},
+		"delete": func(tag string) error { return l.Delete(ctx, "acme", "x", tag) },
+		"copy": func(tag string) error {
+			_, err := l.Copy(ctx, CopyRequest{From: ItemName{"acme", "y"}, To: ItemName{"acme", "z"}, IfMatch: tag})
+			return err
+		},
+	} {
+		libtest.WantErr(t, what+" by an old revision", do(read.RevisionTag()), ErrPrecondition)
+	}
+	_, err := l.Copy(ctx, CopyRequest{
+		From: ItemName{"acme", "y"}, To: ItemName{"acme", "z"}, IfMatch: now.RevisionTag(),
+	})
+	libtest.WantErr(t, "copy", err, nil)
+	_, _, err = l.Put(ctx, "acme", "y", bytes.NewReader(mp3Sound(2)), PutOptions{
+		Length: -1, IfNoneMatch: now.RevisionTag(),
+	})
+	libtest.WantErr(t, "put unless it is this", err, ErrPrecondition)
+	libtest.WantErr(t, "delete", l.Delete(ctx, "acme", "x", now.RevisionTag()), nil)
+}
+
 // TestUpdate: the editable fields change, the rest stays, and the index of
 // prompts follows.
 func TestUpdate(t *testing.T) {

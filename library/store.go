@@ -91,8 +91,12 @@ func (l *Library) storeInto(
 	ctx context.Context, c *change, s *stored, r *StoreRequest,
 ) (*Document, error) {
 	before, err := l.current(ctx, r.Account, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	etags, err := l.etags(ctx, before)
 	if err == nil {
-		err = checkConditions(r.IfMatch, r.IfNoneMatch, etagOf(before))
+		err = checkConditions(r.IfMatch, r.IfNoneMatch, etags...)
 	}
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ const (
 	// UsesMax bounds what one answer names: who sees so many does not delete.
 	UsesMax = 1000
 	// usesAtOnce bounds the searches of one node: each reads every document of
-	// the catalog, a second and more of a core for a million of them, because
+	// the catalog, some seconds of a core for a million of them, because
 	// nothing but this question needs an index of them.
 	usesAtOnce = 1
 )
