@@ -18,6 +18,7 @@ type Prober struct {
 	ogg  oggProbe
 
 	total int64
+	head  [sniffedBytes]byte // the first bytes
 	// skip is what is left of the unit that the last step measured: a frame,
 	// a chunk, a page. These bytes are counted and not looked at.
 	skip int64
@@ -44,6 +45,9 @@ func NewProber() *Prober { return &Prober{} }
 // Write takes the next bytes of the file.
 func (p *Prober) Write(b []byte) (int, error) {
 	n := len(b)
+	if p.total < sniffedBytes {
+		copy(p.head[p.total:], b)
+	}
 	p.total += int64(n)
 	for len(b) > 0 {
 		switch {
@@ -63,24 +67,29 @@ func (p *Prober) Write(b []byte) (int, error) {
 }
 
 // Result is the probe of what came so far, as if the file ended here. It
-// returns ErrUnknownFormat when that is no audio which Carillon stores; more
-// bytes may still make it so. It changes nothing: writing may go on.
+// returns ErrUnknownFormat, with what it seems to be, when that is no audio
+// which Carillon stores; more bytes may still make it so. It changes nothing:
+// writing may go on.
 func (p *Prober) Result() (Info, error) {
 	q := *p
 	left := q.held[:q.heldN]
 	if q.skip == 0 {
 		left = left[q.advance(left, true):]
 	}
+	info, err := Info{}, ErrUnknownFormat
 	switch q.kind {
 	case kindWAV:
-		return q.wav.result(len(left), q.skip)
+		info, err = q.wav.result(len(left), q.skip)
 	case kindMP3:
-		return q.mp3.result(left, q.skip)
+		info, err = q.mp3.result(left, q.skip)
 	case kindOgg:
-		return q.ogg.result(q.total, len(left), q.skip)
+		info, err = q.ogg.result(q.total, len(left), q.skip)
 	case kindSniff, kindUnknown:
 	}
-	return Info{}, ErrUnknownFormat
+	if err != nil {
+		return Info{}, q.unknown()
+	}
+	return info, nil
 }
 
 // pass lets up to n bytes of the present unit go by and says how many.

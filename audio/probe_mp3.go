@@ -29,6 +29,8 @@ type mp3Probe struct {
 	garbage    int64
 	padding    int64
 	gapless    gapless
+	// other is what the stream begins with instead, for an error.
+	other string
 }
 
 type mp3Unit uint8
@@ -53,7 +55,7 @@ func (m *mp3Probe) step(b []byte, eof bool) int64 {
 	}
 	h, ok := mpeg.Parse(b)
 	if !ok || h.Layer != 3 {
-		return m.junk(1)
+		return m.notOurs(b)
 	}
 	if m.inPlace && m.synced && h.SameStream(&m.frame) {
 		m.unit, m.frame = unitFrame, h
@@ -72,6 +74,14 @@ func (m *mp3Probe) step(b []byte, eof bool) int64 {
 	}
 	m.frame, m.synced = h, true
 	return int64(h.FrameBytes)
+}
+
+// notOurs passes over a 0xFF that begins no frame of layer III.
+func (m *mp3Probe) notOurs(b []byte) int64 {
+	if m.inPlace && !m.synced && m.other == "" {
+		m.other = otherFrame(b)
+	}
+	return m.junk(1)
 }
 
 // confirmed is the two-frame rule for a frame that does not follow another of

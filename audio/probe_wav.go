@@ -12,6 +12,7 @@ type wavProbe struct {
 	state     wavState
 
 	format   wavFormat
+	otherTag int // of a coding that is not stored, for an error
 	haveFmt  bool
 	haveData bool
 	// inData: the present chunk is the sound, of which dataBytes are claimed.
@@ -246,6 +247,7 @@ const (
 	wavTagMuLaw      = 0x0007
 	wavTagIMAADPCM   = 0x0011
 	wavTagGSM        = 0x0031
+	wavTagMP3        = 0x0055
 	wavTagExtensible = 0xFFFE
 )
 
@@ -278,7 +280,9 @@ func (w *wavProbe) readFmt(b []byte) bool {
 	default:
 		sample := sampleBytes(f.blockBytes, f.channels, bits)
 		f.blockBytes = sample * int64(f.channels)
-		f.codec = w.pcmCodec(tag, sample)
+		if f.codec = w.pcmCodec(tag, sample); f.codec == "" {
+			w.otherTag = tag
+		}
 	}
 	w.format = f
 	return f.codec != "" && f.samplesPerBlock > 0
