@@ -165,14 +165,16 @@ func (s *source) runWith(ctx context.Context, r *request, begin func() (final bo
 
 // answer lets the source begin, and says whether that was the final answer.
 // SOURCE and a PUT that asked for nothing are told 200 at once; a client that
-// asked for 100 or announced its end waits for the 200 after it.
+// asked for 100 or announced its end waits for the 200 after it. An HTTP/1.0
+// client that asks must not be told (RFC 9110 10.1.1), but for liquidsoap: it
+// says HTTP/1.0, sends until it leaves, and takes a 200 for a refusal.
 func (s *source) answer(r *request) (final bool, err error) {
 	switch {
 	case s.deaf && s.talks():
 		return false, nil
 	case r.method == methodSource:
 		return true, s.conn.send([]byte(answerSource))
-	case r.expect && r.http11:
+	case r.expect && (r.http11 || framingOf(r) == untilFIN):
 		return false, s.conn.send([]byte(answerContinue))
 	case framingOf(r) == untilFIN:
 		return true, s.conn.send([]byte(answerPut))

@@ -166,6 +166,18 @@ func TestPutFramings(t *testing.T) {
 		},
 		{name: "until FIN", request: head + "\r\nabcde", content: "abcde", final: true},
 		{
+			// Liquidsoap 2.1 as it was captured, but for its login.
+			name: "HTTP/1.0 that expects", content: "abcde", status: 200, expects: true,
+			request: "PUT /x.mp3 HTTP/1.0\r\nice-name: a.mp3\r\nExpect: 100-continue\r\n" + authorization +
+				"ice-public: 1\r\nUser-Agent: Liquidsoap/2.1.3 (Unix; OCaml 4.13.1)\r\n" +
+				"Content-Type: audio/mpeg\r\n\r\nabcde",
+		},
+		{
+			name: "HTTP/1.0 that expects and has a length", content: "abcde", status: 200,
+			request: "PUT /x.mp3 HTTP/1.0\r\n" + authorization +
+				"Content-Length: 5\r\nExpect: 100-continue\r\n\r\nabcde",
+		},
+		{
 			name: "empty header values", content: "ab", final: true,
 			request: head + "icy-name:\r\nContent-Length:\r\nX\r\n folded\r\n\r\nab",
 		},
