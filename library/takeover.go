@@ -44,13 +44,23 @@ type Segment struct {
 const TakeoverQuietDefault = 2 * time.Second
 
 // continuable says whether a source with the ticket of s may go on with it: it
-// was cut off not long ago, or its source is still taken for live.
+// was cut off not long ago, or left without a byte, or its source is still
+// taken for live.
 func (l *Library) continuable(s *stored, now time.Time) bool {
 	if l.cfg.TakeoverGrace <= 0 || len(s.Segments) >= segmentsMax || s.tokenHash == nil {
 		return false
 	}
-	return s.State == StateLive || s.wasCut() && s.Ended != nil && now.Before(s.Ended.Add(l.cfg.TakeoverGrace))
+	if s.State == StateLive {
+		return true
+	}
+	goesOn := s.wasCut() || s.cameToNothing()
+	return goesOn && s.Ended != nil && now.Before(s.Ended.Add(l.cfg.TakeoverGrace))
 }
+
+// cameToNothing says whether the source of s left in order and had sent
+// nothing. Encoders that dislike an answer do, and come again: there is nothing
+// that a second source could spoil.
+func (s *stored) cameToNothing() bool { return s.State == StateSealed && s.Size == 0 }
 
 // wasCut says whether s ended by a cut, still holds what came, and can go on.
 func (s *stored) wasCut() bool {

@@ -192,6 +192,29 @@ func TestNoTakeover(t *testing.T) {
 	libtest.WantErr(t, "once too often", claim(r), ErrTicketUsed)
 }
 
+// Goal: a source that left in order and had sent nothing has not used up its
+// ticket; one that had sent a byte has.
+func TestTakeoverOfNothing(t *testing.T) {
+	t.Parallel()
+	l := openLibrary(t, takeoverConfig(), testDeps(libtest.OpenStore(t, t.TempDir())))
+	r := ticket(t, l, RecordingRequest{StoreAs: "vm"})
+	record(t, l, r, nil, EndedClean)
+	libtest.Equal(t, "state of nothing", recordingNow(t, l, r.ID).State, StateSealed)
+	sound := mp3Sound(20)
+	record(t, l, r, sound, EndedClean)
+	now := checkWhole(t, l, r.ID, sound, 0, 0)
+	libtest.Equal(t, "state", now.State, StateStored)
+	libtest.Equal(t, "references", len(refs(t, l.rows)), 1)
+	_, err := l.Claim(t.Context(), ticketRequest(l, r))
+	libtest.WantErr(t, "claim after an end in order", err, ErrTicketUsed)
+
+	r = ticket(t, l, RecordingRequest{})
+	record(t, l, r, nil, EndedClean)
+	l.cfg.TakeoverGrace = time.Nanosecond
+	_, err = l.Claim(t.Context(), ticketRequest(l, r))
+	libtest.WantErr(t, "claim after the grace", err, ErrTicketUsed)
+}
+
 // Goal: more than a session keeps in memory is copied, too.
 func TestTakeoverOfALongRecording(t *testing.T) {
 	t.Parallel()
