@@ -95,7 +95,7 @@ func (l *Library) beginSoon(ctx context.Context, s *stored, session *Session, r 
 // configured account's. All comparisons are made whatever the earlier ones
 // said, on hashes of one length.
 func (l *Library) authenticate(ctx context.Context, r *SourceRequest) (*stored, string, error) {
-	logins := []login{{r.User, r.Password, r.Mount, false}}
+	logins := basicLogins(r)
 	if r.PasswordOnly {
 		logins = lineLogins(r)
 	}
@@ -124,6 +124,22 @@ func (l *Library) authenticate(ctx context.Context, r *SourceRequest) (*stored, 
 type login struct {
 	user, password, mount string
 	anybody               bool
+}
+
+// sourceUser is the user of programs that have no setting for it, like DarkIce.
+const sourceUser = "source"
+
+// basicLogins are the readings of Basic credentials. Who cannot set the user
+// has a ticket's in the password, as in the line of SHOUTcast.
+func basicLogins(r *SourceRequest) []login {
+	logins := []login{{r.User, r.Password, r.Mount, false}}
+	if r.User != sourceUser {
+		return logins
+	}
+	if id, token, ok := strings.Cut(r.Password, ":"); ok && rows.IsID(id) {
+		logins = append(logins, login{id, token, r.Mount, false})
+	}
+	return logins
 }
 
 // lineLogins are the readings of a SHOUTcast password line, in the order in

@@ -129,7 +129,9 @@ const WarningWriteBuffering = "write_buffering"
 
 // SourceRequest is what a SHOUT source presents.
 type SourceRequest struct {
-	Mount          string // decoded path without the leading slash
+	Mount string // decoded path without the leading slash
+	// User, Password are a login of shout.sources, or a ticket's id and token;
+	// both of a ticket are the password of a user "source".
 	User, Password string
 	ContentType    string
 	ICY            map[string]string

@@ -156,3 +156,29 @@ func TestStoreRecordingWithFields(t *testing.T) {
 	libtest.WantErr(t, "if-none-match", err, ErrPrecondition)
 	libtest.Equal(t, "state", recordingNow(t, l, again.ID).State, StateSealed)
 }
+
+// Goal: a program that always logs in as "source" has the whole ticket in its
+// password; no other user has.
+func TestTicketAsPassword(t *testing.T) {
+	t.Parallel()
+	l, _ := newLibrary(t)
+	r := ticket(t, l, RecordingRequest{})
+	request := ticketRequest(l, r)
+	whole := request.User + ":" + request.Password
+	for _, bad := range []SourceRequest{
+		{Mount: request.Mount, User: "foo", Password: whole},
+		{Mount: request.Mount, User: "source", Password: request.Password},
+		{Mount: request.Mount, User: "source", Password: whole + "x"},
+		{Mount: request.Mount, User: "source", Password: ":" + request.Password},
+		{Mount: request.Mount, User: "source", Password: "not-an-id:" + request.Password},
+	} {
+		_, err := l.Claim(t.Context(), bad)
+		libtest.WantErr(t, bad.User+":"+bad.Password, err, ErrUnauthorized)
+	}
+	_, err := l.Claim(t.Context(), SourceRequest{Mount: "other.mp3", User: "source", Password: whole})
+	libtest.WantErr(t, "another mount", err, ErrNotFound)
+	s := libtest.Must[*Session](t)(
+		l.Claim(t.Context(), SourceRequest{Mount: request.Mount, User: "source", Password: whole}))
+	libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), EndedClean), nil)
+	libtest.Equal(t, "state", recordingNow(t, l, r.ID).State, StateSealed)
+}
