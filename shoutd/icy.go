@@ -48,7 +48,11 @@ func (c *conn) serveICY(ctx context.Context) {
 // icySource claims with the password line, lets the source in and takes its
 // sound.
 func (c *conn) icySource(ctx context.Context, password string) {
-	src := &source{conn: c, mount: icyMount, credential: secretOf(password)}
+	_, alone, more := strings.Cut(password, ":")
+	if !more {
+		alone = password
+	}
+	src := &source{conn: c, mount: icyMount, credential: secretOf(password), password: secretOf(alone)}
 	if err := c.claimAs(ctx, src, library.SourceRequest{
 		Mount: icyMount, Password: password, PasswordOnly: true, RemoteAddr: c.remote(),
 	}); err != nil {
@@ -60,7 +64,6 @@ func (c *conn) icySource(ctx context.Context, password string) {
 		}
 		return
 	}
-	src.mount = src.session.Recording().Name
 	r := &request{method: methodSource, target: "/" + src.mount, length: -1, contentType: "audio/mpeg"}
 	src.runWith(ctx, r, func() (bool, error) { return true, c.icyHead(r, src.session) })
 }

@@ -50,8 +50,8 @@ func TestICYSource(t *testing.T) {
 		}
 		for _, request := range []string{
 			"GET /admin.cgi?pass=" + strings.TrimSpace(line) + "&mode=updinfo&song=a%20b HTTP/1.0\r\n\r\n",
-			"GET /admin.cgi?mode=updinfo&song=M%F6tley&charset=ISO-8859-1&pass=" + strings.TrimSpace(line) +
-				" HTTP/1.1\r\nHost: x\r\n\r\n",
+			// Liquidsoap sends the password alone.
+			"GET /admin.cgi?mode=updinfo&song=M%F6tley&charset=ISO-8859-1&pass=bar HTTP/1.1\r\nHost: x\r\n\r\n",
 		} {
 			for _, dial := range []func(*testing.T) *client{
 				d.dialICY, func(t *testing.T) *client { t.Helper(); return d.dial(t) },

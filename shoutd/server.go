@@ -240,15 +240,21 @@ func (s *Server) end(src *source) {
 	}
 }
 
-// liveSource is the live source on mount ("": any) that has these credentials,
-// nil if there is none.
+// liveSource is the only live source on mount ("": any) that has these
+// credentials. Of several, which a switch with one login has, none is meant:
+// nil, as if there were none.
 func (s *Server) liveSource(mount string, has func(*source) bool) *source {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var found *source
 	for src := range s.sources {
-		if src.admitted && (mount == "" || src.mount == mount) && has(src) {
-			return src
+		if !src.admitted || mount != "" && src.mount != mount || !has(src) {
+			continue
 		}
+		if found != nil {
+			return nil
+		}
+		found = src
 	}
-	return nil
+	return found
 }

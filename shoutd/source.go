@@ -121,7 +121,10 @@ func (c *conn) claimAs(ctx context.Context, src *source, r library.SourceRequest
 		return err
 	}
 	src.session = session
-	c.server.admit(src)
+	if r.PasswordOnly {
+		src.mount = session.Recording().Name
+	}
+	c.server.admit(src) // others may look at it from here
 	return nil
 }
 

@@ -446,6 +446,42 @@ func TestMetadataUpdate(t *testing.T) {
 	}
 }
 
+// Goal: an update that names no mount is taken if one source can be meant, and
+// refused, not guessed, if there are several.
+func TestMetadataUpdateOfOneOfTwo(t *testing.T) {
+	d := openDoor(t, Config{})
+	update := func(query string) int {
+		t.Helper()
+		c := d.dial(t)
+		c.send("GET /admin.cgi?mode=updinfo&song=a&pass=bar" + query + " HTTP/1.0\r\n\r\n")
+		resp, _ := c.answer(methodGet)
+		return resp.StatusCode
+	}
+	begin := func(mount string) *fakeSession {
+		t.Helper()
+		c := d.dial(t)
+		c.send("SOURCE /" + mount + " HTTP/1.0\r\n" + authorization + "\r\n")
+		c.exactly(answerSource)
+		return d.session(t)
+	}
+	one := begin("x.mp3")
+	if status := update(""); status != http.StatusOK {
+		t.Errorf("of the only source: status %d", status)
+	}
+	two := begin("y.mp3")
+	if status := update(""); status != http.StatusUnauthorized {
+		t.Errorf("of one of two: status %d", status)
+	}
+	if status := update("&mount=/y.mp3"); status != http.StatusOK {
+		t.Errorf("of the second: status %d", status)
+	}
+	for i, s := range []*fakeSession{one, two} {
+		if titles, _ := s.said(); len(titles) != 1 {
+			t.Errorf("source %d: titles are %q", i, titles)
+		}
+	}
+}
+
 // TestDeafSource: libavformat closes with our answer unread, if it has got one,
 // and that is a reset; it has said all that it had to say. Of others a reset is
 // a cut.

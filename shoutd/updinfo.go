@@ -15,17 +15,7 @@ const updated = `<?xml version="1.0"?>` + "\n" +
 // `/admin.cgi?pass=…&mode=updinfo&song=…` of SHOUTcast from who has the
 // credentials of a live source of this node: its title for those who listen.
 func (c *conn) metadata(r *request, query url.Values) {
-	mount := strings.TrimPrefix(query.Get("mount"), "/")
-	src := c.server.liveSource(mount, func(s *source) bool {
-		switch {
-		case r.basic:
-			return mount != "" && s.credential.equal(credentialOf(r))
-		case query.Get("pass") != "":
-			secret := secretOf(query.Get("pass"))
-			return s.credential.equal(secret) || s.password.equal(secret)
-		}
-		return false
-	})
+	src := c.titled(r, query)
 	if src == nil {
 		c.refuse(r, http.StatusUnauthorized)
 		return
@@ -44,4 +34,23 @@ func (c *conn) metadata(r *request, query url.Values) {
 	if c.send(p) == nil {
 		c.linger()
 	}
+}
+
+// titled is the source that an update is for, or nil. SHOUTcast's names no
+// mount, and its password is the whole line of the source, or, of liquidsoap,
+// only what follows the user there. If that leads to several, to none.
+func (c *conn) titled(r *request, query url.Values) *source {
+	mount := strings.TrimPrefix(query.Get("mount"), "/")
+	switch pass := query.Get("pass"); {
+	case r.basic && mount != "":
+		secret := credentialOf(r)
+		return c.server.liveSource(mount, func(s *source) bool { return s.credential.equal(secret) })
+	case !r.basic && pass != "":
+		secret := secretOf(pass)
+		if s := c.server.liveSource(mount, func(s *source) bool { return s.credential.equal(secret) }); s != nil {
+			return s
+		}
+		return c.server.liveSource(mount, func(s *source) bool { return s.password.equal(secret) })
+	}
+	return nil
 }
