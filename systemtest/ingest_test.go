@@ -27,10 +27,22 @@ func TestIngest(t *testing.T) { //nolint:tparallel // the parts share one cluste
 }
 
 // TestIngestNetworks: a network may PUT without credentials, and nothing else.
+// FreeSWITCH 1.11's mod_httapi has none to send when it records.
 func TestIngestNetworks(t *testing.T) {
 	t.Parallel()
 	c := Start(t, 1, settings{"ingest.allow": `["127.0.0.0/8"]`})
 	n, mp3 := c.Node(0), phone().frames(50, 1)
+	wave := readFile(t, makeSamples(t).phone)
+	for path, want := range map[string]int{
+		"/media/pbx/200/up.wav": http.StatusCreated,
+		"/v1/recordings/" + n.ticket("pbx", "t.wav").ID + "/audio/t.wav": http.StatusCreated,
+	} {
+		if got := putHTTAPI(t, n, path, "", wave); got != want {
+			t.Errorf("%s by mod_httapi: status %d", path, got)
+		}
+	}
+	c.plays("/media/pbx/200/up.wav", wave)
+	c.plays("/media/pbx/t.wav", wave)
 	rec := n.ticket("pbx", "open.mp3")
 	for path, want := range map[string]int{
 		"/media/pbx/open/1.mp3":               http.StatusCreated,
@@ -130,9 +142,10 @@ func ingestHTTPCache(t *testing.T, c *Cluster, wave, mp3 []byte) {
 	}
 }
 
-// ingestHTTAPI is `record http://user:token@node/…`: chunked, without a type,
-// with an empty Cookie and a query that is not for us.
-func ingestHTTAPI(t *testing.T, c *Cluster, wave []byte) {
+// putHTTAPI is `record http://…` of mod_httapi as it was captured (ha-put-wav):
+// chunked, without a type, with an empty Cookie and a query that is not for us,
+// unless the URL holds credentials (ha-put-auth).
+func putHTTAPI(t *testing.T, n *Node, path, auth string, wave []byte) int {
 	t.Helper()
 	const extra = "User-Agent: mod_httapi/1.0\r\nAccept: */*\r\nTransfer-Encoding: chunked\r\nCookie: \r\n"
 	const query = "?session_id=3663f633-2d18-4e03-8e64-9631ac7030f4&put_file=/tmp/3663f633_up.wav" +
@@ -140,18 +153,29 @@ func ingestHTTAPI(t *testing.T, c *Cluster, wave []byte) {
 		"&HTTAPI_SESSION_ID=3663f633-2d18-4e03-8e64-9631ac7030f4&hostname=HOST"
 	var body bytes.Buffer
 	fmt.Fprintf(&body, "%x\r\n%s\r\n0\r\n\r\n", len(wave), wave)
+	if auth == "" {
+		path += query
+	}
+	return putHTTP(t, n, path, auth, extra, body.Bytes())
+}
+
+// ingestHTTAPI records with credentials, as versions before 1.11 did.
+func ingestHTTAPI(t *testing.T, c *Cluster, wave []byte) {
+	t.Helper()
 	auth := basic("any", testToken)
-	got := putHTTP(t, c.Node(1), "/media/pbx/ha/up.wav"+query, auth, extra, body.Bytes())
-	if got != http.StatusCreated {
+	if got := putHTTAPI(t, c.Node(1), "/media/pbx/ha/up.wav", auth, wave); got != http.StatusCreated {
 		t.Fatalf("status %d", got)
 	}
 	c.plays("/media/pbx/ha/up.wav", wave)
 	rec := c.Node(1).ticket("pbx", "ha.wav")
 	path := "/v1/recordings/" + rec.ID + "/audio/ha.wav"
-	if got := putHTTP(t, c.Node(2), path, auth, extra, body.Bytes()); got != http.StatusCreated {
+	if got := putHTTAPI(t, c.Node(2), path, auth, wave); got != http.StatusCreated {
 		t.Fatalf("status %d", got)
 	}
 	c.plays("/media/pbx/ha.wav", wave)
+	if got := putHTTAPI(t, c.Node(0), "/media/pbx/ha/no.wav", "", wave); got != http.StatusUnauthorized {
+		t.Errorf("without credentials or ingest.allow: status %d", got)
+	}
 }
 
 // ingestKazoo is `kz_http_put URL FILE`, whose libcurl is curl's.

@@ -14,7 +14,8 @@ import (
 )
 
 // TestSources records with programs that are no FreeSWITCH and no ffmpeg, and
-// what is no MP3: Ogg by ices2, over SHOUTcast by ezstream, WAV and Ogg by PUT.
+// what is no MP3: Ogg by ices2, over SHOUTcast by ezstream, WAV and Ogg by PUT,
+// all ways of liquidsoap, DarkIce.
 func TestSources(t *testing.T) { //nolint:tparallel // the parts share one cluster
 	t.Parallel()
 	shout := neighbours(t)
@@ -25,6 +26,8 @@ func TestSources(t *testing.T) { //nolint:tparallel // the parts share one clust
 	s := makeSamples(t)
 	t.Run("ices2", func(t *testing.T) { sourceIces2(t, c.For(t), shout, s) })
 	t.Run("shoutcast", func(t *testing.T) { sourceSHOUTcast(t, c.For(t), shout, s) })
+	t.Run("liquidsoap", func(t *testing.T) { sourceLiquidsoap(t, c.For(t), shout, s) })
+	t.Run("darkice", func(t *testing.T) { sourceDarkIce(t, c.For(t), shout, s) })
 	t.Run("put", func(t *testing.T) { sourcePut(t, c.For(t), shout, s) })
 	t.Run("ffmpeg with ogg", func(t *testing.T) { sourceOgg(t, c.For(t), shout, s) })
 	t.Run("ffmpeg that keeps back", func(t *testing.T) { sourceDeaf(t, c.For(t), shout, s) })
