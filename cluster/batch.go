@@ -8,6 +8,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/placement"
+	"carillon/cluster/wire"
 )
 
 const (
@@ -144,7 +145,7 @@ func (b *batcher) propose(batch []waiting) {
 	b.n.metrics.writes.Observe(time.Since(begun).Seconds())
 	b.n.metrics.batch.Observe(float64(len(batch)))
 	if err == nil && len(outcomes) != len(batch) {
-		err = fmt.Errorf("%d outcomes for %d operations: %w", len(outcomes), len(batch), errBadCommand)
+		err = fmt.Errorf("%d outcomes for %d operations: %w", len(outcomes), len(batch), wire.ErrMalformed)
 	}
 	for i := range batch {
 		b.n.ahead[b.shard].add(b.n.shard(b.shard), index, batch[i].op.ID)

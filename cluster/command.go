@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/wire"
 )
 
 // A command is what one log entry says. The format is for ever: a byte that
@@ -17,6 +17,13 @@ const (
 	opBlobs byte = 1 // a list of blob operations, for a blob group
 	opTxn   byte = 2 // one catalog transaction, for the catalog group
 	opCarry byte = 3 // one that brings the sound it refers to
+)
+
+// FormatMin and FormatMax are the formats of log commands that this build
+// reads. The release after the one that adds a format may drop an old one.
+const (
+	FormatMin = 1
+	FormatMax = 1
 )
 
 // opsMax bounds the operations of one command: a tick of 1,000 live sources on
@@ -46,26 +53,15 @@ func encodeBlobs(format byte, ops []blobstore.Op) []byte {
 // decodeBlobs reads what encodeBlobs wrote, up to the format reads. Data of the operations points into
 // cmd.
 func decodeBlobs(cmd []byte, reads byte) ([]blobstore.Op, error) {
-	d := decoder{b: cmd, reads: reads}
-	d.head(opBlobs)
-	if d.err != nil {
-		return nil, d.err
-	}
-	ops, err := blobstore.DecodeOps(d.b)
+	d, err := open(cmd, opBlobs, reads)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errBadCommand, err)
+		return nil, err
+	}
+	ops, err := blobstore.DecodeOps(d.Rest())
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", wire.ErrMalformed, err)
 	}
 	return ops, nil
-}
-
-func appendBytes(b, p []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(len(p)))
-	return append(b, p...)
-}
-
-func appendText(b []byte, s string) []byte {
-	b = binary.AppendUvarint(b, uint64(len(s)))
-	return append(b, s...)
 }
 
 // encodeTxn makes the command for a catalog transaction without its Sound.
@@ -97,46 +93,64 @@ type catalogCommand struct {
 // reads. Values point into
 // cmd.
 func decodeCatalog(cmd []byte, reads byte) (c catalogCommand, err error) {
-	d := decoder{b: cmd, reads: reads}
-	carry := len(cmd) > 1 && cmd[1] == opCarry
-	if carry {
-		d.head(opCarry)
-	} else {
-		d.head(opTxn)
+	op := opTxn
+	if len(cmd) > 1 && cmd[1] == opCarry {
+		op = opCarry
 	}
-	copy(c.id[:], d.take(len(c.id)))
-	if carry {
-		if c.sound, err = d.sound(); err != nil {
+	d, err := open(cmd, op, reads)
+	if err != nil {
+		return c, err
+	}
+	copy(c.id[:], d.Take(len(c.id)))
+	if op == opCarry {
+		if c.sound, err = readSound(d); err != nil {
 			return c, err
 		}
 	}
-	if d.err != nil {
-		return c, d.err
+	if err := d.Err(); err != nil {
+		return c, err
 	}
-	if c.txn, err = blobstore.DecodeTxn(d.b); err != nil {
-		return c, fmt.Errorf("%w: %w", errBadCommand, err)
+	if c.txn, err = blobstore.DecodeTxn(d.Rest()); err != nil {
+		return c, fmt.Errorf("%w: %w", wire.ErrMalformed, err)
 	}
 	return c, nil
 }
 
-// sound reads the one operation that an entry carries.
-func (d *decoder) sound() ([]blobstore.Op, error) {
-	size := binary.BigEndian.Uint32(d.take(4))
+// readSound reads the one operation that an entry carries.
+func readSound(d *wire.Decoder) ([]blobstore.Op, error) {
+	size := binary.BigEndian.Uint32(d.Take(4))
 	if size > uint32(blobstore.OpBytesMax+binary.MaxVarintLen64) {
-		d.fail("sound")
+		d.Fail("sound")
 	}
-	b := d.take(int(size))
-	if d.err != nil {
-		return nil, d.err
+	b := d.Take(int(size))
+	if err := d.Err(); err != nil {
+		return nil, err
 	}
 	ops, err := blobstore.DecodeOps(b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errBadCommand, err)
+		return nil, fmt.Errorf("%w: %w", wire.ErrMalformed, err)
 	}
 	if len(ops) != 1 || ops[0].Kind != blobstore.OpPut {
-		return nil, fmt.Errorf("entry carries %d operations: %w", len(ops), errBadCommand)
+		return nil, fmt.Errorf("entry carries %d operations: %w", len(ops), wire.ErrMalformed)
 	}
 	return ops, nil
+}
+
+// open reads the head of a command, which must be in a format of at most reads
+// (0: FormatMax) and of that operation.
+func open(cmd []byte, op, reads byte) (*wire.Decoder, error) {
+	d := wire.NewDecoder(cmd)
+	h := d.Take(2)
+	if err := d.Err(); err != nil {
+		return nil, err
+	}
+	if reads = cmp.Or(reads, FormatMax); h[0] < FormatMin || h[0] > reads {
+		return nil, tooNew("command", h[0], reads)
+	}
+	if h[1] != op {
+		return nil, fmt.Errorf("operation: %w", wire.ErrMalformed)
+	}
+	return d, nil
 }
 
 // checkTxn refuses what no node could apply, before it is proposed.
@@ -168,103 +182,8 @@ func txnBytes(t blobstore.Txn) int {
 	return size
 }
 
-// decoder reads a command; after the first error everything reads as zero.
-type decoder struct {
-	b     []byte
-	err   error
-	reads byte // the newest format of a command; 0: FormatMax
-}
-
-func (d *decoder) fail(what string) {
-	if d.err == nil {
-		d.err = fmt.Errorf("%s: %w", what, errBadCommand)
-	}
-	d.b = nil
-}
-
-func (d *decoder) head(op byte) {
-	h := d.take(2)
-	if d.err != nil {
-		return
-	}
-	if reads := cmp.Or(d.reads, FormatMax); h[0] < FormatMin || h[0] > reads {
-		d.err = tooNew("command", h[0], reads)
-		d.b = nil
-		return
-	}
-	if h[1] != op {
-		d.fail("operation")
-	}
-}
-
-func (d *decoder) end() error {
-	if d.err == nil && len(d.b) != 0 {
-		d.fail("trailing bytes")
-	}
-	return d.err
-}
-
-func (d *decoder) take(n int) []byte {
-	if n < 0 || len(d.b) < n {
-		d.fail("short")
-		return make([]byte, min(max(n, 0), 64))
-	}
-	p := d.b[:n:n]
-	d.b = d.b[n:]
-	return p
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 {
-		d.fail("number")
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) varint() int64 {
-	v, n := binary.Varint(d.b)
-	if n <= 0 {
-		d.fail("number")
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) count(most int) int {
-	v := d.uvarint()
-	if v > uint64(most) || v > uint64(len(d.b)) { // every element has at least a byte
-		if v != 0 {
-			d.fail("count")
-		}
-		return 0
-	}
-	return int(v)
-}
-
-func (d *decoder) size() int64 {
-	v := d.uvarint()
-	if v > math.MaxInt64 {
-		d.fail("size")
-		return 0
-	}
-	return int64(v)
-}
-
-func (d *decoder) bytes(most int) []byte {
-	v := d.uvarint()
-	if v > uint64(most) || v > uint64(len(d.b)) {
-		d.fail("length")
-		return nil
-	}
-	return d.take(int(v))
-}
-
-func (d *decoder) text() string { return string(d.bytes(blobstore.KeyBytesMax)) }
-
-func appendInt(b []byte, v int64) []byte {
-	return binary.AppendUvarint(b, uint64(v))
+// tooNew is the error of a node that is too old for what it meets.
+func tooNew(what string, format, reads byte) error {
+	return fmt.Errorf("%s is in format %d, this version reads up to %d, install a newer one: %w",
+		what, format, reads, blobstore.ErrFormat)
 }

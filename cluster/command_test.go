@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"carillon/blobstore"
+	"carillon/cluster/wire"
 )
 
 // sampleOps is one of each operation with every field set.
@@ -117,8 +118,8 @@ func TestCommandVersion(t *testing.T) {
 	if _, err := decodeBlobs(b, FormatMax); !errors.Is(err, blobstore.ErrFormat) {
 		t.Errorf("newer version: %v, want ErrFormat", err)
 	}
-	if _, err := decodeCatalog(encodeBlobs(FormatMax, nil), FormatMax); !errors.Is(err, errBadCommand) {
-		t.Errorf("blobs read as a transaction: %v, want errBadCommand", err)
+	if _, err := decodeCatalog(encodeBlobs(FormatMax, nil), FormatMax); !errors.Is(err, wire.ErrMalformed) {
+		t.Errorf("blobs read as a transaction: %v, want ErrMalformed", err)
 	}
 }
 

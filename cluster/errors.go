@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"carillon/blobstore"
+	"carillon/cluster/wire"
 )
 
 // Sentinels of the cluster. Everything a caller can do something about is a
@@ -24,8 +25,6 @@ var (
 	errNotLeft = errors.New("still a member of the group")
 	// errNotLeader is returned by a member that does not lead the group.
 	errNotLeader = errors.New("not the leader of this group")
-	// errBadCommand is returned when bytes are no command of a known version.
-	errBadCommand = errors.New("malformed command")
 	// errBehind is returned by a replica that does not have a blob and does not
 	// lead its group, so that it cannot say that there is none.
 	errBehind = errors.New("not here, and not the leader")
@@ -69,7 +68,7 @@ func codes() map[code]error {
 		codeSealed: blobstore.ErrSealed, codeGap: blobstore.ErrGap,
 		codeCorrupt: blobstore.ErrCorrupt, codeTooLarge: blobstore.ErrTooLarge,
 		codeNoSpace: blobstore.ErrNoSpace, codeUnavailable: blobstore.ErrUnavailable,
-		codeNotLeader: errNotLeader, codeBadCommand: errBadCommand,
+		codeNotLeader: errNotLeader, codeBadCommand: wire.ErrMalformed,
 		codePromised: errPromised, codeForeign: ErrForeignCluster,
 		codeFormat: blobstore.ErrFormat, codeBadID: blobstore.ErrBadID, codeBehind: errBehind,
 	}

@@ -13,19 +13,10 @@ import (
 	"carillon/cluster/placement"
 )
 
-// A command says in its first byte which format it is in. A node reads all
-// formats up to its newest, and the cluster writes one that all its members
-// read: the format in the row below, which the catalog's leader raises when
-// every member has announced a newer one. It never goes back. See DESIGN.md,
-// "Upgrades".
-const (
-	// FormatMin and FormatMax are the formats of log commands that this build
-	// reads. The release after the one that adds a format may drop an old one.
-	FormatMin = 1
-	FormatMax = 1
-
-	formatKey = "c1/format" // formatRow
-)
+// formatKey is the row that says which format of log commands the cluster writes:
+// one that all its members read. The catalog's leader raises it when every member
+// has announced a newer one. It never goes back. See DESIGN.md, "Upgrades".
+const formatKey = "c1/format" // formatRow
 
 // formatRow is the format that the cluster writes.
 type formatRow struct {
@@ -47,12 +38,6 @@ func parseFormat(s string) byte {
 		return FormatMin
 	}
 	return byte(v)
-}
-
-// tooNew is the error of a node that is too old for what it meets.
-func tooNew(what string, format, reads byte) error {
-	return fmt.Errorf("%s is in format %d, this version reads up to %d, install a newer one: %w",
-		what, format, reads, blobstore.ErrFormat)
 }
 
 // writes is the format that this node writes commands in.

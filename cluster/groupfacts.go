@@ -13,6 +13,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/placement"
+	"carillon/cluster/wire"
 )
 
 // On more nodes than replicas a blob group may lose its majority for ever while
@@ -84,9 +85,9 @@ type GroupWitness struct {
 // serveWitness says what this node holds of a group, and, if asked, what is
 // missing in that.
 func (n *Node) serveWitness(ctx context.Context, _ string, req []byte) ([]byte, error) {
-	d := decoder{b: req}
-	name, list := d.text(), d.bool()
-	if err := d.end(); err != nil {
+	d := wire.NewDecoder(req)
+	name, list := d.Text(), d.Bool()
+	if err := d.End(); err != nil {
 		return nil, err
 	}
 	if !n.isFormed() {
@@ -140,7 +141,7 @@ func (n *Node) askWitness(ctx context.Context, id, name string, list bool) Group
 		return GroupWitness{Node: id}
 	}
 	var w GroupWitness
-	b, err := n.link.Call(ctx, id, kindWitness, append(appendText(nil, name), flag(list)))
+	b, err := n.link.Call(ctx, id, kindWitness, append(wire.AppendText(nil, name), wire.Flag(list)))
 	if err != nil || json.Unmarshal(b, &w) != nil || w.Node != id {
 		return GroupWitness{Node: id}
 	}

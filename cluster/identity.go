@@ -12,6 +12,7 @@ import (
 	"carillon/blobstore"
 	"carillon/cluster/placement"
 	"carillon/cluster/statefile"
+	"carillon/cluster/wire"
 )
 
 const (
@@ -78,11 +79,11 @@ func (c *charter) validate() error {
 	}
 	if c.Cluster == "" || c.Shards < 1 || c.Shards > ShardsMax || len(c.Members) == 0 || len(c.Voters) == 0 ||
 		len(c.Groups) != c.Shards {
-		return fmt.Errorf("charter: %w", errBadCommand)
+		return fmt.Errorf("charter: %w", wire.ErrMalformed)
 	}
 	for s := range c.Shards {
 		if len(c.Groups[placement.BlobGroup(s)]) == 0 {
-			return fmt.Errorf("charter without members of %s: %w", placement.BlobGroup(s), errBadCommand)
+			return fmt.Errorf("charter without members of %s: %w", placement.BlobGroup(s), wire.ErrMalformed)
 		}
 	}
 	return nil

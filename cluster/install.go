@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"carillon/blobstore"
+	"carillon/cluster/wire"
 )
 
 const (
@@ -56,9 +57,9 @@ func (t *transport) InstallSnapshot(
 	if err != nil {
 		return fmt.Errorf("answer to snapshot: %w", err)
 	}
-	d := decoder{b: b}
-	d.installResponse(resp)
-	return d.end()
+	d := wire.NewDecoder(b)
+	installResponse(d, resp)
+	return d.End()
 }
 
 // moving puts a deadline on each write and read of a snapshot.
@@ -121,9 +122,9 @@ func (t *transport) receiveSnapshot(conn net.Conn) error {
 	if err != nil {
 		return fmt.Errorf("read head: %w", err)
 	}
-	d := decoder{b: head}
-	args := d.installRequest()
-	if err := d.end(); err != nil {
+	d := wire.NewDecoder(head)
+	args := installRequest(d)
+	if err := d.End(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), restoreWait)
@@ -134,7 +135,7 @@ func (t *transport) receiveSnapshot(conn net.Conn) error {
 	}
 	resp, ok := answer.(*raft.InstallSnapshotResponse)
 	if !ok {
-		return fmt.Errorf("raft answered %T: %w", answer, errBadCommand)
+		return fmt.Errorf("raft answered %T: %w", answer, wire.ErrMalformed)
 	}
 	b := encodeInstallResponse(resp)
 	out := binary.BigEndian.AppendUint32(nil, uint32(len(b)))

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"carillon/cluster/placement"
+	"carillon/cluster/wire"
 )
 
 // locateWait bounds one look for a group's leader: a round trip to nodes that
@@ -93,9 +94,9 @@ func (g *group) hasAll(id string) bool {
 // serveGroup tells what this node knows of a group: with the flag, only if it
 // leads it.
 func (n *Node) serveGroup(_ context.Context, _ string, req []byte) ([]byte, error) {
-	d := decoder{b: req}
-	name, verify := d.text(), d.bool()
-	if err := d.end(); err != nil {
+	d := wire.NewDecoder(req)
+	name, verify := d.Text(), d.Bool()
+	if err := d.End(); err != nil {
 		return nil, err
 	}
 	g := n.group(name)
@@ -117,13 +118,13 @@ func (n *Node) askGroup(ctx context.Context, node, name string, verify bool) (gr
 	if n.raft.leftBehind.has(node) {
 		return groupView{}, errBehind // it may lead what the group was before
 	}
-	b, err := n.link.Call(ctx, node, kindGroup, append(appendText(nil, name), flag(verify)))
+	b, err := n.link.Call(ctx, node, kindGroup, append(wire.AppendText(nil, name), wire.Flag(verify)))
 	if err != nil {
 		return groupView{}, err //nolint:wrapcheck // sentinels of blobstore or peer
 	}
 	var v groupView
 	if err := json.Unmarshal(b, &v); err != nil {
-		return groupView{}, fmt.Errorf("view of group %s: %w", name, errBadCommand)
+		return groupView{}, fmt.Errorf("view of group %s: %w", name, wire.ErrMalformed)
 	}
 	return v, nil
 }

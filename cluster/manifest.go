@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/wire"
 )
 
 // A manifest is the snapshot of a blob group: the list of its blobs, without
@@ -58,19 +59,12 @@ func writeManifest(w io.Writer, store *blobstore.Store, owns func(blobstore.ID) 
 func appendEntry(b []byte, i blobstore.Info) []byte {
 	b = append(b, manifestEntry)
 	b = append(b, i.ID[:]...)
-	b = append(b, flag(i.Sealed))
+	b = append(b, wire.Flag(i.Sealed))
 	b = binary.BigEndian.AppendUint64(b, uint64(i.Size))
 	b = append(b, i.Totals.SHA256[:]...)
 	b = binary.BigEndian.AppendUint32(b, i.Totals.Root)
-	b = append(b, flag(i.Spec.Live))
+	b = append(b, wire.Flag(i.Spec.Live))
 	return binary.BigEndian.AppendUint64(b, uint64(i.Spec.Created.UnixMilli()))
-}
-
-func flag(v bool) byte {
-	if v {
-		return 1
-	}
-	return 0
 }
 
 // manifestReader reads a manifest entry by entry.

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"carillon/cluster/placement"
+	"carillon/cluster/wire"
 )
 
 // The leader of a group moves it toward its wanted members, one step at a time:
@@ -75,7 +76,7 @@ func (n *Node) addLearner(ctx context.Context, g *group, id string) error {
 	if g.name != placement.CatalogGroup {
 		bounded, cancel := context.WithTimeout(ctx, memberCallWait)
 		defer cancel()
-		if _, err := n.link.Call(bounded, id, kindHost, appendText(nil, g.name)); err != nil {
+		if _, err := n.link.Call(bounded, id, kindHost, wire.AppendText(nil, g.name)); err != nil {
 			g.log.Info("new member is not prepared yet", "peer", id, "error", err)
 			return nil // it may not have heard of the placement
 		}

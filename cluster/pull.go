@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/wire"
 )
 
 // pull brings this node's shelf to what a manifest says: it fetches from other
@@ -115,10 +116,10 @@ func (n *Node) pullAhead(ctx context.Context, node string, info blobstore.Info) 
 	if err != nil {
 		return fmt.Errorf("chunks ahead: %w", err)
 	}
-	d := decoder{b: b}
-	for len(d.b) > 0 && d.err == nil {
-		off := d.size()
-		chunk, err := n.link.Call(ctx, node, kindChunk, appendInt(append([]byte(nil), info.ID[:]...), off))
+	d := wire.NewDecoder(b)
+	for d.More() {
+		off := d.Size()
+		chunk, err := n.link.Call(ctx, node, kindChunk, wire.AppendInt(append([]byte(nil), info.ID[:]...), off))
 		if errors.Is(err, blobstore.ErrNotFound) {
 			return nil
 		}
@@ -131,7 +132,7 @@ func (n *Node) pullAhead(ctx context.Context, node string, info blobstore.Info) 
 			return err
 		}
 	}
-	return d.err
+	return d.Err()
 }
 
 // applyHere changes the local store only.

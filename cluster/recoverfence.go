@@ -11,6 +11,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/peer"
+	"carillon/cluster/wire"
 )
 
 // After a recovery two clusters could live side by side: the recovered one,
@@ -31,7 +32,7 @@ func (n *Node) askCharter(id string) (charter, error) {
 		return c, fmt.Errorf("charter of %d bytes: %w", len(b), blobstore.ErrTooLarge)
 	}
 	if err := json.Unmarshal(b, &c); err != nil {
-		return c, fmt.Errorf("charter: %w", errors.Join(err, errBadCommand))
+		return c, fmt.Errorf("charter: %w", errors.Join(err, wire.ErrMalformed))
 	}
 	return c, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/placement"
+	"carillon/cluster/wire"
 )
 
 // remote is a view of a blob on another node. When that node fails in the
@@ -146,9 +147,9 @@ func (n *Node) remoteInfo(
 	if err != nil {
 		return blobstore.Info{}, err //nolint:wrapcheck // sentinels of blobstore or peer
 	}
-	d := decoder{b: b}
-	info := d.info()
-	return info, d.end()
+	d := wire.NewDecoder(b)
+	info := d.Info()
+	return info, d.End()
 }
 
 // Info is the blob as last seen.
@@ -208,7 +209,7 @@ func (r *remote) readAt(ctx context.Context, off int64, p []byte) (int, error) {
 
 // ask fetches at most size bytes at off, and one at least.
 func (r *remote) ask(ctx context.Context, off, size int64) (b []byte, err error) {
-	req := appendInt(appendInt(append([]byte(nil), r.id[:]...), off), min(size, readBytesMax))
+	req := wire.AppendInt(wire.AppendInt(append([]byte(nil), r.id[:]...), off), min(size, readBytesMax))
 	err = r.anywhere(ctx, func() (err error) {
 		bounded, cancel := context.WithTimeout(ctx, cmp.Or(r.patience, readWait))
 		defer cancel()
@@ -230,7 +231,7 @@ func (r *remote) Wait(ctx context.Context, size int64) (blobstore.Info, error) {
 	defer cancel()
 	stop := context.AfterFunc(r.done, cancel) //nolint:contextcheck // the view's end, not the call's
 	defer stop()
-	req := appendInt(append([]byte(nil), r.id[:]...), size)
+	req := wire.AppendInt(append([]byte(nil), r.id[:]...), size)
 	for {
 		if info := r.Info(); info.Size > size || info.Sealed {
 			return info, nil

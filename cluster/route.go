@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/wire"
 )
 
 const (
@@ -30,7 +31,7 @@ func (n *Node) propose(ctx context.Context, name string, cmd []byte) (uint64, []
 	if err := n.waitFormed(ctx); err != nil {
 		return 0, nil, err
 	}
-	head := appendText(make([]byte, 0, 32), name)
+	head := wire.AppendText(make([]byte, 0, 32), name)
 	for try := 0; ; try++ {
 		index, outcomes, err := n.proposeOnce(ctx, name, try, head, cmd)
 		if err == nil || !retryable(err) {
@@ -73,7 +74,7 @@ func (n *Node) proposeOnce(
 		return 0, nil, fmt.Errorf("propose through %s: %w", target, err)
 	}
 	if len(b) < 8 {
-		return 0, nil, fmt.Errorf("reply of %d bytes: %w", len(b), errBadCommand)
+		return 0, nil, fmt.Errorf("reply of %d bytes: %w", len(b), wire.ErrMalformed)
 	}
 	outcomes := make([]code, len(b)-8)
 	for i, c := range b[8:] {

@@ -12,6 +12,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/placement"
+	"carillon/cluster/wire"
 )
 
 // freshWait bounds how long a lookup may wait to be as fresh as the leader: a
@@ -90,7 +91,7 @@ func (c catalog) Commit(ctx context.Context, t blobstore.Txn) (uint64, error) {
 	}
 	c.n.metrics.commits.Observe(time.Since(begun).Seconds())
 	if len(outcomes) != 1 {
-		return 0, fmt.Errorf("%d outcomes for a transaction: %w", len(outcomes), errBadCommand)
+		return 0, fmt.Errorf("%d outcomes for a transaction: %w", len(outcomes), wire.ErrMalformed)
 	}
 	c.n.pending.add(c.n.rows, index, t)
 	if outcomes[0] != codeOK {
@@ -137,7 +138,7 @@ func (n *Node) progress(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("leader %s: %w", id, err)
 	}
 	if len(b) != 8 {
-		return 0, fmt.Errorf("reply of %d bytes: %w", len(b), errBadCommand)
+		return 0, fmt.Errorf("reply of %d bytes: %w", len(b), wire.ErrMalformed)
 	}
 	return binary.BigEndian.Uint64(b), nil
 }

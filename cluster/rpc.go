@@ -11,6 +11,7 @@ import (
 	"carillon/blobstore"
 	"carillon/cluster/peer"
 	"carillon/cluster/placement"
+	"carillon/cluster/wire"
 )
 
 // Requests between nodes. Numbers are part of the peer protocol: never reuse
@@ -96,11 +97,11 @@ func (n *Node) servePromise(_ context.Context, from string, _ []byte) ([]byte, e
 // servePropose runs a command that another node's client sent, if this node
 // leads the group.
 func (n *Node) servePropose(ctx context.Context, _ string, req []byte) ([]byte, error) {
-	d := decoder{b: req}
-	name := d.text()
-	cmd := d.b
-	if d.err != nil {
-		return nil, d.err
+	d := wire.NewDecoder(req)
+	name := d.Text()
+	cmd := d.Rest()
+	if err := d.Err(); err != nil {
+		return nil, err
 	}
 	g := n.group(name)
 	if g == nil || !n.mayLead(name) {
@@ -145,7 +146,7 @@ func outcomesOf(index uint64, response any) (uint64, []code, error) {
 	case error:
 		return 0, nil, fmt.Errorf("%w: %w", blobstore.ErrUnavailable, r)
 	}
-	return 0, nil, fmt.Errorf("state machine answered %T: %w", response, errBadCommand)
+	return 0, nil, fmt.Errorf("state machine answered %T: %w", response, wire.ErrMalformed)
 }
 
 // serveProgress says how far the catalog is. Only a leader that a majority
@@ -161,9 +162,9 @@ func (n *Node) serveProgress(context.Context, string, []byte) ([]byte, error) {
 }
 
 func (n *Node) serveStat(ctx context.Context, _ string, req []byte) ([]byte, error) {
-	d := decoder{b: req}
-	id := d.id()
-	if err := d.end(); err != nil {
+	d := wire.NewDecoder(req)
+	id := d.ID()
+	if err := d.End(); err != nil {
 		return nil, err
 	}
 	leads := shelf{n}.leads(id) // before looking: it may become the leader meanwhile
@@ -180,15 +181,15 @@ func (n *Node) serveStat(ctx context.Context, _ string, req []byte) ([]byte, err
 	if err != nil {
 		return nil, err //nolint:wrapcheck // the sentinel crosses the link
 	}
-	return appendInfo(nil, info), nil
+	return wire.AppendInfo(nil, info), nil
 }
 
 // serveRead answers with bytes of a blob as it is here: as many as were asked
 // for, or those up to its end or to what cannot be read.
 func (n *Node) serveRead(ctx context.Context, _ string, req []byte, loan *peer.Loan) ([]byte, error) {
-	d := decoder{b: req}
-	id, off, size := d.id(), d.size(), d.size()
-	if err := d.end(); err != nil {
+	d := wire.NewDecoder(req)
+	id, off, size := d.ID(), d.Size(), d.Size()
+	if err := d.End(); err != nil {
 		return nil, err
 	}
 	if size < 1 || size > readBytesMax {
@@ -219,9 +220,9 @@ func (n *Node) serveRead(ctx context.Context, _ string, req []byte, loan *peer.L
 }
 
 func (n *Node) serveWait(ctx context.Context, _ string, req []byte) ([]byte, error) {
-	d := decoder{b: req}
-	id, size := d.id(), d.size()
-	if err := d.end(); err != nil {
+	d := wire.NewDecoder(req)
+	id, size := d.ID(), d.Size()
+	if err := d.End(); err != nil {
 		return nil, err
 	}
 	v, err := n.blobs.View(ctx, id)
@@ -237,13 +238,13 @@ func (n *Node) serveWait(ctx context.Context, _ string, req []byte) ([]byte, err
 	if err = errors.Join(err, v.Close()); err != nil {
 		return nil, err
 	}
-	return appendInfo(nil, info), nil
+	return wire.AppendInfo(nil, info), nil
 }
 
 func (n *Node) serveAhead(ctx context.Context, _ string, req []byte) ([]byte, error) {
-	d := decoder{b: req}
-	id := d.id()
-	if err := d.end(); err != nil {
+	d := wire.NewDecoder(req)
+	id := d.ID()
+	if err := d.End(); err != nil {
 		return nil, err
 	}
 	extents, err := n.blobs.Ahead(ctx, id)
@@ -252,69 +253,20 @@ func (n *Node) serveAhead(ctx context.Context, _ string, req []byte) ([]byte, er
 	}
 	var b []byte
 	for _, e := range extents {
-		b = appendInt(b, e.Offset)
+		b = wire.AppendInt(b, e.Offset)
 	}
 	return b, nil
 }
 
 func (n *Node) serveChunk(ctx context.Context, _ string, req []byte) ([]byte, error) {
-	d := decoder{b: req}
-	id, off := d.id(), d.size()
-	if err := d.end(); err != nil {
+	d := wire.NewDecoder(req)
+	id, off := d.ID(), d.Size()
+	if err := d.End(); err != nil {
 		return nil, err
 	}
 	p := make([]byte, blobstore.ChunkBytesMax)
 	k, err := n.blobs.ReadChunk(ctx, id, off, p)
 	return p[:k], err //nolint:wrapcheck // the sentinel crosses the link
-}
-
-func (d *decoder) id() (id blobstore.ID) {
-	copy(id[:], d.take(len(id)))
-	return id
-}
-
-// appendInfo writes a blob's Info; decoder.info reads it.
-func appendInfo(b []byte, i blobstore.Info) []byte {
-	b = append(b, i.ID[:]...)
-	b = appendSpec(b, i.Spec)
-	b = binary.AppendUvarint(b, uint64(i.Size))
-	b = append(b, flag(i.Sealed))
-	b = appendTotals(b, i.Totals)
-	return binary.AppendVarint(b, i.Updated.UnixMilli())
-}
-
-func (d *decoder) info() blobstore.Info {
-	i := blobstore.Info{ID: d.id(), Spec: d.spec(), Size: d.size()}
-	i.Sealed = d.take(1)[0] == 1
-	i.Totals = d.totals()
-	i.Updated = time.UnixMilli(d.varint()).UTC()
-	return i
-}
-
-func appendSpec(b []byte, s blobstore.Spec) []byte {
-	b = append(b, flag(s.Live))
-	return binary.AppendVarint(b, s.Created.UnixMilli())
-}
-
-func appendTotals(b []byte, t blobstore.Totals) []byte {
-	b = binary.AppendUvarint(b, uint64(t.Size))
-	b = append(b, t.SHA256[:]...)
-	return binary.BigEndian.AppendUint32(b, t.Root)
-}
-
-func (d *decoder) spec() blobstore.Spec {
-	live := d.take(1)[0]
-	if live > 1 {
-		d.fail("live flag")
-	}
-	return blobstore.Spec{Live: live == 1, Created: time.UnixMilli(d.varint()).UTC()}
-}
-
-func (d *decoder) totals() blobstore.Totals {
-	t := blobstore.Totals{Size: d.size()}
-	copy(t.SHA256[:], d.take(len(t.SHA256)))
-	t.Root = binary.BigEndian.Uint32(d.take(4))
-	return t
 }
 
 // group is this node's membership in a group, nil if it has none.

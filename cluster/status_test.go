@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/cluster/wire"
 )
 
 // TestStatusAnswers: the status says that all nodes have the same set at one
@@ -124,7 +125,7 @@ func TestSetOfUnknownPosition(t *testing.T) {
 		blobstore.ErrNotFound) {
 		t.Errorf("future position: %v", err)
 	}
-	if _, err := nodes[0].serveSet(t.Context(), "", []byte{1}); !errors.Is(err, errBadCommand) {
+	if _, err := nodes[0].serveSet(t.Context(), "", []byte{1}); !errors.Is(err, wire.ErrMalformed) {
 		t.Errorf("short position: %v", err)
 	}
 	nodes[0].checkSet()

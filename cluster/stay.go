@@ -13,6 +13,7 @@ import (
 	"carillon/blobstore"
 	"carillon/cluster/placement"
 	"carillon/cluster/statefile"
+	"carillon/cluster/wire"
 )
 
 // A node opens the groups that the placement gives it and closes those that it
@@ -158,9 +159,9 @@ func (n *Node) leadersView(ctx context.Context, name string) (groupView, error) 
 
 // serveHost opens a group when its leader is about to add this node.
 func (n *Node) serveHost(ctx context.Context, _ string, req []byte) ([]byte, error) {
-	d := decoder{b: req}
-	name := d.text()
-	if err := d.end(); err != nil {
+	d := wire.NewDecoder(req)
+	name := d.Text()
+	if err := d.End(); err != nil {
 		return nil, err
 	}
 	if !n.isFormed() {

@@ -14,6 +14,7 @@ import (
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
 	"carillon/cluster/placement"
+	"carillon/cluster/wire"
 )
 
 const (
@@ -140,7 +141,7 @@ func (n *Node) setOf(ctx context.Context, s NodeStatus, position uint64) SetStat
 // serveSet says what the catalog came to at a position.
 func (n *Node) serveSet(_ context.Context, _ string, req []byte) ([]byte, error) {
 	if len(req) != 8 {
-		return nil, fmt.Errorf("position of %d bytes: %w", len(req), errBadCommand)
+		return nil, fmt.Errorf("position of %d bytes: %w", len(req), wire.ErrMalformed)
 	}
 	position := binary.BigEndian.Uint64(req)
 	tally, ok := n.rows.SetAt(position)

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"carillon/cluster/placement"
+	"carillon/cluster/wire"
 )
 
 // When the process of a leader dies, its machine closes its connections and
@@ -123,11 +124,11 @@ func (n *Node) askRefused(ctx context.Context, id string, led []*group) map[stri
 				if err != nil || len(b) == 0 || b[0] != 1 {
 					return
 				}
-				d := decoder{b: b[1:]}
+				d := wire.NewDecoder(b[1:])
 				theirs := positions{}
-				for len(d.b) > 0 && d.err == nil {
-					name := d.text()
-					theirs[name] = d.uvarint()
+				for d.More() {
+					name := d.Text()
+					theirs[name] = d.Uvarint()
 				}
 				mu.Lock()
 				defer mu.Unlock()
@@ -154,7 +155,7 @@ func (n *Node) serveRefused(ctx context.Context, _ string, req []byte) ([]byte, 
 	}
 	b := []byte{1}
 	for _, g := range n.groups() {
-		b = binary.AppendUvarint(appendText(b, g.name), g.raft.LastIndex())
+		b = binary.AppendUvarint(wire.AppendText(b, g.name), g.raft.LastIndex())
 	}
 	return b, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/peer"
+	"carillon/cluster/wire"
 )
 
 const (
@@ -44,17 +45,17 @@ type transports struct {
 
 // serve is the link's handler for the raft messages of all groups.
 func (t *transports) serve(ctx context.Context, _ string, req []byte) ([]byte, error) {
-	d := decoder{b: req}
-	name, kind := d.text(), d.take(1)[0]
-	if d.err != nil {
-		return nil, d.err
+	d := wire.NewDecoder(req)
+	name, kind := d.Text(), d.Take(1)[0]
+	if err := d.Err(); err != nil {
+		return nil, err
 	}
 	v, ok := t.m.Load(name)
 	if !ok {
 		return nil, fmt.Errorf("group %s: %w", name, blobstore.ErrNotFound)
 	}
 	tr, _ := v.(*transport)
-	return tr.receive(ctx, kind, &d)
+	return tr.receive(ctx, kind, d)
 }
 
 // transport carries one group's raft messages over the peer link. Raft's
@@ -178,7 +179,7 @@ func (t *transport) AppendEntries(
 	part := *args
 	for rest := args.Entries; ; {
 		part.Entries, rest = cutEntries(rest)
-		answer := func(d *decoder) { d.appendResponse(resp) }
+		answer := func(d *wire.Decoder) { appendResponse(d, resp) }
 		if err := t.callWhenBack(id, raftAppend, encodeAppend(&part), answer); err != nil {
 			return err
 		}
@@ -201,7 +202,7 @@ func (t *transport) hint(
 	if t.stall != nil && t.stall.stalled() {
 		return &resp, stallError(t.group)
 	}
-	err := t.call(id, raftAppend, encodeAppend(r), func(d *decoder) { d.appendResponse(&resp) })
+	err := t.call(id, raftAppend, encodeAppend(r), func(d *wire.Decoder) { appendResponse(d, &resp) })
 	return &resp, err
 }
 
@@ -223,7 +224,7 @@ func (t *transport) RequestVote(
 	if t.muted.Load() {
 		return errMute
 	}
-	return t.call(id, raftVote, [][]byte{encodeVote(args)}, func(d *decoder) { d.voteResponse(resp) })
+	return t.call(id, raftVote, [][]byte{encodeVote(args)}, func(d *wire.Decoder) { voteResponse(d, resp) })
 }
 
 // RequestPreVote asks whether a vote would be given.
@@ -233,20 +234,20 @@ func (t *transport) RequestPreVote(
 	if t.muted.Load() {
 		return errMute
 	}
-	return t.call(id, raftPreVote, [][]byte{encodePreVote(args)}, func(d *decoder) { d.preVoteResponse(resp) })
+	return t.call(id, raftPreVote, [][]byte{encodePreVote(args)}, func(d *wire.Decoder) { preVoteResponse(d, resp) })
 }
 
 // TimeoutNow makes the target stand for election at once.
 func (t *transport) TimeoutNow(
 	id raft.ServerID, _ raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse,
 ) error {
-	return t.call(id, raftTimeout, [][]byte{appendHeader(nil, args.RPCHeader)}, func(d *decoder) {
-		resp.RPCHeader = d.header()
+	return t.call(id, raftTimeout, [][]byte{appendHeader(nil, args.RPCHeader)}, func(d *wire.Decoder) {
+		resp.RPCHeader = header(d)
 	})
 }
 
 // callWhenBack is call, again and again while the member cannot be reached.
-func (t *transport) callWhenBack(id raft.ServerID, kind byte, body [][]byte, answer func(*decoder)) error {
+func (t *transport) callWhenBack(id raft.ServerID, kind byte, body [][]byte, answer func(*wire.Decoder)) error {
 	begun := time.Now()
 	for {
 		err := t.call(id, kind, body, answer)
@@ -258,17 +259,17 @@ func (t *transport) callWhenBack(id raft.ServerID, kind byte, body [][]byte, ans
 }
 
 // call sends one message and reads the answer.
-func (t *transport) call(id raft.ServerID, kind byte, body [][]byte, answer func(*decoder)) error {
+func (t *transport) call(id raft.ServerID, kind byte, body [][]byte, answer func(*wire.Decoder)) error {
 	ctx, cancel := context.WithTimeout(t.ctx, raftRPCWait)
 	defer cancel()
-	head := append(appendText(make([]byte, 0, 32), t.group), kind)
+	head := append(wire.AppendText(make([]byte, 0, 32), t.group), kind)
 	b, err := t.link.Call(ctx, string(id), kindRaft, append([][]byte{head}, body...)...)
 	if err != nil {
 		return err //nolint:wrapcheck // raft logs it with the peer
 	}
-	d := decoder{b: b}
-	answer(&d)
-	return d.end()
+	d := wire.NewDecoder(b)
+	answer(d)
+	return d.End()
 }
 
 // refuses says why a message is not for this member now.
@@ -283,25 +284,25 @@ func (t *transport) refuses(kind byte) error {
 }
 
 // receive hands a message to raft's main loop and waits for its answer.
-func (t *transport) receive(ctx context.Context, kind byte, d *decoder) ([]byte, error) {
+func (t *transport) receive(ctx context.Context, kind byte, d *wire.Decoder) ([]byte, error) {
 	var command any
 	switch kind {
 	case raftAppend:
-		r := d.appendRequest()
+		r := appendRequest(d)
 		if t.mend != nil {
 			t.mend(r)
 		}
 		command = r
 	case raftVote:
-		command = d.voteRequest()
+		command = voteRequest(d)
 	case raftPreVote:
-		command = d.preVoteRequest()
+		command = preVoteRequest(d)
 	case raftTimeout:
-		command = &raft.TimeoutNowRequest{RPCHeader: d.header()}
+		command = &raft.TimeoutNowRequest{RPCHeader: header(d)}
 	default:
-		return nil, fmt.Errorf("raft message %d: %w", kind, errBadCommand)
+		return nil, fmt.Errorf("raft message %d: %w", kind, wire.ErrMalformed)
 	}
-	if err := d.end(); err != nil {
+	if err := d.End(); err != nil {
 		return nil, err
 	}
 	if err := t.refuses(kind); err != nil {
@@ -321,7 +322,7 @@ func (t *transport) receive(ctx context.Context, kind byte, d *decoder) ([]byte,
 	case *raft.TimeoutNowResponse:
 		return appendHeader(nil, r.RPCHeader), nil
 	}
-	return nil, fmt.Errorf("raft answered %T: %w", answer, errBadCommand)
+	return nil, fmt.Errorf("raft answered %T: %w", answer, wire.ErrMalformed)
 }
 
 // ask brings an RPC to raft and waits for the response.

@@ -13,6 +13,7 @@ import (
 
 	"carillon/cluster/placement"
 	"carillon/cluster/raftlog"
+	"carillon/cluster/wire"
 )
 
 // UPSTREAM.md says what each of these is about.
@@ -172,7 +173,7 @@ func TestNoHeartbeatFastPath(t *testing.T) {
 	defer cancel()
 	answered := make(chan error, 1)
 	go func() {
-		_, err := tr.receive(ctx, raftAppend, &decoder{b: bytes.Join(encodeAppend(heartbeat), nil)})
+		_, err := tr.receive(ctx, raftAppend, wire.NewDecoder(bytes.Join(encodeAppend(heartbeat), nil)))
 		answered <- err
 	}()
 	select {

@@ -10,6 +10,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/placement"
+	"carillon/cluster/wire"
 )
 
 // verifyWait bounds a check of all replicas of a blob: a gigabyte from a disk
@@ -54,7 +55,7 @@ func (n *Node) checkReplica(ctx context.Context, node, group string, id blobstor
 	var c blobstore.ReplicaCheck
 	if node == n.id {
 		c = n.checkHere(ctx, group, id)
-	} else if b, err := n.link.Call(ctx, node, kindHash, appendText(nil, group), id[:]); err != nil {
+	} else if b, err := n.link.Call(ctx, node, kindHash, wire.AppendText(nil, group), id[:]); err != nil {
 		c = blobstore.ReplicaCheck{State: blobstore.ReplicaUnreachable, Error: err.Error()}
 		if ctx.Err() != nil {
 			c.State = blobstore.ReplicaSlow
@@ -89,9 +90,9 @@ func (n *Node) checkHere(ctx context.Context, group string, id blobstore.ID) blo
 }
 
 func (n *Node) serveHash(ctx context.Context, _ string, req []byte) ([]byte, error) {
-	d := decoder{b: req}
-	group, id := d.text(), d.id()
-	if err := d.end(); err != nil {
+	d := wire.NewDecoder(req)
+	group, id := d.Text(), d.ID()
+	if err := d.End(); err != nil {
 		return nil, fmt.Errorf("hash: %w", err)
 	}
 	return json.Marshal(n.checkHere(ctx, group, id)) //nolint:wrapcheck // cannot fail

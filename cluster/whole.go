@@ -9,6 +9,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/placement"
+	"carillon/cluster/wire"
 )
 
 // wholeWait is the pause between two looks of a node that catches up.
@@ -100,9 +101,9 @@ func (n *Node) fetchCarried(ctx context.Context, g *group) error {
 // serveWhole tells the leader of a group that this member has everything, and
 // may vote.
 func (n *Node) serveWhole(_ context.Context, _ string, req []byte) ([]byte, error) {
-	d := decoder{b: req}
-	name := d.text()
-	if err := d.end(); err != nil {
+	d := wire.NewDecoder(req)
+	name := d.Text()
+	if err := d.End(); err != nil {
 		return nil, err
 	}
 	if g := n.group(name); g == nil || !g.whole.Load() {
@@ -116,6 +117,6 @@ func (n *Node) serveWhole(_ context.Context, _ string, req []byte) ([]byte, erro
 func (n *Node) saysWhole(ctx context.Context, g *group, id string) bool {
 	ctx, cancel := context.WithTimeout(ctx, memberCallWait)
 	defer cancel()
-	_, err := n.link.Call(ctx, id, kindWhole, appendText(nil, g.name))
+	_, err := n.link.Call(ctx, id, kindWhole, wire.AppendText(nil, g.name))
 	return err == nil
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"carillon/cluster/wire"
 )
 
 // The bytes of raft's messages between nodes. Fields stand in the order of
@@ -14,43 +16,36 @@ import (
 // entriesMax bounds the entries of one message.
 const entriesMax = 1024
 
-func appendUint(b []byte, v uint64) []byte { return binary.AppendUvarint(b, v) }
-
 func appendHeader(b []byte, h raft.RPCHeader) []byte {
 	b = append(b, byte(h.ProtocolVersion))
-	b = appendBytes(b, h.ID)
-	return appendBytes(b, h.Addr)
+	b = wire.AppendBytes(b, h.ID)
+	return wire.AppendBytes(b, h.Addr)
 }
 
-func (d *decoder) header() raft.RPCHeader {
+func header(d *wire.Decoder) raft.RPCHeader {
 	return raft.RPCHeader{
-		ProtocolVersion: raft.ProtocolVersion(d.take(1)[0]),
-		ID:              d.short(), Addr: d.short(),
+		ProtocolVersion: raft.ProtocolVersion(d.Take(1)[0]),
+		ID:              d.Short(), Addr: d.Short(),
 	}
 }
-
-// short is a copy of a small byte string.
-func (d *decoder) short() []byte { return append([]byte(nil), d.bytes(256)...) }
-
-func (d *decoder) bool() bool { return d.take(1)[0] == 1 }
 
 // encodeAppend writes the message as pieces; the bytes of entries are not
 // copied.
 func encodeAppend(r *raft.AppendEntriesRequest) [][]byte {
 	b := appendHeader(make([]byte, 0, 96+32*len(r.Entries)), r.RPCHeader)
-	b = appendUint(b, r.Term)
-	b = appendUint(b, r.PrevLogEntry)
-	b = appendUint(b, r.PrevLogTerm)
-	b = appendUint(b, r.LeaderCommitIndex)
-	b = appendUint(b, uint64(len(r.Entries)))
+	b = wire.AppendUint(b, r.Term)
+	b = wire.AppendUint(b, r.PrevLogEntry)
+	b = wire.AppendUint(b, r.PrevLogTerm)
+	b = wire.AppendUint(b, r.LeaderCommitIndex)
+	b = wire.AppendUint(b, uint64(len(r.Entries)))
 	pieces := make([][]byte, 0, 1+2*len(r.Entries))
 	for _, l := range r.Entries {
-		b = appendUint(b, l.Index)
-		b = appendUint(b, l.Term)
+		b = wire.AppendUint(b, l.Index)
+		b = wire.AppendUint(b, l.Term)
 		b = append(b, byte(l.Type))
 		b = binary.AppendVarint(b, l.AppendedAt.UnixNano())
-		b = appendBytes(b, l.Extensions)
-		b = appendUint(b, uint64(len(l.Data)))
+		b = wire.AppendBytes(b, l.Extensions)
+		b = wire.AppendUint(b, uint64(len(l.Data)))
 		pieces = append(pieces, b, l.Data)
 		b = b[len(b):]
 	}
@@ -62,21 +57,21 @@ func encodeAppend(r *raft.AppendEntriesRequest) [][]byte {
 
 // appendRequest reads the message. The bytes of entries are copied: the log
 // keeps them.
-func (d *decoder) appendRequest() *raft.AppendEntriesRequest {
-	r := &raft.AppendEntriesRequest{RPCHeader: d.header()}
-	r.Term = d.uvarint()
-	r.PrevLogEntry = d.uvarint()
-	r.PrevLogTerm = d.uvarint()
-	r.LeaderCommitIndex = d.uvarint()
-	n := d.count(entriesMax)
+func appendRequest(d *wire.Decoder) *raft.AppendEntriesRequest {
+	r := &raft.AppendEntriesRequest{RPCHeader: header(d)}
+	r.Term = d.Uvarint()
+	r.PrevLogEntry = d.Uvarint()
+	r.PrevLogTerm = d.Uvarint()
+	r.LeaderCommitIndex = d.Uvarint()
+	n := d.Count(entriesMax)
 	r.Entries = make([]*raft.Log, 0, n)
 	for range n {
-		l := &raft.Log{Index: d.uvarint(), Term: d.uvarint(), Type: raft.LogType(d.take(1)[0])}
-		l.AppendedAt = time.Unix(0, d.varint())
-		if e := d.bytes(commandBytesMax); len(e) > 0 {
+		l := &raft.Log{Index: d.Uvarint(), Term: d.Uvarint(), Type: raft.LogType(d.Take(1)[0])}
+		l.AppendedAt = time.Unix(0, d.Varint())
+		if e := d.Bytes(commandBytesMax); len(e) > 0 {
 			l.Extensions = append([]byte(nil), e...)
 		}
-		l.Data = append([]byte(nil), d.bytes(commandBytesMax)...)
+		l.Data = append([]byte(nil), d.Bytes(commandBytesMax)...)
 		r.Entries = append(r.Entries, l)
 	}
 	return r
@@ -84,91 +79,91 @@ func (d *decoder) appendRequest() *raft.AppendEntriesRequest {
 
 func encodeAppendResponse(r *raft.AppendEntriesResponse) []byte {
 	b := appendHeader(nil, r.RPCHeader)
-	b = appendUint(b, r.Term)
-	b = appendUint(b, r.LastLog)
-	return append(b, flag(r.Success), flag(r.NoRetryBackoff))
+	b = wire.AppendUint(b, r.Term)
+	b = wire.AppendUint(b, r.LastLog)
+	return append(b, wire.Flag(r.Success), wire.Flag(r.NoRetryBackoff))
 }
 
-func (d *decoder) appendResponse(r *raft.AppendEntriesResponse) {
-	r.RPCHeader = d.header()
-	r.Term, r.LastLog = d.uvarint(), d.uvarint()
-	r.Success, r.NoRetryBackoff = d.bool(), d.bool()
+func appendResponse(d *wire.Decoder, r *raft.AppendEntriesResponse) {
+	r.RPCHeader = header(d)
+	r.Term, r.LastLog = d.Uvarint(), d.Uvarint()
+	r.Success, r.NoRetryBackoff = d.Bool(), d.Bool()
 }
 
 func encodeVote(r *raft.RequestVoteRequest) []byte {
 	b := appendHeader(nil, r.RPCHeader)
-	b = appendUint(b, r.Term)
-	b = appendUint(b, r.LastLogIndex)
-	b = appendUint(b, r.LastLogTerm)
-	return append(b, flag(r.LeadershipTransfer))
+	b = wire.AppendUint(b, r.Term)
+	b = wire.AppendUint(b, r.LastLogIndex)
+	b = wire.AppendUint(b, r.LastLogTerm)
+	return append(b, wire.Flag(r.LeadershipTransfer))
 }
 
-func (d *decoder) voteRequest() *raft.RequestVoteRequest {
+func voteRequest(d *wire.Decoder) *raft.RequestVoteRequest {
 	return &raft.RequestVoteRequest{
-		RPCHeader: d.header(), Term: d.uvarint(), LastLogIndex: d.uvarint(), LastLogTerm: d.uvarint(),
-		LeadershipTransfer: d.bool(),
+		RPCHeader: header(d), Term: d.Uvarint(), LastLogIndex: d.Uvarint(), LastLogTerm: d.Uvarint(),
+		LeadershipTransfer: d.Bool(),
 	}
 }
 
 func encodeVoteResponse(r *raft.RequestVoteResponse) []byte {
 	b := appendHeader(nil, r.RPCHeader)
-	return append(appendUint(b, r.Term), flag(r.Granted))
+	return append(wire.AppendUint(b, r.Term), wire.Flag(r.Granted))
 }
 
-func (d *decoder) voteResponse(r *raft.RequestVoteResponse) {
-	r.RPCHeader = d.header()
-	r.Term, r.Granted = d.uvarint(), d.bool()
+func voteResponse(d *wire.Decoder, r *raft.RequestVoteResponse) {
+	r.RPCHeader = header(d)
+	r.Term, r.Granted = d.Uvarint(), d.Bool()
 }
 
 func encodePreVote(r *raft.RequestPreVoteRequest) []byte {
 	b := appendHeader(nil, r.RPCHeader)
-	b = appendUint(b, r.Term)
-	b = appendUint(b, r.LastLogIndex)
-	return appendUint(b, r.LastLogTerm)
+	b = wire.AppendUint(b, r.Term)
+	b = wire.AppendUint(b, r.LastLogIndex)
+	return wire.AppendUint(b, r.LastLogTerm)
 }
 
-func (d *decoder) preVoteRequest() *raft.RequestPreVoteRequest {
+func preVoteRequest(d *wire.Decoder) *raft.RequestPreVoteRequest {
 	return &raft.RequestPreVoteRequest{
-		RPCHeader: d.header(), Term: d.uvarint(), LastLogIndex: d.uvarint(), LastLogTerm: d.uvarint(),
+		RPCHeader: header(d), Term: d.Uvarint(), LastLogIndex: d.Uvarint(), LastLogTerm: d.Uvarint(),
 	}
 }
 
 func encodePreVoteResponse(r *raft.RequestPreVoteResponse) []byte {
 	b := appendHeader(nil, r.RPCHeader)
-	return append(appendUint(b, r.Term), flag(r.Granted))
+	return append(wire.AppendUint(b, r.Term), wire.Flag(r.Granted))
 }
 
-func (d *decoder) preVoteResponse(r *raft.RequestPreVoteResponse) {
-	r.RPCHeader = d.header()
-	r.Term, r.Granted = d.uvarint(), d.bool()
+func preVoteResponse(d *wire.Decoder, r *raft.RequestPreVoteResponse) {
+	r.RPCHeader = header(d)
+	r.Term, r.Granted = d.Uvarint(), d.Bool()
 }
 
 func encodeInstall(r *raft.InstallSnapshotRequest) []byte {
 	b := appendHeader(nil, r.RPCHeader)
 	b = append(b, byte(r.SnapshotVersion))
-	b = appendUint(b, r.Term)
-	b = appendUint(b, r.LastLogIndex)
-	b = appendUint(b, r.LastLogTerm)
-	b = appendBytes(b, r.Configuration)
-	b = appendUint(b, r.ConfigurationIndex)
-	return appendInt(b, r.Size)
+	b = wire.AppendUint(b, r.Term)
+	b = wire.AppendUint(b, r.LastLogIndex)
+	b = wire.AppendUint(b, r.LastLogTerm)
+	b = wire.AppendBytes(b, r.Configuration)
+	b = wire.AppendUint(b, r.ConfigurationIndex)
+	return wire.AppendInt(b, r.Size)
 }
 
-func (d *decoder) installRequest() *raft.InstallSnapshotRequest {
+func installRequest(d *wire.Decoder) *raft.InstallSnapshotRequest {
 	return &raft.InstallSnapshotRequest{
-		RPCHeader: d.header(), SnapshotVersion: raft.SnapshotVersion(d.take(1)[0]),
-		Term: d.uvarint(), LastLogIndex: d.uvarint(), LastLogTerm: d.uvarint(),
-		Configuration:      append([]byte(nil), d.bytes(snapshotHeadBytesMax)...),
-		ConfigurationIndex: d.uvarint(), Size: d.size(),
+		RPCHeader: header(d), SnapshotVersion: raft.SnapshotVersion(d.Take(1)[0]),
+		Term: d.Uvarint(), LastLogIndex: d.Uvarint(), LastLogTerm: d.Uvarint(),
+		Configuration:      append([]byte(nil), d.Bytes(snapshotHeadBytesMax)...),
+		ConfigurationIndex: d.Uvarint(), Size: d.Size(),
 	}
 }
 
 func encodeInstallResponse(r *raft.InstallSnapshotResponse) []byte {
 	b := appendHeader(nil, r.RPCHeader)
-	return append(appendUint(b, r.Term), flag(r.Success))
+	return append(wire.AppendUint(b, r.Term), wire.Flag(r.Success))
 }
 
-func (d *decoder) installResponse(r *raft.InstallSnapshotResponse) {
-	r.RPCHeader = d.header()
-	r.Term, r.Success = d.uvarint(), d.bool()
+func installResponse(d *wire.Decoder, r *raft.InstallSnapshotResponse) {
+	r.RPCHeader = header(d)
+	r.Term, r.Success = d.Uvarint(), d.Bool()
 }

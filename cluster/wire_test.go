@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/hashicorp/raft"
 	"pgregory.net/rapid"
+
+	"carillon/cluster/wire"
 )
 
 func drawHeader(t *rapid.T) raft.RPCHeader {
@@ -41,47 +43,47 @@ func TestRaftWire(t *testing.T) {
 			RPCHeader: h, Term: u("term"), PrevLogEntry: u("prev"), PrevLogTerm: u("prevterm"),
 			LeaderCommitIndex: u("commit"), Entries: entries,
 		}
-		wantSame(t, app, decodeAll(t, bytes.Join(encodeAppend(app), nil), (*decoder).appendRequest))
+		wantSame(t, app, decodeAll(t, bytes.Join(encodeAppend(app), nil), appendRequest))
 
 		vote := &raft.RequestVoteRequest{
 			RPCHeader: h, Term: u("term"), LastLogIndex: u("last"), LastLogTerm: u("lastterm"),
 			LeadershipTransfer: yes,
 		}
-		wantSame(t, vote, decodeAll(t, encodeVote(vote), (*decoder).voteRequest))
+		wantSame(t, vote, decodeAll(t, encodeVote(vote), voteRequest))
 		pre := &raft.RequestPreVoteRequest{RPCHeader: h, Term: vote.Term, LastLogIndex: 1, LastLogTerm: 2}
-		wantSame(t, pre, decodeAll(t, encodePreVote(pre), (*decoder).preVoteRequest))
+		wantSame(t, pre, decodeAll(t, encodePreVote(pre), preVoteRequest))
 		install := &raft.InstallSnapshotRequest{
 			RPCHeader: h, SnapshotVersion: 1, Term: vote.Term, LastLogIndex: 3, LastLogTerm: 4,
 			Configuration: h.ID, ConfigurationIndex: 5, Size: 6,
 		}
-		wantSame(t, install, decodeAll(t, encodeInstall(install), (*decoder).installRequest))
+		wantSame(t, install, decodeAll(t, encodeInstall(install), installRequest))
 
 		var appResp raft.AppendEntriesResponse
 		wantResp := raft.AppendEntriesResponse{
 			RPCHeader: h, Term: 1, LastLog: 2, Success: yes, NoRetryBackoff: !yes,
 		}
-		decodeInto(t, encodeAppendResponse(&wantResp), func(d *decoder) { d.appendResponse(&appResp) })
+		decodeInto(t, encodeAppendResponse(&wantResp), func(d *wire.Decoder) { appendResponse(d, &appResp) })
 		wantSame(t, wantResp, appResp)
 		var voteResp raft.RequestVoteResponse
 		wantVote := raft.RequestVoteResponse{RPCHeader: h, Term: 9, Granted: yes}
-		decodeInto(t, encodeVoteResponse(&wantVote), func(d *decoder) { d.voteResponse(&voteResp) })
+		decodeInto(t, encodeVoteResponse(&wantVote), func(d *wire.Decoder) { voteResponse(d, &voteResp) })
 		wantSame(t, wantVote, voteResp)
 	})
 }
 
-func decodeAll[T any](t *rapid.T, b []byte, read func(*decoder) T) T {
+func decodeAll[T any](t *rapid.T, b []byte, read func(*wire.Decoder) T) T {
 	t.Helper()
-	d := decoder{b: b}
-	v := read(&d)
-	if err := d.end(); err != nil {
+	d := wire.NewDecoder(b)
+	v := read(d)
+	if err := d.End(); err != nil {
 		t.Fatal(err)
 	}
 	return v
 }
 
-func decodeInto(t *rapid.T, b []byte, read func(*decoder)) {
+func decodeInto(t *rapid.T, b []byte, read func(*wire.Decoder)) {
 	t.Helper()
-	decodeAll(t, b, func(d *decoder) struct{} { read(d); return struct{}{} })
+	decodeAll(t, b, func(d *wire.Decoder) struct{} { read(d); return struct{}{} })
 }
 
 func wantSame(t *rapid.T, want, got any) {
@@ -132,8 +134,8 @@ func FuzzRaftMessage(f *testing.F) {
 	f.Add(encodeVote(&raft.RequestVoteRequest{Term: 3}))
 	f.Add(encodeInstall(&raft.InstallSnapshotRequest{Term: 3, Configuration: []byte("c")}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d := decoder{b: b}
-		req := d.appendRequest()
+		d := wire.NewDecoder(b)
+		req := appendRequest(d)
 		total := 0
 		for _, l := range req.Entries {
 			total += len(l.Data)
@@ -141,11 +143,9 @@ func FuzzRaftMessage(f *testing.F) {
 		if total > len(b) {
 			t.Fatalf("%d bytes of entries out of %d", total, len(b))
 		}
-		d = decoder{b: b}
-		d.voteRequest()
-		d = decoder{b: b}
-		d.installRequest()
-		d = decoder{b: b}
-		d.info()
+		d = wire.NewDecoder(b)
+		voteRequest(d)
+		d = wire.NewDecoder(b)
+		installRequest(d)
 	})
 }

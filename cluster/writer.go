@@ -10,6 +10,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/placement"
+	"carillon/cluster/wire"
 )
 
 // batchedBytesMax: appends up to this size travel with others of their shard;
@@ -197,7 +198,7 @@ func (w writer) alone(ctx context.Context, ops ...blobstore.Op) error {
 	w.n.ahead[shard].add(w.n.shard(shard), index, id)
 	w.n.metrics.writes.Observe(time.Since(begun).Seconds())
 	if len(outcomes) != len(ops) {
-		return fmt.Errorf("%d outcomes for %d operations: %w", len(outcomes), len(ops), errBadCommand)
+		return fmt.Errorf("%d outcomes for %d operations: %w", len(outcomes), len(ops), wire.ErrMalformed)
 	}
 	for _, c := range outcomes {
 		if c != codeOK {

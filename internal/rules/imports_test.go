@@ -46,6 +46,7 @@ func arrows() map[string][]string {
 		// Its parts know one another downwards, never the node.
 		"cluster/placement": {},
 		"cluster/statefile": {},
+		"cluster/wire":      {"blobstore"},
 		"blobstore":         {"internal/hlog"},
 		"audio":             {},
 		// Frames, and what is in them, know nothing of files.
