@@ -267,7 +267,7 @@ func TestPutMedia(t *testing.T) {
 			headers: []string{"X-Carillon-Meta-K: " + strings.Repeat("v", 9000)}, status: 400, code: "bad_request",
 		},
 		{
-			name: "no method", method: "POST", path: "/media/acc/z", body: "x", status: 405,
+			name: "no method", method: "PATCH", path: "/media/acc/z", body: "x", status: 405,
 			code: "method_not_allowed",
 		},
 		{

@@ -37,7 +37,7 @@ func accountOf(c echo.Context) (string, error) {
 	return account, naming.CheckAccount(account)
 }
 
-// putMedia stores the body. Everything that can be refused is refused before
+// putMedia stores the sound in the body, of a PUT or a POST. Everything that can be refused is refused before
 // the first read: until then a client that sent `Expect: 100-continue` has
 // not sent its body.
 func (s *Server) putMedia(c echo.Context) error {
@@ -46,15 +46,18 @@ func (s *Server) putMedia(c echo.Context) error {
 		return err
 	}
 	r := c.Request()
-	opts, err := s.putOptions(r)
+	body, err := soundOf(c.Response(), r, s.cfg.UploadBytesMax)
 	if err != nil {
 		return err
 	}
-	body := web.NewBody(c.Response(), r)
-	doc, created, err := s.deps.Library.Put(r.Context(), account, id, body, opts)
-	s.metrics.received.Add(float64(body.Size()))
+	opts, err := putOptions(r, body)
 	if err != nil {
-		if body.Stalled() {
+		return err
+	}
+	doc, created, err := s.deps.Library.Put(r.Context(), account, id, body, opts)
+	s.metrics.received.Add(float64(body.request.Size()))
+	if err != nil {
+		if body.request.Stalled() {
 			return web.ErrBodyStalled
 		}
 		return err
@@ -72,14 +75,7 @@ func (s *Server) putMedia(c echo.Context) error {
 	return sendJSON(c, http.StatusOK, doc)
 }
 
-func (s *Server) putOptions(r *http.Request) (library.PutOptions, error) {
-	if r.ContentLength > s.cfg.UploadBytesMax {
-		return library.PutOptions{}, fmt.Errorf("body of %d bytes, at most %d: %w",
-			r.ContentLength, s.cfg.UploadBytesMax, library.ErrTooLarge)
-	}
-	if err := checkBodyForm(r); err != nil {
-		return library.PutOptions{}, err
-	}
+func putOptions(r *http.Request, body *soundBody) (library.PutOptions, error) {
 	meta, err := metadataOf(r.Header)
 	if err != nil {
 		return library.PutOptions{}, err
@@ -89,8 +85,8 @@ func (s *Server) putOptions(r *http.Request) (library.PutOptions, error) {
 		return library.PutOptions{}, err
 	}
 	opts := library.PutOptions{
-		ContentType: r.Header.Get("Content-Type"),
-		Length:      r.ContentLength,
+		ContentType: body.contentType,
+		Length:      body.length,
 		IfMatch:     strings.Join(r.Header.Values("If-Match"), ", "),
 		IfNoneMatch: strings.Join(r.Header.Values("If-None-Match"), ", "),
 		Name:        q.get("name"),

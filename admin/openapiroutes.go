@@ -31,6 +31,10 @@ func mediaOperations() []operation {
 			query: putQuery, inType: sound, out: document, status: http.StatusCreated,
 		},
 		{
+			method: http.MethodPost, path: "/media/{account}/{id}", query: putQuery, inType: "multipart/form-data",
+			summary: "The same, of the one file in a form", out: document, status: http.StatusCreated,
+		},
+		{
 			method: http.MethodDelete, path: "/media/{account}/{id}", summary: "Delete an item", query: "hard",
 			status: http.StatusNoContent,
 		},
@@ -160,12 +164,13 @@ func nameOperations() []operation {
 
 func recordingOperations() []operation {
 	const one = "/v1/recordings/{id}"
-	audio := func(path string) operation {
+	audio := func(method, path, inType string) operation {
 		return operation{
-			method: http.MethodPut, path: path, summary: "Bring the sound of a recording as a file", inType: sound,
+			method: method, path: path, summary: "Bring the sound of a recording as a file", inType: inType,
 			out: recordingView{}, status: http.StatusCreated,
 		}
 	}
+	const form = "multipart/form-data"
 	return []operation{
 		{
 			method: http.MethodPost, path: "/v1/recordings", summary: "Make a ticket for one recording",
@@ -189,8 +194,10 @@ func recordingOperations() []operation {
 			method: http.MethodGet, path: one + "/silence", summary: "Find silence in it",
 			query: "threshold_db minimum_ms", out: library.SilenceAnswer{},
 		},
-		audio(one + "/audio"),
-		audio(one + "/audio/{name}"),
+		audio(http.MethodPut, one+"/audio", sound),
+		audio(http.MethodPut, one+"/audio/{name}", sound),
+		audio(http.MethodPost, one+"/audio", form),
+		audio(http.MethodPost, one+"/audio/{name}", form),
 		{
 			method: http.MethodGet, path: "/v1/exports", summary: "List exports", query: "account state after limit",
 			out: listOf[export.Order]{},

@@ -37,8 +37,10 @@ func (s *Server) recordingRoutes(e *echo.Echo) {
 	e.POST("/v1/recordings/:id/rerecord", s.guarded("rerecord", s.rerecord))
 	// Its own credentials open these: the check is the handler's.
 	anybody := func(*http.Request) bool { return true }
-	e.PUT("/v1/recordings/:id/audio", s.guardedBy("put_audio", anybody, s.putAudio))
-	e.PUT("/v1/recordings/:id/audio/*", s.guardedBy("put_audio", anybody, s.putAudio))
+	for _, method := range []string{http.MethodPut, http.MethodPost} {
+		e.Add(method, "/v1/recordings/:id/audio", s.guardedBy("put_audio", anybody, s.putAudio))
+		e.Add(method, "/v1/recordings/:id/audio/*", s.guardedBy("put_audio", anybody, s.putAudio))
+	}
 	e.POST("/v1/recordings/:id/discard", s.guarded("discard_recording", s.discardRecording))
 }
 
@@ -124,12 +126,13 @@ func (s *Server) putAudio(c echo.Context) error {
 		return err
 	}
 	r := c.Request()
-	if err := checkBodyForm(r); err != nil {
+	body, err := soundOf(c.Response(), r, 0)
+	if err != nil {
 		return err
 	}
 	ingest := library.IngestRequest{
-		RecordingID: id, Trusted: s.mayIngest(r), ContentType: r.Header.Get("Content-Type"),
-		Length: r.ContentLength, RemoteAddr: r.RemoteAddr,
+		RecordingID: id, Trusted: s.mayIngest(r), ContentType: body.contentType, Length: body.length,
+		RemoteAddr: r.RemoteAddr,
 	}
 	if !ingest.Trusted {
 		var ok bool
@@ -137,11 +140,10 @@ func (s *Server) putAudio(c echo.Context) error {
 			return web.ErrUnauthorized
 		}
 	}
-	body := web.NewBody(c.Response(), r)
 	rec, created, err := s.deps.Library.IngestRecording(r.Context(), ingest, body)
-	s.metrics.received.Add(float64(body.Size()))
+	s.metrics.received.Add(float64(body.request.Size()))
 	switch {
-	case err != nil && body.Stalled():
+	case err != nil && body.request.Stalled():
 		return web.ErrBodyStalled
 	case err != nil:
 		return err

@@ -108,7 +108,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 
 // Routes puts the API on e.
 func (s *Server) Routes(e *echo.Echo) {
-	e.PUT("/media/:account/*", s.guardedBy("put_media", s.mayIngest, s.putMedia))
+	for _, method := range []string{http.MethodPut, http.MethodPost} {
+		e.Add(method, "/media/:account/*", s.guardedBy("put_media", s.mayIngest, s.putMedia))
+	}
 	e.DELETE("/media/:account/*", s.guarded("delete_media", s.deleteMedia))
 
 	e.GET("/v1/accounts/:account/media", s.guarded("list_media", s.listMedia))
@@ -203,9 +205,11 @@ func (s *Server) guardedBy(
 
 // mayIngest says whether the client may PUT sound: it has a token, or it shows
 // nothing and comes from a network that needs none. Wrong credentials are not
-// made right by the network.
+// made right by the network, and neither is a browser that another site has
+// told to post a form.
 func (s *Server) mayIngest(r *http.Request) bool {
-	if r.Header.Get("Authorization") != "" || s.deps.Ingest == nil {
+	if r.Header.Get("Authorization") != "" || s.deps.Ingest == nil ||
+		http.NewCrossOriginProtection().Check(r) != nil {
 		return s.deps.Tokens.Allow(r)
 	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
