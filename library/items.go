@@ -217,7 +217,7 @@ func (l *Library) Get(ctx context.Context, account, id string, c Consistency) (D
 		if err == nil {
 			return *d, nil
 		}
-		if !errors.Is(err, ErrNotFound) {
+		if err = l.unlessSpooled(err, account, id); !errors.Is(err, ErrNotFound) {
 			return Document{}, err
 		}
 		c = Linearizable // which is how a miss goes on
@@ -225,7 +225,7 @@ func (l *Library) Get(ctx context.Context, account, id string, c Consistency) (D
 	var d *Document
 	err := l.read(ctx, c, func() (err error) {
 		d, err = l.item(ctx, account, id)
-		return err
+		return l.unlessSpooled(err, account, id)
 	})
 	if err != nil {
 		return Document{}, err

@@ -160,6 +160,8 @@ func (l *Library) found(ctx context.Context, where []place, r *LookupRequest) (M
 			m.Doc, err = l.findPrompt(ctx, p, r)
 		} else if m, err = l.mounted(ctx, p.account, p.id); err == nil && m.Doc != nil {
 			m.Doc, err = playable(m.Doc, nil)
+		} else {
+			err = l.unlessSpooled(err, p.account, p.id)
 		}
 		if !errors.Is(err, ErrNotFound) {
 			return m, err

@@ -25,7 +25,7 @@ func (l *Library) Mount(ctx context.Context, account, id string) (Mount, error) 
 	var m Mount
 	err := l.rows.Find(ctx, func() (err error) {
 		m, err = l.mounted(ctx, account, id)
-		return err
+		return l.unlessSpooled(err, account, id)
 	})
 	return m, err
 }

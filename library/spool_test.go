@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -99,6 +100,38 @@ func (s *spooling) plays(id string, want []byte) {
 	})
 }
 
+// waits says so unless everything that finds items says that this one is on its
+// way, whatever the leader knows; and that one is not which nobody stored.
+func (s *spooling) waits(id string) {
+	s.t.Helper()
+	for what, find := range map[string]func(id string) error{
+		"get": func(id string) error {
+			_, err := s.Get(s.t.Context(), "acme", id, Fresh)
+			return err
+		},
+		"get what is here": func(id string) error {
+			_, err := s.Get(s.t.Context(), "acme", id, Local)
+			return err
+		},
+		"mount": func(id string) error {
+			_, err := s.Mount(s.t.Context(), "acme", id)
+			return err
+		},
+		"lookup": func(id string) error {
+			_, err := s.Lookup(s.t.Context(), LookupRequest{Name: id, Account: "acme", Consistency: Local})
+			return err
+		},
+	} {
+		err := find(id)
+		libtest.WantErr(s.t, what+" of what is spooled", err, ErrUnavailable)
+		if err == nil || !strings.Contains(err.Error(), "waits on this node") {
+			s.t.Errorf("%s does not say why: %v", what, err)
+		}
+	}
+	_, err := s.Get(s.t.Context(), "acme", "nobody-stored-this", Local)
+	libtest.WantErr(s.t, "get of what is not spooled", err, ErrNotFound)
+}
+
 // Goal: without a leader uploads are kept, survive a restart, and arrive in
 // order; what has conditions is refused.
 func TestUploadsAreSpooled(t *testing.T) {
@@ -119,6 +152,7 @@ func TestUploadsAreSpooled(t *testing.T) {
 			t.Errorf("entry %+v, %v", e, err)
 		}
 	}
+	s.waits("a.wav")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, _, err := s.Put(ctx, "acme", "c.wav", bytes.NewReader(short),
@@ -129,6 +163,7 @@ func TestUploadsAreSpooled(t *testing.T) {
 	s.close()
 	s.open()
 	libtest.Equal(t, "items after the restart", len(s.Spooled()), 3)
+	s.waits("b.wav")
 	s.find()
 	s.plays("b.wav", long)
 	s.plays("a.wav", last) // the later one

@@ -86,6 +86,17 @@ func (l *Library) putSpooled(ctx context.Context, w *spool.Writer, u *upload) (D
 	return d, nil
 }
 
+// unlessSpooled turns the ErrNotFound of a name into ErrUnavailable if an upload
+// of that name waits on this node: who stored it was told so, and it will be
+// there. It cannot be heard before: what it is, and whether it is anything by
+// now, a majority says when it is replayed.
+func (l *Library) unlessSpooled(err error, account, id string) error {
+	if errors.Is(err, ErrNotFound) && l.spool.HoldsItem(account, id) {
+		return fmt.Errorf("item %s/%s waits on this node for a majority: %w", account, id, ErrUnavailable)
+	}
+	return err
+}
+
 // replayer is the library as spool.Spool sees it.
 type replayer struct{ l *Library }
 

@@ -159,6 +159,19 @@ func (s *Spool) Holds(recordingID string) bool {
 	return false
 }
 
+// HoldsItem says whether an upload that was acknowledged waits in the spool.
+func (s *Spool) HoldsItem(account, id string) bool {
+	if !s.On() || s.deps.Items.Stats().Items == 0 {
+		return false
+	}
+	for _, item := range s.deps.Items.Items() {
+		if e := entryOf(item); e.Kind == Upload && e.Complete && e.Account == account && e.Item == id {
+			return true
+		}
+	}
+	return false
+}
+
 // On says whether uploads may be spooled.
 func (s *Spool) On() bool { return s.deps.Items != nil }
 
