@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/command"
 	"carillon/cluster/placement"
 	"carillon/cluster/wire"
 )
@@ -16,7 +17,7 @@ const (
 	// All live recordings of a node flush at the same tick, so the others come
 	// within a moment.
 	batchLinger = 2 * time.Millisecond
-	// batchBytesMax bounds one batch: an entry may be commandBytesMax.
+	// batchBytesMax bounds one batch: an entry may be command.BytesMax.
 	batchBytesMax = 512 << 10
 	// batchQueueMax bounds what waits: four ticks of 1,000 sources that all
 	// hash to one shard.
@@ -123,7 +124,7 @@ func (b *batcher) take() []waiting {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	size, n := 0, 0
-	for n < len(b.queue) && n < opsMax && size < batchBytesMax {
+	for n < len(b.queue) && n < command.OpsMax && size < batchBytesMax {
 		size += len(b.queue[n].op.Data)
 		n++
 	}
@@ -141,7 +142,7 @@ func (b *batcher) propose(batch []waiting) {
 		ops[i] = batch[i].op
 	}
 	begun := time.Now()
-	index, outcomes, err := b.n.propose(b.n.ctx, b.group, encodeBlobs(b.n.writes(), ops))
+	index, outcomes, err := b.n.propose(b.n.ctx, b.group, command.EncodeBlobs(b.n.writes(), ops))
 	b.n.metrics.writes.Observe(time.Since(begun).Seconds())
 	b.n.metrics.batch.Observe(float64(len(batch)))
 	if err == nil && len(outcomes) != len(batch) {

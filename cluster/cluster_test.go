@@ -11,6 +11,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/blobstore/storetest"
+	"carillon/cluster/command"
 	"carillon/cluster/placement"
 )
 
@@ -71,7 +72,7 @@ func TestOwnWriteIsSeen(t *testing.T) {
 // retry after a lost answer does.
 func TestRepeatedCommandIsAppliedOnce(t *testing.T) {
 	nodes := startCluster(t, 3, nil)
-	cmd := encodeTxn(FormatMax, txnID{1}, blobstore.Txn{
+	cmd := command.EncodeTxn(command.FormatMax, command.TxnID{1}, blobstore.Txn{
 		If: []blobstore.Cond{{Key: "once"}}, Put: []blobstore.Row{{Key: "once", Value: []byte("x")}},
 	})
 	var indexes []uint64

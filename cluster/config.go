@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/cluster/command"
 	"carillon/cluster/peer"
 	"carillon/cluster/placement"
 )
@@ -53,7 +54,7 @@ type Config struct {
 	CatchUpRate  int64         // bytes a second that this node fetches to catch up; 0: no limit
 	DropAfter    time.Duration // how long data stay here of a group that this node has left
 	// formatMax is the newest format of log commands that this node reads; 0:
-	// FormatMax. Tests of upgrades set it.
+	// command.FormatMax. Tests of upgrades set it.
 	formatMax byte
 
 	ElectionWait time.Duration // follower's patience with a silent leader
@@ -86,7 +87,7 @@ func (c *Config) Validate() error {
 	orDefault(&c.Shards, ShardsDefault)
 	orDefault(&c.Replicas, ReplicasDefault)
 	orDefault(&c.Expect, 1)
-	orDefault(&c.formatMax, FormatMax)
+	orDefault(&c.formatMax, command.FormatMax)
 	orDefault(&c.Weight, placement.WeightDefault)
 	orDefault(&c.ReplaceAfter, placement.ReplaceAfterDefault)
 	orDefault(&c.DropAfter, DropAfterDefault)

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"carillon/blobstore"
+	"carillon/cluster/command"
 	"carillon/cluster/gossip"
 	"carillon/cluster/placement"
 )
@@ -34,14 +35,14 @@ type FormatStatus struct {
 
 func parseFormat(s string) byte {
 	v, err := strconv.ParseUint(s, 10, 8)
-	if err != nil || v < FormatMin {
-		return FormatMin
+	if err != nil || v < command.FormatMin {
+		return command.FormatMin
 	}
 	return byte(v)
 }
 
 // writes is the format that this node writes commands in.
-func (n *Node) writes() byte { return cmp.Or(byte(n.format.Load()), FormatMin) }
+func (n *Node) writes() byte { return cmp.Or(byte(n.format.Load()), command.FormatMin) }
 
 // storedFormat reads the row; 0: there is none.
 func (n *Node) storedFormat(ctx context.Context) (format byte, revision uint64, err error) {
@@ -64,9 +65,9 @@ func (n *Node) refreshFormat(ctx context.Context, chartered byte) error {
 	if err != nil {
 		return err
 	}
-	now := max(stored, chartered, FormatMin)
+	now := max(stored, chartered, command.FormatMin)
 	if now > n.cfg.formatMax {
-		return tooNew("the log of the cluster", now, n.cfg.formatMax)
+		return command.TooNew("the log of the cluster", now, n.cfg.formatMax)
 	}
 	n.format.Store(uint32(now))
 	return nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/command"
 	"carillon/cluster/placement"
 )
 
@@ -138,7 +139,7 @@ func (w *writing) check(t *testing.T, nodes []*testNode) {
 // to. It writes the old format until the last node reads the new one; then the
 // new one, and a node of the old version is not let in any more.
 func TestRollingUpgrade(t *testing.T) {
-	const old, next = FormatMax, FormatMax + 1
+	const old, next = command.FormatMax, command.FormatMax + 1
 	nodes := startCluster(t, 3, func(c *Config) { c.formatMax = old })
 	w := startWriting(t, nodes)
 	for i := range nodes {
@@ -202,7 +203,7 @@ func refused(t *testing.T, dir string, cfg Config) {
 // TestUpgradeWaits: while one member is away, or old, the format stays, and
 // the status says for whom.
 func TestUpgradeWaits(t *testing.T) {
-	const old, next = FormatMax, FormatMax + 1
+	const old, next = command.FormatMax, command.FormatMax + 1
 	nodes := startCluster(t, 3, func(c *Config) { c.formatMax = old })
 	nodes[0].cfg.Seeds = withSeeds(nodes, 0)
 	nodes[0] = nodes[0].upgraded(t, next)
@@ -225,7 +226,7 @@ func TestUpgradeWaits(t *testing.T) {
 // understand applies nothing of it, stops that group, stays to say why, and
 // goes on when it is upgraded; the others never notice.
 func TestUnknownCommandStopsTheGroup(t *testing.T) {
-	const old, next = FormatMax, FormatMax + 1
+	const old, next = command.FormatMax, command.FormatMax + 1
 	nodes := startCluster(t, 3, func(c *Config) { c.formatMax = old })
 	for i := range 2 {
 		nodes[i].cfg.Seeds = withSeeds(nodes, i)
@@ -236,11 +237,11 @@ func TestUnknownCommandStopsTheGroup(t *testing.T) {
 	waitReady(t, nodes[:2]...)
 	// A fault that the rule excludes: what the third member does not understand
 	// gets into the logs.
-	commands := map[string][]byte{placement.CatalogGroup: encodeTxn(next, txnID{1}, blobstore.Txn{
+	commands := map[string][]byte{placement.CatalogGroup: command.EncodeTxn(next, command.TxnID{1}, blobstore.Txn{
 		Put: []blobstore.Row{{Key: "t1/next", Value: []byte("v")}},
 	})}
 	for s := range nodes[0].charter.Shards {
-		commands[placement.BlobGroup(s)] = encodeBlobs(next, nil)
+		commands[placement.BlobGroup(s)] = command.EncodeBlobs(next, nil)
 	}
 	for group, cmd := range commands {
 		if _, _, err := nodes[0].propose(t.Context(), group, cmd); err != nil {
@@ -272,7 +273,7 @@ func TestUnknownCommandStopsTheGroup(t *testing.T) {
 // TestOldNodeIsNotLetIn: a node of an older version that comes to a cluster of
 // a newer one ends with the reason, and the cluster does not take it in.
 func TestOldNodeIsNotLetIn(t *testing.T) {
-	const old, next = FormatMax, FormatMax + 1
+	const old, next = command.FormatMax, command.FormatMax + 1
 	nodes := startCluster(t, 1, func(c *Config) { c.formatMax, c.Replicas = next, 1 })
 	cfg := nodes[0].cfg
 	cfg.formatMax, cfg.Seeds = old, []string{nodes[0].GossipAddr()}

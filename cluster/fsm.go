@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"carillon/blobstore"
+	"carillon/cluster/command"
 )
 
 // Apply is a pure function of the log: no clock, no randomness, no config, and
@@ -86,7 +87,7 @@ type catalogMachine struct {
 var _ machine = (*catalogMachine)(nil)
 
 func (m *catalogMachine) check(cmd []byte) error {
-	_, err := decodeCatalog(cmd, m.reads)
+	_, err := command.DecodeCatalog(cmd, m.reads)
 	return err
 }
 
@@ -106,14 +107,14 @@ func (m *catalogMachine) ApplyBatch(logs []*raft.Log) []any {
 		if l.Type != raft.LogCommand {
 			continue
 		}
-		c, err := decodeCatalog(l.Data, m.reads)
+		c, err := command.DecodeCatalog(l.Data, m.reads)
 		if err != nil {
 			return m.stop(fmt.Errorf("catalog entry %d: %w", l.Index, err), len(logs))
 		}
-		if len(c.sound) > 0 && m.wants(l.Index, c.sound[0].ID) {
-			sounds = append(sounds, c.sound...)
+		if len(c.Sound) > 0 && m.wants(l.Index, c.Sound[0].ID) {
+			sounds = append(sounds, c.Sound...)
 		}
-		entries = append(entries, blobstore.TxnEntry{Index: l.Index, ID: c.id, Txn: c.txn})
+		entries = append(entries, blobstore.TxnEntry{Index: l.Index, ID: c.ID, Txn: c.Txn})
 	}
 	if err := m.shelve(sounds); err != nil {
 		return m.stop(err, len(logs))
@@ -239,7 +240,7 @@ type blobMachine struct {
 var _ machine = (*blobMachine)(nil)
 
 func (m *blobMachine) check(cmd []byte) error {
-	_, err := decodeBlobs(cmd, m.reads)
+	_, err := command.DecodeBlobs(cmd, m.reads)
 	return err
 }
 
@@ -258,7 +259,7 @@ func (m *blobMachine) ApplyBatch(logs []*raft.Log) []any {
 		if l.Type != raft.LogCommand {
 			continue
 		}
-		ops, err := decodeBlobs(l.Data, m.reads)
+		ops, err := command.DecodeBlobs(l.Data, m.reads)
 		if err != nil {
 			return m.stop(fmt.Errorf("blob entry %d: %w", l.Index, err), len(logs))
 		}

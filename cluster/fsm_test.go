@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"carillon/blobstore"
+	"carillon/cluster/command"
 )
 
 func openCatalog(t *testing.T) *blobstore.CatalogStore {
@@ -46,7 +47,7 @@ func catalogLog() []*raft.Log {
 	var logs []*raft.Log
 	add := func(id byte, txn blobstore.Txn) {
 		logs = append(logs, &raft.Log{
-			Index: uint64(len(logs) + 1), Type: raft.LogCommand, Data: encodeTxn(FormatMax, txnID{id}, txn),
+			Index: uint64(len(logs) + 1), Type: raft.LogCommand, Data: command.EncodeTxn(command.FormatMax, command.TxnID{id}, txn),
 		})
 	}
 	row := func(k, v string) []blobstore.Row { return []blobstore.Row{{Key: k, Value: []byte(v)}} }
@@ -104,8 +105,8 @@ func TestBadCommandStopsTheMachine(t *testing.T) {
 	var told int
 	store := openStore(t)
 	m := &blobMachine{breaker: breaker{fatal: func(error) { told++ }}, store: store}
-	good := encodeBlobs(FormatMax, []blobstore.Op{{Kind: blobstore.OpBegin, ID: blobstore.NewID()}})
-	for i, data := range [][]byte{{FormatMax + 1, opBlobs}, good} {
+	good := command.EncodeBlobs(command.FormatMax, []blobstore.Op{{Kind: blobstore.OpBegin, ID: blobstore.NewID()}})
+	for i, data := range [][]byte{command.EncodeBlobs(command.FormatMax+1, nil), good} {
 		out := m.Apply(&raft.Log{Index: uint64(i + 1), Type: raft.LogCommand, Data: data})
 		if _, ok := out.(error); !ok {
 			t.Errorf("entry %d: %v, want an error", i+1, out)
@@ -118,7 +119,8 @@ func TestBadCommandStopsTheMachine(t *testing.T) {
 		t.Errorf("snapshot of a broken machine: %v", err)
 	}
 	c := &catalogMachine{breaker: breaker{fatal: func(error) {}}}
-	c.Apply(&raft.Log{Index: 1, Type: raft.LogCommand, Data: []byte{FormatMax + 1, opTxn}})
+	newer := command.EncodeTxn(command.FormatMax+1, command.TxnID{}, blobstore.Txn{})
+	c.Apply(&raft.Log{Index: 1, Type: raft.LogCommand, Data: newer})
 	if _, err := c.Snapshot(); !errors.Is(err, errBroken) {
 		t.Errorf("snapshot of a broken catalog: %v", err)
 	}

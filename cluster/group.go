@@ -16,6 +16,7 @@ import (
 	walfs "github.com/hashicorp/raft-wal/fs"
 
 	"carillon/blobstore"
+	"carillon/cluster/command"
 	"carillon/cluster/peer"
 	"carillon/cluster/placement"
 	"carillon/cluster/raftlog"
@@ -222,7 +223,7 @@ func (g *group) bootstrap(conf *raft.Config, members []string) error {
 // log position and what the state machine made of it. errNotLeader: it was not
 // proposed. ErrUnavailable: it may or may not have been committed.
 func (g *group) propose(ctx context.Context, cmd []byte) (uint64, any, error) {
-	if len(cmd) > commandBytesMax {
+	if len(cmd) > command.BytesMax {
 		return 0, nil, fmt.Errorf("command of %d bytes: %w", len(cmd), blobstore.ErrTooLarge)
 	}
 	stalled := g.stall.begins()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/command"
 	"carillon/cluster/placement"
 	"carillon/cluster/wire"
 )
@@ -61,7 +62,7 @@ func (c catalog) Commit(ctx context.Context, t blobstore.Txn) (uint64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err //nolint:wrapcheck // the contract of Catalog
 	}
-	if err := checkTxn(t); err != nil {
+	if err := command.Check(t); err != nil {
 		return 0, err
 	}
 	if err := c.n.waitFormed(ctx); err != nil {
@@ -74,16 +75,16 @@ func (c catalog) Commit(ctx context.Context, t blobstore.Txn) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	id := txnID(t.ID)
-	if id == (txnID{}) {
+	id := command.TxnID(t.ID)
+	if id == (command.TxnID{}) {
 		_, _ = rand.Read(id[:]) // never fails, see crypto/rand.Read
 	}
 	begun := time.Now()
 	var cmd []byte
 	if carried {
-		cmd = encodeCarry(c.n.writes(), id, t, begun)
+		cmd = command.EncodeCarry(c.n.writes(), id, t, begun)
 	} else {
-		cmd = encodeTxn(c.n.writes(), id, t)
+		cmd = command.EncodeTxn(c.n.writes(), id, t)
 	}
 	index, outcomes, err := c.n.propose(ctx, placement.CatalogGroup, cmd)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
+	"carillon/cluster/command"
 	"carillon/cluster/wire"
 )
 
@@ -149,7 +150,7 @@ func led(t *testing.T, nodes []*testNode) (leaders int) {
 		for _, f := range families {
 			found[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue()
 		}
-		if found[metricSetItems] != 20 || found[metricSetFault] != 0 || found[metricFormat] != FormatMax {
+		if found[metricSetItems] != 20 || found[metricSetFault] != 0 || found[metricFormat] != command.FormatMax {
 			t.Errorf("metrics of %s: %v", n.ID(), found)
 		}
 		if _, ok := found[metricUnderReplicated]; ok {

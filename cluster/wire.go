@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"carillon/cluster/command"
 	"carillon/cluster/wire"
 )
 
@@ -68,10 +69,10 @@ func appendRequest(d *wire.Decoder) *raft.AppendEntriesRequest {
 	for range n {
 		l := &raft.Log{Index: d.Uvarint(), Term: d.Uvarint(), Type: raft.LogType(d.Take(1)[0])}
 		l.AppendedAt = time.Unix(0, d.Varint())
-		if e := d.Bytes(commandBytesMax); len(e) > 0 {
+		if e := d.Bytes(command.BytesMax); len(e) > 0 {
 			l.Extensions = append([]byte(nil), e...)
 		}
-		l.Data = append([]byte(nil), d.Bytes(commandBytesMax)...)
+		l.Data = append([]byte(nil), d.Bytes(command.BytesMax)...)
 		r.Entries = append(r.Entries, l)
 	}
 	return r

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/command"
 	"carillon/cluster/placement"
 	"carillon/cluster/wire"
 )
@@ -191,7 +192,7 @@ func (w writer) alone(ctx context.Context, ops ...blobstore.Op) error {
 	if err := w.n.ordinaryRoom(placement.BlobGroup(shard)); err != nil && !ops[0].Spec.Live {
 		return err
 	}
-	index, outcomes, err := w.n.propose(ctx, placement.BlobGroup(shard), encodeBlobs(w.n.writes(), ops))
+	index, outcomes, err := w.n.propose(ctx, placement.BlobGroup(shard), command.EncodeBlobs(w.n.writes(), ops))
 	if err != nil {
 		return err
 	}

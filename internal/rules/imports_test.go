@@ -44,6 +44,7 @@ func arrows() map[string][]string {
 		// Agreement knows bytes, not what they sound like.
 		"cluster": {"blobstore", "internal/hlog", "internal/simnet"},
 		// Its parts know one another downwards, never the node.
+		"cluster/command":   {"cluster/wire", "blobstore"},
 		"cluster/placement": {},
 		"cluster/statefile": {},
 		"cluster/wire":      {"blobstore"},

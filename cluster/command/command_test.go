@@ -1,4 +1,4 @@
-package cluster
+package command
 
 import (
 	"bytes"
@@ -67,9 +67,9 @@ func carryTxn() blobstore.Txn {
 // Run with CARILLON_WRITE_GOLDEN=1 only when an operation is added, never when one changes.
 func TestCommandFormat(t *testing.T) {
 	for name, now := range map[string][]byte{
-		"blobs-v1.bin": encodeBlobs(FormatMax, sampleOps()),
-		"txn-v2.bin":   encodeTxn(FormatMax, txnID{9, 8, 7}, sampleTxn()),
-		"carry-v1.bin": encodeCarry(FormatMax, txnID{9, 8, 7}, carryTxn(), sampleTime()),
+		"blobs-v1.bin": EncodeBlobs(FormatMax, sampleOps()),
+		"txn-v2.bin":   EncodeTxn(FormatMax, TxnID{9, 8, 7}, sampleTxn()),
+		"carry-v1.bin": EncodeCarry(FormatMax, TxnID{9, 8, 7}, carryTxn(), sampleTime()),
 	} {
 		path := filepath.Join("testdata", name)
 		if os.Getenv("CARILLON_WRITE_GOLDEN") != "" {
@@ -89,7 +89,7 @@ func TestCommandFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ops, err := decodeBlobs(golden, FormatMax)
+	ops, err := DecodeBlobs(golden, FormatMax)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,11 +101,11 @@ func TestCommandFormat(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := decodeCatalog(golden, FormatMax)
-		if err != nil || c.id != (txnID{9, 8, 7}) || len(c.sound) != 0 {
-			t.Fatal(name, c.id, err)
+		c, err := DecodeCatalog(golden, FormatMax)
+		if err != nil || c.ID != (TxnID{9, 8, 7}) || len(c.Sound) != 0 {
+			t.Fatal(name, c.ID, err)
 		}
-		if d := cmp.Diff(want, c.txn, cmpopts.EquateEmpty()); d != "" {
+		if d := cmp.Diff(want, c.Txn, cmpopts.EquateEmpty()); d != "" {
 			t.Errorf("%s: %s", name, d)
 		}
 	}
@@ -113,12 +113,12 @@ func TestCommandFormat(t *testing.T) {
 
 // TestCommandVersion expects a clear refusal of a newer format.
 func TestCommandVersion(t *testing.T) {
-	b := encodeBlobs(FormatMax, sampleOps())
+	b := EncodeBlobs(FormatMax, sampleOps())
 	b[0]++
-	if _, err := decodeBlobs(b, FormatMax); !errors.Is(err, blobstore.ErrFormat) {
+	if _, err := DecodeBlobs(b, FormatMax); !errors.Is(err, blobstore.ErrFormat) {
 		t.Errorf("newer version: %v, want ErrFormat", err)
 	}
-	if _, err := decodeCatalog(encodeBlobs(FormatMax, nil), FormatMax); !errors.Is(err, wire.ErrMalformed) {
+	if _, err := DecodeCatalog(EncodeBlobs(FormatMax, nil), FormatMax); !errors.Is(err, wire.ErrMalformed) {
 		t.Errorf("blobs read as a transaction: %v, want ErrMalformed", err)
 	}
 }
@@ -126,14 +126,14 @@ func TestCommandVersion(t *testing.T) {
 // TestCommandCut expects that no prefix of a command is a command.
 func TestCommandCut(t *testing.T) {
 	for _, whole := range [][]byte{
-		encodeBlobs(FormatMax, sampleOps()), encodeTxn(FormatMax, txnID{}, sampleTxn()),
-		encodeCarry(FormatMax, txnID{}, carryTxn(), sampleTime()),
+		EncodeBlobs(FormatMax, sampleOps()), EncodeTxn(FormatMax, TxnID{}, sampleTxn()),
+		EncodeCarry(FormatMax, TxnID{}, carryTxn(), sampleTime()),
 	} {
 		for n := range whole {
-			if ops, err := decodeBlobs(whole[:n], FormatMax); err == nil && len(ops) == len(sampleOps()) {
+			if ops, err := DecodeBlobs(whole[:n], FormatMax); err == nil && len(ops) == len(sampleOps()) {
 				t.Fatalf("%d of %d bytes are accepted as blobs", n, len(whole))
 			}
-			if _, err := decodeCatalog(whole[:n], FormatMax); err == nil {
+			if _, err := DecodeCatalog(whole[:n], FormatMax); err == nil {
 				t.Fatalf("%d of %d bytes are accepted as a transaction", n, len(whole))
 			}
 		}
@@ -154,7 +154,7 @@ func TestCommandRoundTrip(t *testing.T) {
 			}
 			ops = append(ops, op)
 		}
-		got, err := decodeBlobs(encodeBlobs(FormatMax, ops), FormatMax)
+		got, err := DecodeBlobs(EncodeBlobs(FormatMax, ops), FormatMax)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,51 +167,51 @@ func TestCommandRoundTrip(t *testing.T) {
 // FuzzCommand feeds anything to both decoders: they must refuse or accept, and
 // what they accept must encode to the same meaning again.
 func FuzzCommand(f *testing.F) {
-	f.Add(encodeBlobs(FormatMax, sampleOps()))
-	f.Add(encodeTxn(FormatMax, txnID{1}, sampleTxn()))
-	f.Add(encodeCarry(FormatMax, txnID{1}, carryTxn(), sampleTime()))
+	f.Add(EncodeBlobs(FormatMax, sampleOps()))
+	f.Add(EncodeTxn(FormatMax, TxnID{1}, sampleTxn()))
+	f.Add(EncodeCarry(FormatMax, TxnID{1}, carryTxn(), sampleTime()))
 	f.Add([]byte{1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if ops, err := decodeBlobs(b, FormatMax); err == nil {
-			again, err := decodeBlobs(encodeBlobs(FormatMax, ops), FormatMax)
+		if ops, err := DecodeBlobs(b, FormatMax); err == nil {
+			again, err := DecodeBlobs(EncodeBlobs(FormatMax, ops), FormatMax)
 			if err != nil || !cmp.Equal(ops, again, cmpopts.EquateEmpty()) {
 				t.Fatalf("%v: %s", err, cmp.Diff(ops, again))
 			}
 		}
-		c, err := decodeCatalog(b, FormatMax)
+		c, err := DecodeCatalog(b, FormatMax)
 		if err != nil {
 			return
 		}
-		again, err := decodeCatalog(encodeAgain(c), FormatMax)
-		if err != nil || c.id != again.id || !cmp.Equal(c.txn, again.txn, cmpopts.EquateEmpty()) ||
-			!cmp.Equal(c.sound, again.sound, cmpopts.EquateEmpty()) {
-			t.Fatalf("%v: %s%s", err, cmp.Diff(c.txn, again.txn), cmp.Diff(c.sound, again.sound))
+		again, err := DecodeCatalog(encodeAgain(c), FormatMax)
+		if err != nil || c.ID != again.ID || !cmp.Equal(c.Txn, again.Txn, cmpopts.EquateEmpty()) ||
+			!cmp.Equal(c.Sound, again.Sound, cmpopts.EquateEmpty()) {
+			t.Fatalf("%v: %s%s", err, cmp.Diff(c.Txn, again.Txn), cmp.Diff(c.Sound, again.Sound))
 		}
 	})
 }
 
 // encodeAgain makes the command that was decoded to c.
-func encodeAgain(c catalogCommand) []byte {
-	if len(c.sound) == 0 {
-		return encodeTxn(FormatMax, c.id, c.txn)
+func encodeAgain(c Catalog) []byte {
+	if len(c.Sound) == 0 {
+		return EncodeTxn(FormatMax, c.ID, c.Txn)
 	}
-	op := c.sound[0]
-	c.txn.Sound = &blobstore.Sound{ID: op.ID, Spec: op.Spec, Data: op.Data, Totals: op.Totals}
-	return encodeCarry(FormatMax, c.id, c.txn, op.At)
+	op := c.Sound[0]
+	c.Txn.Sound = &blobstore.Sound{ID: op.ID, Spec: op.Spec, Data: op.Data, Totals: op.Totals}
+	return EncodeCarry(FormatMax, c.ID, c.Txn, op.At)
 }
 
 // TestCommandCarries expects a sound to come out as it went in.
 func TestCommandCarries(t *testing.T) {
 	want := carryTxn()
-	c, err := decodeCatalog(encodeCarry(FormatMax, txnID{7}, want, sampleTime()), FormatMax)
-	if err != nil || c.id != (txnID{7}) {
-		t.Fatal(c.id, err)
+	c, err := DecodeCatalog(EncodeCarry(FormatMax, TxnID{7}, want, sampleTime()), FormatMax)
+	if err != nil || c.ID != (TxnID{7}) {
+		t.Fatal(c.ID, err)
 	}
-	if d := cmp.Diff([]blobstore.Op{want.Sound.Op(sampleTime())}, c.sound, cmpopts.EquateEmpty()); d != "" {
+	if d := cmp.Diff([]blobstore.Op{want.Sound.Op(sampleTime())}, c.Sound, cmpopts.EquateEmpty()); d != "" {
 		t.Error(d)
 	}
 	want.Sound = nil
-	if d := cmp.Diff(want, c.txn, cmpopts.EquateEmpty()); d != "" {
+	if d := cmp.Diff(want, c.Txn, cmpopts.EquateEmpty()); d != "" {
 		t.Error(d)
 	}
 }

@@ -1,4 +1,4 @@
-package cluster
+package command
 
 import (
 	"cmp"
@@ -10,9 +10,7 @@ import (
 	"carillon/cluster/wire"
 )
 
-// A command is what one log entry says. The format is for ever: a byte that
-// names it (format.go), an operation byte, then the body. New operations get new numbers; old numbers
-// are never used again. Golden files under testdata hold one of each.
+// The operations. New ones get new numbers; old numbers are never used again.
 const (
 	opBlobs byte = 1 // a list of blob operations, for a blob group
 	opTxn   byte = 2 // one catalog transaction, for the catalog group
@@ -26,22 +24,22 @@ const (
 	FormatMax = 1
 )
 
-// opsMax bounds the operations of one command: a tick of 1,000 live sources on
+// OpsMax bounds the operations of one command: a tick of 1,000 live sources on
 // one shard, with room.
-const opsMax = 4096
+const OpsMax = 4096
 
-// commandBytesMax bounds a command: a full chunk and its head, or a batch of
-// live pieces (batchBytesMax) and theirs.
-const commandBytesMax = 1 << 20
+// BytesMax bounds a command: a full chunk and its head, or a batch of
+// live pieces and theirs.
+const BytesMax = 1 << 20
 
 // opHeadBytesMax is what an operation takes in a command beside its bytes.
 const opHeadBytesMax = blobstore.OpBytesMax - blobstore.ChunkBytesMax
 
-// txnID tells a repeated commit from a new one.
-type txnID [16]byte
+// TxnID tells a repeated commit from a new one.
+type TxnID [16]byte
 
-// encodeBlobs makes the command for ops.
-func encodeBlobs(format byte, ops []blobstore.Op) []byte {
+// EncodeBlobs makes the command for ops.
+func EncodeBlobs(format byte, ops []blobstore.Op) []byte {
 	size := 2
 	for i := range ops {
 		size += opHeadBytesMax + len(ops[i].Data)
@@ -50,9 +48,9 @@ func encodeBlobs(format byte, ops []blobstore.Op) []byte {
 	return blobstore.AppendOps(b, ops)
 }
 
-// decodeBlobs reads what encodeBlobs wrote, up to the format reads. Data of the operations points into
-// cmd.
-func decodeBlobs(cmd []byte, reads byte) ([]blobstore.Op, error) {
+// DecodeBlobs reads what EncodeBlobs wrote, up to the format reads. Data of the
+// operations points into cmd.
+func DecodeBlobs(cmd []byte, reads byte) ([]blobstore.Op, error) {
 	d, err := open(cmd, opBlobs, reads)
 	if err != nil {
 		return nil, err
@@ -64,14 +62,14 @@ func decodeBlobs(cmd []byte, reads byte) ([]blobstore.Op, error) {
 	return ops, nil
 }
 
-// encodeTxn makes the command for a catalog transaction without its Sound.
-func encodeTxn(format byte, id txnID, t blobstore.Txn) []byte {
+// EncodeTxn makes the command for a catalog transaction without its Sound.
+func EncodeTxn(format byte, id TxnID, t blobstore.Txn) []byte {
 	b := append(make([]byte, 0, 128+txnBytes(t)), format, opTxn)
 	return blobstore.AppendTxn(append(b, id[:]...), t)
 }
 
-// encodeCarry makes the command for a catalog transaction with its Sound.
-func encodeCarry(format byte, id txnID, t blobstore.Txn, at time.Time) []byte {
+// EncodeCarry makes the command for a catalog transaction with its Sound.
+func EncodeCarry(format byte, id TxnID, t blobstore.Txn, at time.Time) []byte {
 	op := t.Sound.Op(at)
 	b := make([]byte, 0, 128+opHeadBytesMax+len(op.Data)+txnBytes(t))
 	b = append(append(b, format, opCarry), id[:]...)
@@ -82,17 +80,16 @@ func encodeCarry(format byte, id txnID, t blobstore.Txn, at time.Time) []byte {
 	return blobstore.AppendTxn(b, t)
 }
 
-// catalogCommand is one command of the catalog group.
-type catalogCommand struct {
-	id    txnID
-	txn   blobstore.Txn
-	sound []blobstore.Op // one, or none
+// Catalog is one command of the catalog group.
+type Catalog struct {
+	ID    TxnID
+	Txn   blobstore.Txn
+	Sound []blobstore.Op // one, or none
 }
 
-// decodeCatalog reads what encodeTxn or encodeCarry wrote, up to the format
-// reads. Values point into
-// cmd.
-func decodeCatalog(cmd []byte, reads byte) (c catalogCommand, err error) {
+// DecodeCatalog reads what EncodeTxn or EncodeCarry wrote, up to the format
+// reads. Values point into cmd.
+func DecodeCatalog(cmd []byte, reads byte) (c Catalog, err error) {
 	op := opTxn
 	if len(cmd) > 1 && cmd[1] == opCarry {
 		op = opCarry
@@ -101,16 +98,16 @@ func decodeCatalog(cmd []byte, reads byte) (c catalogCommand, err error) {
 	if err != nil {
 		return c, err
 	}
-	copy(c.id[:], d.Take(len(c.id)))
+	copy(c.ID[:], d.Take(len(c.ID)))
 	if op == opCarry {
-		if c.sound, err = readSound(d); err != nil {
+		if c.Sound, err = readSound(d); err != nil {
 			return c, err
 		}
 	}
 	if err := d.Err(); err != nil {
 		return c, err
 	}
-	if c.txn, err = blobstore.DecodeTxn(d.Rest()); err != nil {
+	if c.Txn, err = blobstore.DecodeTxn(d.Rest()); err != nil {
 		return c, fmt.Errorf("%w: %w", wire.ErrMalformed, err)
 	}
 	return c, nil
@@ -145,7 +142,7 @@ func open(cmd []byte, op, reads byte) (*wire.Decoder, error) {
 		return nil, err
 	}
 	if reads = cmp.Or(reads, FormatMax); h[0] < FormatMin || h[0] > reads {
-		return nil, tooNew("command", h[0], reads)
+		return nil, TooNew("command", h[0], reads)
 	}
 	if h[1] != op {
 		return nil, fmt.Errorf("operation: %w", wire.ErrMalformed)
@@ -153,12 +150,12 @@ func open(cmd []byte, op, reads byte) (*wire.Decoder, error) {
 	return d, nil
 }
 
-// checkTxn refuses what no node could apply, before it is proposed.
-func checkTxn(t blobstore.Txn) error {
+// Check refuses what no node could apply, before it is proposed.
+func Check(t blobstore.Txn) error {
 	if err := t.Check(); err != nil {
 		return err //nolint:wrapcheck // in the words of blobstore
 	}
-	if size := txnBytes(t); size > commandBytesMax/2 {
+	if size := txnBytes(t); size > BytesMax/2 {
 		return fmt.Errorf("catalog transaction of %d bytes: %w", size, blobstore.ErrTooLarge)
 	}
 	return nil
@@ -182,8 +179,8 @@ func txnBytes(t blobstore.Txn) int {
 	return size
 }
 
-// tooNew is the error of a node that is too old for what it meets.
-func tooNew(what string, format, reads byte) error {
+// TooNew is the error of a node that is too old for what it meets.
+func TooNew(what string, format, reads byte) error {
 	return fmt.Errorf("%s is in format %d, this version reads up to %d, install a newer one: %w",
 		what, format, reads, blobstore.ErrFormat)
 }
