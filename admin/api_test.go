@@ -150,6 +150,7 @@ func (n *node) do(tb testing.TB, method, path, body string, headers ...string) a
 	if err = errors.Join(err, resp.Body.Close()); err != nil {
 		tb.Fatal(err)
 	}
+	asDocumented(tb, method, path, resp.StatusCode, b)
 	return answer{resp.StatusCode, resp.Header, string(b)}
 }
 

@@ -78,6 +78,20 @@ type oneLookup struct {
 	Player   library.Player `json:"player"`
 }
 
+// oneFound is the answer to a lookup of a POST: what was found, or an error.
+type oneFound struct {
+	Name string `json:"name"` // as it was asked for
+	*library.Lookup
+	Error *lookupFailure `json:"error,omitempty"`
+}
+
+// lookupFailure is what is wrong with one of several lookups.
+type lookupFailure struct {
+	Code    string              `json:"code"`
+	Message string              `json:"message"`
+	Fields  library.FieldErrors `json:"fields,omitempty"`
+}
+
 func (o *oneLookup) over(whole *oneLookup, consistency library.Consistency) library.LookupRequest {
 	return library.LookupRequest{
 		Name: o.Name, Account: cmp.Or(o.Account, whole.Account), Language: cmp.Or(o.Language, whole.Language),
@@ -86,15 +100,18 @@ func (o *oneLookup) over(whole *oneLookup, consistency library.Consistency) libr
 	}
 }
 
+// manyLookups is the body of a POST.
+type manyLookups struct {
+	oneLookup
+
+	Consistency library.Consistency `json:"consistency"`
+	Lookups     []oneLookup         `json:"lookups"`
+}
+
 // lookupAll answers many lookups. Each has its own answer or error; the status
 // is 200 unless the request itself is wrong.
 func (s *Server) lookupAll(c echo.Context) error {
-	var body struct {
-		oneLookup
-
-		Consistency library.Consistency `json:"consistency"`
-		Lookups     []oneLookup         `json:"lookups"`
-	}
+	var body manyLookups
 	if err := readJSON(c, &body); err != nil {
 		return err
 	}
@@ -113,27 +130,17 @@ func (s *Server) lookupAll(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	type failure struct {
-		Code    string              `json:"code"`
-		Message string              `json:"message"`
-		Fields  library.FieldErrors `json:"fields,omitempty"`
-	}
-	type item struct {
-		Name string `json:"name"` // as it was asked for
-		*library.Lookup
-		Error *failure `json:"error,omitempty"`
-	}
-	items := make([]item, len(found))
+	items := make([]oneFound, len(found))
 	for i := range found {
 		items[i].Name = body.Lookups[i].Name
 		if err := found[i].Err; err != nil {
 			code, message, fields := web.Explain(err)
-			items[i].Error = &failure{code, message, fields}
+			items[i].Error = &lookupFailure{code, message, fields}
 			continue
 		}
 		items[i].Lookup = &found[i].Lookup
 	}
-	return sendJSON(c, http.StatusOK, map[string]any{"items": items})
+	return sendJSON(c, http.StatusOK, listOf[oneFound]{Items: items})
 }
 
 func (s *Server) listPrompts(c echo.Context) error {

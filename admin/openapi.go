@@ -1,12 +1,17 @@
 package admin
 
 import (
+	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"carillon/internal/web"
+	"carillon/library"
 )
 
 // operation describes one route for the OpenAPI document. A test holds the
@@ -17,10 +22,23 @@ type operation struct {
 	query        string // names, separated by spaces
 	in, out      any    // a value of the type of the JSON body; nil: none
 	status       int    // of success; 0: 200
+	also         []int  // other statuses of success
+	accepted     any    // what the body of a 202 is, if not out
+	// conditions says that If-Match is honoured, and, with both, If-None-Match.
+	conditions conditions
 	// inType and outType are set for bodies that are no JSON.
 	inType, outType string
 	open            bool // no token is asked for
 }
+
+// conditions are the conditional headers that an operation honours.
+type conditions int
+
+const (
+	noConditions conditions = iota
+	onlyIfMatch
+	bothConditions
+)
 
 // sound is the type of bodies that are audio.
 const sound = "audio/*"
@@ -58,8 +76,9 @@ func (s *Server) document() map[string]any {
 			},
 			"responses": map[string]any{
 				"Error": map[string]any{
-					"description": "What is wrong: the code is stable, the message is for people.",
-					"content":     content("application/json", errorSchema),
+					"description": "What is wrong: the code is stable, the message is for people. Codes by status: " +
+						errorCodes() + ".",
+					"content": content("application/json", errorSchema),
 				},
 			},
 		},
@@ -69,11 +88,29 @@ func (s *Server) document() map[string]any {
 // errorBody is every error of /v1.
 type errorBody struct {
 	Error struct {
-		Code      string            `json:"code"`
-		Message   string            `json:"message"`
-		RequestID string            `json:"request_id"`
-		Fields    map[string]string `json:"fields,omitempty"`
+		lookupFailure
+
+		RequestID string `json:"request_id"`
 	} `json:"error"`
+}
+
+// errorCodes lists the codes of errors: "400 bad_name bad_request, 401 …".
+func errorCodes() string {
+	faults := append(library.Faults(), web.FaultOf(web.ErrUnauthorized), web.FaultOf(web.ErrForbidden),
+		web.FaultOf(web.ErrBodyStalled),
+		web.FaultOf(echo.ErrMethodNotAllowed))
+	byStatus := map[int][]string{}
+	for _, f := range faults {
+		if !slices.Contains(byStatus[f.Status], f.Code) {
+			byStatus[f.Status] = append(byStatus[f.Status], f.Code)
+		}
+	}
+	var parts []string
+	for _, status := range slices.Sorted(maps.Keys(byStatus)) {
+		slices.Sort(byStatus[status])
+		parts = append(parts, strconv.Itoa(status)+" "+strings.Join(byStatus[status], " "))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func content(mediaType string, schema any) map[string]any {
@@ -86,17 +123,18 @@ func (o *operation) describe(schemas *schemas) map[string]any {
 	if status == 0 {
 		status = http.StatusOK
 	}
-	success := map[string]any{"description": http.StatusText(status)}
-	switch {
-	case o.outType != "":
-		success["content"] = content(o.outType, map[string]any{"type": "string", "format": "binary"})
-	case o.out != nil:
-		success["content"] = content("application/json", schemas.of(o.out))
+	responses := map[string]any{"default": o.failure()}
+	for _, status := range append([]int{status}, o.also...) {
+		success := map[string]any{"description": http.StatusText(status)}
+		switch {
+		case o.outType != "":
+			success["content"] = content(o.outType, map[string]any{"type": "string", "format": "binary"})
+		case o.body(status) != nil:
+			success["content"] = content("application/json", schemas.of(o.body(status)))
+		}
+		responses[strconv.Itoa(status)] = success
 	}
-	d := map[string]any{
-		"summary":   o.summary,
-		"responses": map[string]any{strconv.Itoa(status): success, "default": o.failure()},
-	}
+	d := map[string]any{"summary": o.summary, "responses": responses}
 	if p := o.parameters(); len(p) > 0 {
 		d["parameters"] = p
 	}
@@ -106,12 +144,20 @@ func (o *operation) describe(schemas *schemas) map[string]any {
 			"content": content(o.inType, map[string]any{"type": "string", "format": "binary"}),
 		}
 	case o.in != nil:
-		d["requestBody"] = map[string]any{"content": content("application/json", schemas.of(o.in))}
+		d["requestBody"] = map[string]any{"content": content("application/json", schemas.ofRequest(o.in))}
 	}
 	if o.open {
 		d["security"] = []any{}
 	}
 	return d
+}
+
+// body is a value of the type of the JSON body of an answer, nil for none.
+func (o *operation) body(status int) any {
+	if status == http.StatusAccepted && o.accepted != nil {
+		return o.accepted
+	}
+	return o.out
 }
 
 func (o *operation) failure() map[string]any {
@@ -130,6 +176,11 @@ func (o *operation) parameters() []map[string]any {
 	}
 	for name := range strings.FieldsSeq(o.query) {
 		all = append(all, map[string]any{"name": name, "in": "query", "schema": text})
+	}
+	for i, name := range []string{"If-Match", "If-None-Match"} {
+		if int(o.conditions) > i {
+			all = append(all, map[string]any{"name": name, "in": "header", "schema": text})
+		}
 	}
 	return all
 }

@@ -1,13 +1,19 @@
 package admin
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
+	"net/url"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/labstack/echo/v4"
+
+	"carillon/library"
 )
 
 // playedElsewhere are the routes of the document that another door serves.
@@ -101,5 +107,92 @@ func TestOpenAPIDocument(t *testing.T) {
 	}
 	if a := n.do(t, http.MethodGet, "/v1/openapi.json", ""); a.status != http.StatusUnauthorized {
 		t.Errorf("without a token: %d", a.status)
+	}
+}
+
+// asDocumented says so if a success is none that the document promises: by its
+// status, the parameters that were taken, and the fields of its body. It is asked
+// of every request of every test here.
+func asDocumented(tb testing.TB, method, target string, status int, body []byte) {
+	tb.Helper()
+	u, err := url.Parse(target)
+	if err != nil || status/100 != 2 {
+		return
+	}
+	var found []operation
+	for _, o := range operations() {
+		pattern := regexp.MustCompile(`\{id\}|\{name\}`).ReplaceAllString(o.path, ".+")
+		pattern = regexp.MustCompile(`\{[a-z_]+\}`).ReplaceAllString(pattern, "[^/]+")
+		if o.method == method && regexp.MustCompile("^"+pattern+"$").MatchString(u.EscapedPath()) {
+			found = append(found, o)
+		}
+	}
+	if len(found) == 0 {
+		return // of another door, or a HEAD
+	}
+	// ".../media/{id}/uses" is an id as well: the longest is meant.
+	o := slices.MaxFunc(found, func(a, b operation) int { return len(a.path) - len(b.path) })
+	if documented := max(o.status, http.StatusOK); status != documented && !slices.Contains(o.also, status) {
+		tb.Errorf("%s %s: status %d is not in the document", method, o.path, status)
+	}
+	for name := range u.Query() {
+		switches := o.query == putQuery // whose own parameters are not ours
+		if !slices.Contains(strings.Fields(o.query), name) && !switches {
+			tb.Errorf("%s %s: parameter %s is not in the document", method, o.path, name)
+		}
+	}
+	if want := o.body(status); want != nil && o.outType == "" && reflect.TypeOf(want).Kind() == reflect.Struct {
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		if err := d.Decode(reflect.New(reflect.TypeOf(want)).Interface()); err != nil {
+			tb.Errorf("%s %s answers %.200s, which is not what the document says: %v", method, o.path, body, err)
+		}
+	} else if want == nil && o.outType == "" && len(body) > 0 {
+		tb.Errorf("%s %s answers %.200s, of which the document says nothing", method, o.path, body)
+	}
+}
+
+// TestOpenAPIRequired: what may be missing is not required: a field that is left
+// out when it is zero, all of what is embedded by a pointer, anything in a
+// request.
+func TestOpenAPIRequired(t *testing.T) {
+	s := newSchemas()
+	s.of(library.AccountSettings{})
+	s.of(oneFound{})
+	s.ofRequest(library.AccountSettings{})
+	for name, want := range map[string][]string{
+		"AccountSettings":      {"account", "revision", "gain_db", "quota", "listener_auth", "export"},
+		"OneFound":             {"name"},
+		"AccountSettingsInput": nil,
+		"QuotaInput":           nil,
+		"Quota":                {"bytes", "items"},
+	} {
+		schema, _ := s.named[name].(map[string]any)
+		got, _ := schema["required"].([]string)
+		if schema == nil || !slices.Equal(got, want) {
+			t.Errorf("%s requires %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestOpenAPIErrors: the document knows every code, and what an error looks like.
+func TestOpenAPIErrors(t *testing.T) {
+	n := newStored(t)
+	doc := n.do(t, http.MethodGet, "/v1/openapi.json", "", "Authorization: Bearer "+testToken).body
+	for _, want := range []string{
+		"400 bad_name bad_request", "401 unauthorized", "405 method_not_allowed", "409 conflict exists",
+		"507 no_space", `"If-None-Match"`,
+	} {
+		if !strings.Contains(doc, want) {
+			t.Errorf("the document lacks %s", want)
+		}
+	}
+	a := n.do(t, http.MethodPatch, "/v1/accounts/a", `{"gain_db":"x"}`, "Authorization: Bearer "+testToken)
+	d := json.NewDecoder(strings.NewReader(a.body))
+	d.DisallowUnknownFields()
+	var body errorBody
+	if err := d.Decode(&body); err != nil || body.Error.Code != "bad_request" ||
+		body.Error.Fields["gain_db"].Code != "invalid" || body.Error.RequestID == "" {
+		t.Errorf("%s is not the documented error: %v", a.body, err)
 	}
 }

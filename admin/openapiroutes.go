@@ -27,25 +27,27 @@ func mediaOperations() []operation {
 	document := library.Document{}
 	return []operation{
 		{
-			method: http.MethodPut, path: "/media/{account}/{id}", summary: "Store sound; 200 for another",
+			method: http.MethodPut, path: "/media/{account}/{id}", summary: "Store sound: 201, 200 in place of another, 202 if it waits for a majority",
 			query: putQuery, inType: sound, out: document, status: http.StatusCreated,
+			also: []int{http.StatusOK, http.StatusAccepted}, conditions: bothConditions,
 		},
 		{
 			method: http.MethodPost, path: "/media/{account}/{id}", query: putQuery, inType: "multipart/form-data",
 			summary: "The same, of the one file in a form", out: document, status: http.StatusCreated,
+			also: []int{http.StatusOK, http.StatusAccepted}, conditions: bothConditions,
 		},
 		{
 			method: http.MethodDelete, path: "/media/{account}/{id}", summary: "Delete an item", query: "hard",
-			status: http.StatusNoContent,
+			status: http.StatusNoContent, conditions: onlyIfMatch,
 		},
 		{
-			method: http.MethodGet, path: "/media/{account}/{id}", query: "rate channels from gain",
+			method: http.MethodGet, path: "/media/{account}/{id}", query: "rate channels gain from stream consistency",
 			summary: "Play an item, or a recording; .wav, .mp3, .raw … make other forms of it",
 			outType: sound, open: true,
 		},
 		{
 			method: http.MethodGet, path: "/play/{token}/{name}", summary: "Play what a lookup found", outType: sound,
-			open: true,
+			query: "rate channels gain", open: true,
 		},
 		{
 			method: http.MethodGet, path: items, summary: "List items", out: library.Page{},
@@ -55,10 +57,13 @@ func mediaOperations() []operation {
 			method: http.MethodGet, path: item, summary: "What is known of an item", query: "consistency",
 			out: document,
 		},
-		{method: http.MethodPatch, path: item, summary: "Change it", in: library.Patch{}, out: document},
+		{
+			method: http.MethodPatch, path: item, summary: "Change it", in: library.Patch{}, out: document,
+			conditions: onlyIfMatch,
+		},
 		{
 			method: http.MethodDelete, path: item, summary: "Delete an item", query: "hard",
-			status: http.StatusNoContent,
+			status: http.StatusNoContent, conditions: onlyIfMatch,
 		},
 		{
 			method: http.MethodGet, path: item + "/verify", out: verified{},
@@ -71,10 +76,12 @@ func mediaOperations() []operation {
 		{
 			method: http.MethodPost, path: "/v1/media/join", summary: "Join sounds", in: library.JoinRequest{},
 			out: document, status: http.StatusCreated,
+			also: []int{http.StatusOK}, conditions: bothConditions,
 		},
 		{
 			method: http.MethodPost, path: "/v1/media/trim", summary: "Trim sound", in: library.TrimRequest{},
 			out: document, status: http.StatusCreated,
+			also: []int{http.StatusOK}, conditions: bothConditions,
 		},
 		{
 			method: http.MethodGet, path: "/v1/media/silence", summary: "Find silence",
@@ -94,9 +101,10 @@ func mediaOperations() []operation {
 func nameOperations() []operation {
 	const account = "/v1/accounts/{account}"
 	document, settings := library.Document{}, library.AccountSettings{}
-	copied := func(path, summary string, in any) operation {
+	copied := func(path, summary string, in any, c conditions) operation {
 		return operation{
 			method: http.MethodPost, path: path, summary: summary, in: in, out: document, status: http.StatusCreated,
+			conditions: c,
 		}
 	}
 	return []operation{
@@ -106,26 +114,29 @@ func nameOperations() []operation {
 		},
 		{
 			method: http.MethodPost, path: "/v1/lookup", summary: "Many lookups at once",
-			in: struct {
-				oneLookup
-
-				Consistency library.Consistency `json:"consistency"`
-				Lookups     []oneLookup         `json:"lookups"`
-			}{},
-			out: listOf[library.Lookup]{},
+			in: manyLookups{}, out: listOf[oneFound]{},
 		},
-		copied("/v1/media/copy", "Copy an item; no bytes move", library.CopyRequest{}),
-		copied("/v1/media/rename", "Give an item another name", library.CopyRequest{}),
-		copied("/v1/media/alias", "Give an item a second name", library.AliasRequest{}),
-		copied("/v1/media/undelete", "Bring a deleted item back", library.UndeleteRequest{}),
+		copied("/v1/media/copy", "Copy an item; no bytes move", library.CopyRequest{}, bothConditions),
+		copied("/v1/media/rename", "Give an item another name", library.CopyRequest{}, bothConditions),
+		copied("/v1/media/alias", "Give an item a second name", library.AliasRequest{}, noConditions),
+		copied("/v1/media/undelete", "Bring a deleted item back", library.UndeleteRequest{}, noConditions),
 		{
 			method: http.MethodGet, path: "/v1/accounts", summary: "List accounts with settings", query: pageQuery,
 			out: listOf[library.AccountSettings]{},
 		},
 		{method: http.MethodGet, path: account, summary: "Settings of an account", out: settings},
-		{method: http.MethodPut, path: account, summary: "Replace them", in: settings, out: settings},
-		{method: http.MethodPatch, path: account, summary: "Change some of them", in: settings, out: settings},
-		{method: http.MethodDelete, path: account, summary: "Forget them", status: http.StatusNoContent},
+		{
+			method: http.MethodPut, path: account, summary: "Replace them", in: settings, out: settings,
+			conditions: onlyIfMatch,
+		},
+		{
+			method: http.MethodPatch, path: account, summary: "Change some of them", in: settings, out: settings,
+			conditions: onlyIfMatch,
+		},
+		{
+			method: http.MethodDelete, path: account, summary: "Forget them", status: http.StatusNoContent,
+			conditions: onlyIfMatch,
+		},
 		{
 			method: http.MethodGet, path: account + "/usage", summary: "What an account stores",
 			out: library.AccountUsage{},
@@ -149,11 +160,12 @@ func nameOperations() []operation {
 		{method: http.MethodGet, path: account + "/playlists/{id}", summary: "A playlist", out: library.Playlist{}},
 		{
 			method: http.MethodPut, path: account + "/playlists/{id}", summary: "Make or replace a playlist",
-			in: library.Playlist{}, out: library.Playlist{},
+			in: library.Playlist{}, out: library.Playlist{}, also: []int{http.StatusCreated},
+			conditions: bothConditions,
 		},
 		{
 			method: http.MethodDelete, path: account + "/playlists/{id}", summary: "Delete a playlist",
-			status: http.StatusNoContent,
+			status: http.StatusNoContent, conditions: onlyIfMatch,
 		},
 		{
 			method: http.MethodGet, path: "/v1/reclaim", summary: "What was deleted and still takes room",
@@ -167,7 +179,7 @@ func recordingOperations() []operation {
 	audio := func(method, path, inType string) operation {
 		return operation{
 			method: method, path: path, summary: "Bring the sound of a recording as a file", inType: inType,
-			out: recordingView{}, status: http.StatusCreated,
+			out: recordingView{}, status: http.StatusCreated, also: []int{http.StatusOK, http.StatusAccepted},
 		}
 	}
 	const form = "multipart/form-data"
@@ -183,7 +195,8 @@ func recordingOperations() []operation {
 		{method: http.MethodGet, path: one, summary: "A recording and how it goes", out: recordingView{}},
 		{
 			method: http.MethodPost, path: one + "/store", summary: "Make it an item; with a url: send it there (202)",
-			in: library.StoreRequest{}, out: library.Document{},
+			in: storeRequest{}, out: library.Document{}, also: []int{http.StatusAccepted}, accepted: export.Order{},
+			conditions: bothConditions,
 		},
 		{
 			method: http.MethodPost, path: one + "/rerecord", summary: "Discard it for a fresh ticket",
@@ -205,7 +218,7 @@ func recordingOperations() []operation {
 		{
 			method: http.MethodPost, path: "/v1/exports", in: library.ItemExport{}, out: export.Order{},
 			summary: "Send an item's sound to a URL, or without one to where the account's recordings go",
-			status:  http.StatusAccepted,
+			status:  http.StatusAccepted, conditions: onlyIfMatch,
 		},
 		{method: http.MethodGet, path: "/v1/exports/{id}", summary: "An export", out: export.Order{}},
 		{
@@ -233,7 +246,7 @@ func feedOperations() []operation {
 		{method: http.MethodGet, path: hook, summary: "A webhook", out: webhook.Status{}},
 		{
 			method: http.MethodPut, path: hook, summary: "Make or change a webhook", in: webhook.Request{},
-			out: webhook.Status{},
+			out: webhook.Status{}, also: []int{http.StatusCreated},
 		},
 		{
 			method: http.MethodPost, path: hook + "/test", summary: "Try a delivery without events",

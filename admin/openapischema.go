@@ -14,6 +14,9 @@ import (
 type schemas struct {
 	named map[string]any
 	types map[string]reflect.Type
+	// request is set within the body of a request, where no field need be: those
+	// types are components of their own.
+	request bool
 }
 
 func newSchemas() *schemas {
@@ -22,6 +25,13 @@ func newSchemas() *schemas {
 
 // of is the schema of a value's type.
 func (s *schemas) of(v any) any { return s.ofType(reflect.TypeOf(v)) }
+
+// ofRequest is the schema of a value's type as a request may send it.
+func (s *schemas) ofRequest(v any) any {
+	s.request = true
+	defer func() { s.request = false }()
+	return s.of(v)
+}
 
 func (s *schemas) ofType(t reflect.Type) any {
 	if t.Kind() == reflect.Pointer {
@@ -87,6 +97,9 @@ func (s *schemas) nameOf(t reflect.Type) string {
 	if part := path.Base(t.PkgPath()); path.Base(path.Dir(t.PkgPath())) == "library" { // webhook.Request
 		name = strings.ToUpper(part[:1]) + part[1:] + name
 	}
+	if s.request {
+		name += "Input"
+	}
 	if other, used := s.types[name]; used && other != t {
 		name = path.Base(t.PkgPath()) + name
 	}
@@ -98,7 +111,7 @@ func (s *schemas) object(t reflect.Type) any {
 	properties, required := map[string]any{}, []string{}
 	s.fields(t, properties, &required)
 	o := map[string]any{"type": "object", "properties": properties}
-	if len(required) > 0 {
+	if len(required) > 0 && !s.request {
 		o["required"] = required
 	}
 	return o
@@ -115,14 +128,19 @@ func (s *schemas) fields(t reflect.Type, properties map[string]any, required *[]
 		switch {
 		case name == "-":
 		case f.Anonymous && name == "" && embedded.Kind() == reflect.Struct:
-			s.fields(embedded, properties, required)
+			of := required
+			if f.Type.Kind() == reflect.Pointer { // it may be missing with all it has
+				of = new([]string)
+			}
+			s.fields(embedded, properties, of)
 		case !f.IsExported():
 		default:
 			if name == "" {
 				name = f.Name
 			}
 			properties[name] = s.ofType(f.Type)
-			if !strings.Contains(options, "omitempty") && f.Type.Kind() != reflect.Pointer {
+			if !strings.Contains(options, "omit") && // omitempty, omitzero
+				f.Type.Kind() != reflect.Pointer {
 				*required = append(*required, name)
 			}
 		}

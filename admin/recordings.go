@@ -197,6 +197,12 @@ func (s *Server) getRecording(c echo.Context) error {
 	return sendJSON(c, http.StatusOK, s.view(rec))
 }
 
+// storeRequest says what becomes of a recording: an item, sound at a URL, both.
+type storeRequest struct {
+	library.StoreRequest
+	export.Target
+}
+
 // storeRecording makes a recording an item and answers with its document, or
 // sends it to a URL, or both.
 func (s *Server) storeRecording(c echo.Context) error {
@@ -204,10 +210,7 @@ func (s *Server) storeRecording(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var req struct {
-		library.StoreRequest
-		export.Target
-	}
+	var req storeRequest
 	if err := readJSON(c, &req); err != nil {
 		return err
 	}

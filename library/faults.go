@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 
 	"carillon/blobstore"
 	"carillon/library/forms"
@@ -36,6 +37,17 @@ func FaultOf(err error) Fault {
 		return Fault{http.StatusRequestEntityTooLarge, "too_large"}
 	}
 	return Fault{http.StatusInternalServerError, "internal"}
+}
+
+// Faults are all that FaultOf may return.
+func Faults() []Fault {
+	all := []Fault{{http.StatusInternalServerError, "internal"}}
+	for _, row := range faultTable() {
+		if !slices.Contains(all, row.fault) {
+			all = append(all, row.fault)
+		}
+	}
+	return all
 }
 
 type faultRow struct {
