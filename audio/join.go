@@ -31,6 +31,10 @@ const partLengthMax = time.Minute
 // or a tone or pause that is no length or longer than a minute.
 var ErrNoParts = errors.New("no parts to join")
 
+// ErrTone is returned for a tone of less than 0 Hz, or of half the rate of the
+// form or more: what would be heard is another one.
+var ErrTone = errors.New("no such tone at this rate")
+
 // Tone is a sine of some dBFS (0 is full scale) that begins and ends softly: the
 // beep between an introduction and what it introduces. It is as long as d, at
 // most a minute.
@@ -43,7 +47,7 @@ func Pause(d time.Duration) Part { return Part{length: d} }
 
 // Join writes the parts one after the other, gapless, as one item of a form. The
 // zeros of form are filled in by the first part that has a source. It returns
-// ErrNoParts, what Form.Of and Decoder.Read do, and the errors of w.
+// ErrNoParts, ErrTone, what Form.Of and Decoder.Read do, and the errors of w.
 func Join(w io.Writer, form Form, parts ...Part) error {
 	c, err := NewJoin(form, parts...)
 	if err != nil {
@@ -105,6 +109,9 @@ func (p *Part) open(form Form) (frameReader, int64, error) {
 	}
 	if p.length <= 0 || p.length > partLengthMax {
 		return nil, 0, fmt.Errorf("%v of tone: %w", p.length, ErrNoParts)
+	}
+	if p.hz < 0 || 2*p.hz >= float64(form.SampleRate) {
+		return nil, 0, fmt.Errorf("%v Hz at %d Hz: %w", p.hz, form.SampleRate, ErrTone)
 	}
 	t := &toneReader{
 		channels: form.Channels, amplitude: p.amplitude,

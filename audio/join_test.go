@@ -104,6 +104,9 @@ func TestJoinRefuses(t *testing.T) {
 		{[]Part{Tone(440, 0, time.Second)}, ErrNoParts},
 		{[]Part{sound(), Pause(0)}, ErrNoParts},
 		{[]Part{sound(), Tone(440, 0, 2*time.Minute)}, ErrNoParts},
+		{[]Part{sound(), Tone(-1, 0, time.Second)}, ErrTone},
+		{[]Part{sound(), Tone(4000, 0, time.Second)}, ErrTone},
+		{[]Part{Tone(1e30, 0, time.Second), sound()}, ErrTone},
 		{[]Part{sound(), ogg}, ErrUnsupportedCodec},
 		{[]Part{{Source: iotest.ErrReader(io.ErrClosedPipe), Info: info}}, io.ErrClosedPipe},
 	} {

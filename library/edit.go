@@ -44,6 +44,7 @@ type Piece struct {
 	FromMS int64 `json:"from_ms,omitempty"`
 	ToMS   int64 `json:"to_ms,omitempty"`
 	// MS of silence, or of a tone if ToneHz is set, at ToneDB (0: -6 dBFS).
+	// A tone is below half the rate of the result.
 	MS     int64   `json:"ms,omitempty"`
 	ToneHz float64 `json:"tone_hz,omitempty"`
 	ToneDB float64 `json:"tone_db,omitempty"`
@@ -205,7 +206,7 @@ func editError(err error) error {
 	case errors.Is(err, audio.ErrOtherSound):
 		return fmt.Errorf("%w: %w", ErrUnsupportedMedia, err)
 	case errors.Is(err, audio.ErrNoSuchForm), errors.Is(err, layer3.ErrNoSuchRate),
-		errors.Is(err, audio.ErrNoParts):
+		errors.Is(err, audio.ErrNoParts), errors.Is(err, audio.ErrTone):
 		return fmt.Errorf("%w: %w", ErrBadRequest, err)
 	case errors.Is(err, audio.ErrTooLong):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)

@@ -149,6 +149,8 @@ func TestEditRefused(t *testing.T) {
 		{JoinRequest{To: to, Parts: []Piece{{MS: 5}}}, ErrBadRequest}, // nothing says a rate
 		{JoinRequest{To: to, Parts: []Piece{good, {}}}, ErrBadRequest},
 		{JoinRequest{To: to, Parts: []Piece{good, {MS: pieceMSMax + 1}}}, ErrBadRequest},
+		{JoinRequest{To: to, Parts: []Piece{good, {MS: 5, ToneHz: 4000}}}, ErrBadRequest}, // 8 kHz has none
+		{JoinRequest{To: to, Parts: []Piece{good, {MS: 5, ToneHz: -440}}}, ErrBadRequest},
 		{JoinRequest{To: to, Parts: []Piece{{Account: "acme", ID: "g", MS: 1}}}, ErrBadRequest},
 		{JoinRequest{To: to, Parts: []Piece{{Account: "acme", ID: "g", FromMS: 1000}}}, ErrBadRequest},
 		{JoinRequest{To: to, Parts: []Piece{{Account: "acme", ID: "g", FromMS: 5, ToMS: 5}}}, ErrBadRequest},
