@@ -11,10 +11,12 @@ type wavProbe struct {
 	is64      bool // RF64: sizes stand in a ds64 chunk
 	state     wavState
 
-	format   wavFormat
-	otherTag int // of a coding that is not stored, for an error
-	haveFmt  bool
-	haveData bool
+	format wavFormat
+	// otherTag and otherBits are those of a coding that is not stored, for an error.
+	otherTag  int
+	otherBits int
+	haveFmt   bool
+	haveData  bool
 	// inData: the present chunk is the sound, of which dataBytes are claimed.
 	inData    bool
 	dataBytes int64
@@ -281,7 +283,7 @@ func (w *wavProbe) readFmt(b []byte) bool {
 		sample := sampleBytes(f.blockBytes, f.channels, bits)
 		f.blockBytes = sample * int64(f.channels)
 		if f.codec = w.pcmCodec(tag, sample); f.codec == "" {
-			w.otherTag = tag
+			w.otherTag, w.otherBits = tag, bits
 		}
 	}
 	w.format = f

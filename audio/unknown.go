@@ -19,10 +19,10 @@ func (p *Prober) unknown() error {
 	switch p.kind {
 	case kindWAV:
 		if tag := p.wav.otherTag; tag != 0 {
-			what = fmt.Sprintf("WAV of coding 0x%04x", tag)
+			what = fmt.Sprintf("WAV of coding 0x%04x with %d bits", tag, p.wav.otherBits)
 		}
 		if p.wav.otherTag == wavTagMP3 {
-			what += ", which is MP3: it is stored without the WAV around it"
+			what = "MP3 in a WAV: store it without that"
 		}
 	case kindMP3:
 		if what = p.mp3.other; what == "" {

@@ -51,7 +51,7 @@ func TestUnknownIsNamed(t *testing.T) {
 		"AMR":         []byte("#!AMR\n<frames"),
 		"HTML":        []byte("<!DOCTYPE html><title>Share</title>"),
 		"JSON":        []byte(`{"error": "no such file"}`),
-		"0x0055":      ffmpeg("mp3.wav", "-c:a", "libmp3lame"),
+		"MP3 in":      ffmpeg("mp3.wav", "-c:a", "libmp3lame"),
 		"0x0050":      ffmpeg("mp2.wav", "-c:a", "mp2"),
 	} {
 		for _, b := range [][]byte{b, b[:max(len(b)/2, 8)]} {
