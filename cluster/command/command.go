@@ -130,6 +130,9 @@ func readSound(d *wire.Decoder) ([]blobstore.Op, error) {
 	if len(ops) != 1 || ops[0].Kind != blobstore.OpPut {
 		return nil, fmt.Errorf("entry carries %d operations: %w", len(ops), wire.ErrMalformed)
 	}
+	if ops[0].Offset != 0 {
+		return nil, fmt.Errorf("entry carries sound from byte %d on: %w", ops[0].Offset, wire.ErrMalformed)
+	}
 	return ops, nil
 }
 
