@@ -2,7 +2,9 @@ package rules_test
 
 import (
 	"go/ast"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -67,5 +69,26 @@ func TestFileLength(t *testing.T) {
 			t.Errorf("%s has %d lines, more than %d: look for the noun that wants to leave",
 				s.path, s.lines, fileLinesMax)
 		}
+	}
+}
+
+// Goal: every fuzz target begins where others left off, also in `go test`.
+func TestFuzzCorpora(t *testing.T) {
+	targets := 0
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || !s.test || f.Recv != nil || !strings.HasPrefix(f.Name.Name, "Fuzz") {
+				continue
+			}
+			targets++
+			corpus := filepath.Join(root, s.pkg, "testdata", "fuzz", f.Name.Name)
+			if inputs, err := os.ReadDir(corpus); err != nil || len(inputs) == 0 {
+				t.Errorf("%s: no corpus in %s: %v", s.fset.Position(f.Pos()), corpus, err)
+			}
+		}
+	}
+	if targets < 40 {
+		t.Errorf("%d fuzz targets were found", targets)
 	}
 }
