@@ -119,7 +119,7 @@ func (n *Node) gauges() []prometheus.Collector {
 		gauge("spool_quarantined", "Spooled items that could not be replayed and were put aside.",
 			func() float64 { return float64(n.spoolStatus().Quarantined) }),
 		gauge("read_cache_bytes", "Bytes of other nodes' blobs kept in memory.",
-			func() float64 { return float64(n.cache.size()) }),
+			func() float64 { return float64(n.cache.Size()) }),
 		gauge("groups_held", "Blob groups that this node is a member of.", func() float64 {
 			held := 0
 			for range n.hosted() {

@@ -15,6 +15,7 @@ import (
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
 	"carillon/cluster/peer"
+	"carillon/cluster/readcache"
 	"carillon/internal/hlog"
 )
 
@@ -42,7 +43,7 @@ type Node struct {
 	survey   *surveyor
 	pacing   pacing
 	pieces   chan struct{} // places of pieces that are being fetched, see fetch.go
-	cache    *readCache
+	cache    *readcache.Cache
 	located  located
 	raft     transports
 	disk     *disk
@@ -156,7 +157,7 @@ func newNode(id string, cfg Config, deps Deps) *Node {
 	n.survey = newSurveyor(n)
 	n.scrub, n.repair = &scrub{n: n}, newRepair(n)
 	n.metrics = newMetrics(deps.Metrics, n)
-	n.cache = newReadCache(cfg.CacheBytes, n.metrics.cacheHits)
+	n.cache = readcache.New(cfg.CacheBytes, n.metrics.cacheHits)
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	return n
 }

@@ -12,6 +12,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/placement"
+	"carillon/cluster/readcache"
 	"carillon/cluster/wire"
 )
 
@@ -174,11 +175,12 @@ func (r *remote) Read(ctx context.Context, off int64, p []byte) (int, error) {
 	switch {
 	case off >= info.Size:
 		return 0, io.EOF
-	case !r.keep || !info.Sealed || r.n.cache.max == 0:
+	case !r.keep || !info.Sealed || !r.n.cache.Keeps():
 		return r.readAt(ctx, off, p)
 	}
 	start := off - off%blobstore.ChunkBytesMax
-	chunk, err := r.n.cache.load(ctx, chunkKey{r.id, start / blobstore.ChunkBytesMax}, func() ([]byte, error) {
+	key := readcache.Key{Blob: r.id, Index: start / blobstore.ChunkBytesMax}
+	chunk, err := r.n.cache.Load(ctx, key, func() ([]byte, error) {
 		return r.readChunk(ctx, start, min(blobstore.ChunkBytesMax, info.Size-start))
 	})
 	if err != nil {

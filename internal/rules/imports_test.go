@@ -46,6 +46,7 @@ func arrows() map[string][]string {
 		// Its parts know one another downwards, never the node.
 		"cluster/command":   {"cluster/wire", "blobstore"},
 		"cluster/placement": {},
+		"cluster/readcache": {"blobstore"},
 		"cluster/statefile": {},
 		"cluster/wire":      {"blobstore"},
 		"blobstore":         {"internal/hlog"},

@@ -2,86 +2,13 @@ package cluster
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/blobstore"
 	"carillon/cluster/placement"
 )
-
-func testCache(limit int64) *readCache {
-	return newReadCache(limit, prometheus.NewCounter(prometheus.CounterOpts{Name: "hits"}))
-}
-
-// TestReadCacheBounds keeps no more than it may, and the newest.
-func TestReadCacheBounds(t *testing.T) {
-	c := testCache(1000)
-	fetched := 0
-	load := func(i int64) {
-		t.Helper()
-		got, err := c.load(t.Context(), chunkKey{index: i}, func() ([]byte, error) {
-			fetched++
-			return bytes.Repeat([]byte{byte(i)}, 300), nil
-		})
-		if err != nil || len(got) != 300 || got[0] != byte(i) {
-			t.Fatalf("chunk %d: %d bytes, %v", i, len(got), err)
-		}
-	}
-	for _, i := range []int64{1, 2, 3, 1, 4, 1, 5} { // 1 is used again and again
-		load(i)
-	}
-	if fetched != 5 || c.size() != 900 {
-		t.Errorf("fetched %d, keeps %d bytes", fetched, c.size())
-	}
-	load(1)
-	if fetched != 5 {
-		t.Error("the most used chunk is gone")
-	}
-	load(2)
-	if fetched != 6 {
-		t.Error("the least used chunk is still here")
-	}
-	large := func() ([]byte, error) { return make([]byte, 1001), nil }
-	if _, err := c.load(t.Context(), chunkKey{index: 9}, large); err != nil || c.size() > 1000 {
-		t.Errorf("larger than the cache: %v, keeps %d", err, c.size())
-	}
-}
-
-// TestReadCacheFetchesOnce lets many readers want a chunk at the same time.
-func TestReadCacheFetchesOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := testCache(1 << 20)
-		var fetches atomic.Int32
-		var wg sync.WaitGroup
-		for i := range 20 {
-			wg.Go(func() {
-				_, err := c.load(t.Context(), chunkKey{}, func() ([]byte, error) {
-					pause(context.Background(), time.Second)
-					if fetches.Add(1) == 1 {
-						return nil, errBehind // the first one fails, for itself only
-					}
-					return []byte("x"), nil
-				})
-				if err != nil && !errors.Is(err, errBehind) {
-					t.Errorf("reader %d: %v", i, err)
-				}
-			})
-		}
-		wg.Wait()
-		if n := fetches.Load(); n != 2 {
-			t.Errorf("fetched %d times", n)
-		}
-	})
-}
 
 // TestRemoteReadSurvives plays an item through a node that does not hold it,
 // twice from memory, and goes on when its replicas stop in the middle.
@@ -99,7 +26,7 @@ func TestRemoteReadSurvives(t *testing.T) {
 		if err := checkItem(t.Context(), reader, "far", body); err != nil {
 			t.Fatal(err)
 		}
-		if kept := reader.cache.size(); kept != int64(len(body)) {
+		if kept := reader.cache.Size(); kept != int64(len(body)) {
 			t.Errorf("turn %d: keeps %d bytes", turn, kept)
 		}
 	}

@@ -1,4 +1,4 @@
-package cluster
+package readcache
 
 import (
 	"container/list"
@@ -10,28 +10,29 @@ import (
 	"carillon/blobstore"
 )
 
-// readCache keeps chunks of sealed blobs that other nodes hold and this one has
+// Cache keeps chunks of sealed blobs that other nodes hold and this one has
 // played, the least recently used of them going first. A sealed blob never
 // changes and its id is never used again, so nothing in it can be stale. Readers
 // that want the same chunk at the same time fetch it once.
-type readCache struct {
+type Cache struct {
 	max  int64 // bytes; 0: keep nothing
 	hits prometheus.Counter
 
-	mu      sync.Mutex                 // guards what follows
-	bytes   int64                      // of all chunks
-	recent  *list.List                 // of *cachedChunk, the newest first
-	chunks  map[chunkKey]*list.Element // the same by key
-	flights map[chunkKey]*flight
+	mu      sync.Mutex            // guards what follows
+	bytes   int64                 // of all chunks
+	recent  *list.List            // of *cachedChunk, the newest first
+	chunks  map[Key]*list.Element // the same by key
+	flights map[Key]*flight
 }
 
-type chunkKey struct {
-	id    blobstore.ID
-	index int64 // the chunk begins at this times blobstore.ChunkBytesMax
+// Key names a chunk of a blob.
+type Key struct {
+	Blob  blobstore.ID
+	Index int64 // the chunk begins at this times blobstore.ChunkBytesMax
 }
 
 type cachedChunk struct {
-	key  chunkKey
+	key  Key
 	data []byte
 }
 
@@ -42,17 +43,21 @@ type flight struct {
 	err  error
 }
 
-func newReadCache(limit int64, hits prometheus.Counter) *readCache {
-	return &readCache{
+// New makes a cache of at most limit bytes; hits counts what was found there.
+func New(limit int64, hits prometheus.Counter) *Cache {
+	return &Cache{
 		max: limit, hits: hits, recent: list.New(),
-		chunks: make(map[chunkKey]*list.Element), flights: make(map[chunkKey]*flight),
+		chunks: make(map[Key]*list.Element), flights: make(map[Key]*flight),
 	}
 }
 
-// load returns a chunk, which must not be changed: a kept one, or what fetch
+// Keeps says whether anything is kept at all.
+func (c *Cache) Keeps() bool { return c.max != 0 }
+
+// Load returns a chunk, which must not be changed: a kept one, or what fetch
 // brings. When the fetch of somebody else fails, this reader fetches itself.
-func (c *readCache) load(
-	ctx context.Context, key chunkKey, fetch func() ([]byte, error),
+func (c *Cache) Load(
+	ctx context.Context, key Key, fetch func() ([]byte, error),
 ) ([]byte, error) {
 	for {
 		data, f, mine := c.look(key)
@@ -79,7 +84,7 @@ func (c *readCache) load(
 
 // look returns a chunk that is here, or the flight that brings it, and whether
 // it is the caller who must fetch.
-func (c *readCache) look(key chunkKey) (data []byte, f *flight, mine bool) {
+func (c *Cache) look(key Key) (data []byte, f *flight, mine bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.chunks[key]; e != nil {
@@ -96,7 +101,7 @@ func (c *readCache) look(key chunkKey) (data []byte, f *flight, mine bool) {
 }
 
 // land ends a flight and keeps what it brought.
-func (c *readCache) land(key chunkKey, f *flight) {
+func (c *Cache) land(key Key, f *flight) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.flights, key)
@@ -114,8 +119,8 @@ func (c *readCache) land(key chunkKey, f *flight) {
 	}
 }
 
-// size is how many bytes are kept.
-func (c *readCache) size() int64 {
+// Size is how many bytes are kept.
+func (c *Cache) Size() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.bytes
