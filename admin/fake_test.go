@@ -269,3 +269,5 @@ func (f *fakeLibrary) Spooled() []spool.Entry                 { return []spool.E
 func (f *fakeLibrary) SpoolEntry(string) (spool.Entry, error) {
 	return spool.Entry{}, library.ErrNotFound
 }
+
+func (f *fakeLibrary) SourceAccount(string, string) (string, bool) { return "", false }

@@ -36,6 +36,7 @@ func newStored(tb testing.TB) *node {
 	lib, err := library.Open(tb.Context(), library.Config{
 		UploadBytesMax: uploadBytesMax, HTTPURL: "http://node:8080", ShoutHost: "node:8000",
 		UndeleteWindow: time.Hour,
+		Sources:        []library.SourceAccount{{User: "switch", Password: "s3cret", Account: "acc"}},
 	}, library.Deps{
 		NodeID: "node-1", Writer: local, Shelf: local, Catalog: local, Log: log, Metrics: prometheus.NewRegistry(),
 	})
@@ -139,6 +140,41 @@ func TestStored(t *testing.T) {
 		{name: "deleted", method: "DELETE", path: "/media/acc/a/b.wav", status: 204},
 		{name: "deleted again", method: "DELETE", path: "/media/acc/a/b.wav", status: 404, code: "not_found"},
 	})
+}
+
+// Goal: the login that a switch has in its dialplan stores sound into its own
+// account, and does nothing else.
+func TestSourceLogin(t *testing.T) {
+	t.Parallel()
+	n := newStored(t)
+	sound := wav(t, time.Second)
+	basic := func(login string) string {
+		return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(login))
+	}
+	own := basic("switch:s3cret")
+	for _, c := range []struct {
+		method, path, login string
+		status              int
+	}{
+		{"PUT", "/media/acc/call.wav", own, 201},
+		{"PUT", "/media/acc/call.wav", own, 200},
+		{"POST", "/media/acc/call2.wav", own, 201},
+		{"PUT", "/media/other/call.wav", own, 403},
+		{"PUT", "/media/system/en-us/vm-hello", own, 403},
+		{"PUT", "/media/acc%2F..%2Fother/call.wav", own, 403},
+		{"PUT", "/media/acc/call.wav", basic("switch:wrong"), 401},
+		{"PUT", "/media/acc/call.wav", basic("acc:s3cret"), 401},
+		{"PUT", "/media/acc/call.wav", basic(":"), 401},
+		{"PUT", "/media/acc/call.wav", "X-Nothing: x", 401},
+		{"PUT", "/media/acc/call.wav", "Authorization: Bearer s3cret", 401},
+		{"DELETE", "/media/acc/call.wav", own, 401},
+		{"GET", "/v1/accounts/acc/media", own, 401},
+		{"POST", "/v1/recordings", own, 401},
+	} {
+		if a := n.do(t, c.method, c.path, sound, c.login); a.status != c.status {
+			t.Errorf("%s %s with %q: %d %s, want %d", c.method, c.path, c.login, a.status, a.body, c.status)
+		}
+	}
 }
 
 // Goal: of two who read a document and change it, the second is told.

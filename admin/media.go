@@ -41,11 +41,14 @@ func accountOf(c echo.Context) (string, error) {
 // the first read: until then a client that sent `Expect: 100-continue` has
 // not sent its body.
 func (s *Server) putMedia(c echo.Context) error {
+	r := c.Request()
+	if err := s.checkIngest(r, c.Param("account")); err != nil {
+		return err
+	}
 	account, id, err := itemOf(c)
 	if err != nil {
 		return err
 	}
-	r := c.Request()
 	body, err := soundOf(c.Response(), r, s.cfg.UploadBytesMax)
 	if err != nil {
 		return err

@@ -156,6 +156,31 @@ func lineLogins(r *SourceRequest) []login {
 	return logins
 }
 
+// SourceAccount is the account of a login of shout.sources, and whether it is
+// one. In constant time.
+func (l *Library) SourceAccount(user, password string) (account string, ok bool) {
+	account, known := l.configuredAccount(login{user: user, password: password})
+	return account, known == 1
+}
+
+// configuredAccount is SourceAccount with 1 for true.
+func (l *Library) configuredAccount(in login) (account string, known int) {
+	user, password := sha256.Sum256([]byte(in.user)), sha256.Sum256([]byte(in.password))
+	anybody := 0
+	if in.anybody && in.password != "" { // an empty line is nobody's password
+		anybody = 1
+	}
+	for i := range l.sources {
+		source := &l.sources[i]
+		same := (anybody | subtle.ConstantTimeCompare(user[:], source.user[:])) &
+			subtle.ConstantTimeCompare(password[:], source.password[:])
+		if same == 1 && known == 0 {
+			account, known = source.account, 1
+		}
+	}
+	return account, known
+}
+
 // authenticateAs returns the ticket or the account that the login opens; of
 // neither kind: nil and "".
 func (l *Library) authenticateAs(ctx context.Context, in login) (*stored, string, error) {
@@ -167,20 +192,8 @@ func (l *Library) authenticateAs(ctx context.Context, in login) (*stored, string
 			return nil, "", err
 		}
 	}
-	user, password := sha256.Sum256([]byte(in.user)), sha256.Sum256([]byte(in.password))
-	anybody := 0
-	if in.anybody && in.password != "" { // an empty line is nobody's password
-		anybody = 1
-	}
-	account, known := "", 0
-	for i := range l.sources {
-		source := &l.sources[i]
-		same := (anybody | subtle.ConstantTimeCompare(user[:], source.user[:])) &
-			subtle.ConstantTimeCompare(password[:], source.password[:])
-		if same == 1 && known == 0 {
-			account, known = source.account, 1
-		}
-	}
+	password := sha256.Sum256([]byte(in.password))
+	account, _ := l.configuredAccount(in)
 	var hash [sha256.Size]byte // no password hashes to zeros
 	if ticket != nil {
 		copy(hash[:], ticket.tokenHash)

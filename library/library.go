@@ -227,6 +227,8 @@ type Service interface {
 	IngestRecording(ctx context.Context, r IngestRequest, body io.Reader) (Recording, bool, error)
 	// RecordURL is the shout:// URL for a ticket (the Token must be set).
 	RecordURL(r Recording) string
+	// SourceAccount is the account of a login of shout.sources.
+	SourceAccount(user, password string) (account string, ok bool)
 
 	// Claim checks a source's credentials and mount, turns the ticket (or the
 	// configured account) into a live recording, and returns the session that

@@ -229,7 +229,7 @@ func (e *examples) variables(n *Node) *strings.Replacer {
 	host := strings.TrimPrefix(n.HTTP, "http://")
 	return strings.NewReplacer("$${carillon_url}", n.HTTP, "$${carillon_shout}", n.Shout,
 		"$${carillon_account}", "pbx", "$${carillon_login}", "foo:bar",
-		"$${carillon_url_login}", "http://fs:"+testToken+"@"+host, "${uuid}", "u-5", "${conference_name}", "8",
+		"$${carillon_url_login}", "http://foo:bar@"+host, "${uuid}", "u-5", "${conference_name}", "8",
 		"${strftime(%Y%m%d-%H%M%S)}", "20261126-180000", "&amp;", "&")
 }
 
