@@ -2,8 +2,12 @@ package systemtest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"net/http"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -18,6 +22,8 @@ func TestForms(t *testing.T) { //nolint:tparallel // the parts share one cluster
 	c.Node(1).put("acme", "long", readFile(t, s.long))
 	t.Run("validators", func(t *testing.T) { testFormValidators(t, c.For(t), s) })
 	t.Run("players", func(t *testing.T) { testFormPlayers(t, c.For(t), s) })
+	t.Run("rates", func(t *testing.T) { testFormRates(t, c.For(t)) })
+	t.Run("16 kHz recording", func(t *testing.T) { testFormOfWideCall(t, c.For(t)) })
 	t.Run("refusals", func(t *testing.T) { testFormRefusals(t, c.For(t)) })
 	t.Run("live", func(t *testing.T) { testFormLive(t, c.For(t)) })
 }
@@ -107,6 +113,92 @@ func testFormPlayers(t *testing.T, c *Cluster, s samples) {
 	for i := range ours {
 		if d := int(ours[i]) - int(theirs[i]); (d > 1 || d < -1) && ours[i]&0x7f < 0x7e {
 			t.Fatalf("µ-law: %02x at %d, want about %02x", ours[i], i, theirs[i])
+		}
+	}
+}
+
+// Goal: channels of 8, 16, 32 and 48 kHz, mono and stereo, hear the tone that
+// was stored, at its pitch, level and length, in each form.
+func testFormRates(t *testing.T, c *Cluster) {
+	t.Helper()
+	tone := func(file string, rate, channels int) []byte {
+		run(t, "sox", "-D", "-n", "-r", fmt.Sprint(rate), "-c", fmt.Sprint(channels), "-b", "16", file,
+			"synth", "2", "sine", "1000", "vol", "0.5")
+		return run(t, "sox", file, "-t", "raw", "-e", "signed-integer", "-b", "16", "-L", "-")
+	}
+	dir := t.TempDir()
+	stored := filepath.Join(dir, "48.wav")
+	tone(stored, 48000, 2)
+	c.Node(0).put("acme", "tone", readFile(t, stored))
+	for _, rate := range []int{8000, 16000, 32000, 48000} {
+		for channels := 1; channels <= 2; channels++ {
+			want := tone(filepath.Join(dir, "want.wav"), rate, channels)
+			query := fmt.Sprintf("?rate=%d&channels=%d", rate, channels)
+			as := []string{"-f", "s16le", "-ar", fmt.Sprint(rate), "-ac", fmt.Sprint(channels)}
+			for _, form := range []struct {
+				ext, decoder string
+				options      []string
+				noise        float64 // of the whole, in dB: G.711 and MP3 lose
+			}{
+				{".raw", "cat", nil, -60},
+				{".wav", "sox", []string{"-t", "wav", "-", "-t", "raw", "-"}, -60},
+				{".ul", "ffmpeg", append([]string{"-v", "error", "-f", "mulaw"}, as[2:]...), -30},
+				{".al", "ffmpeg", append([]string{"-v", "error", "-f", "alaw"}, as[2:]...), -30},
+				{".mp3", "mpg123", []string{"-q", "-s", "-"}, -30},
+			} {
+				path := "/media/acme/tone" + form.ext + query
+				resp, body, err := c.Node(rate/8000).do(t.Context(), http.MethodGet, path, nil)
+				if err != nil || resp.StatusCode != http.StatusOK {
+					t.Fatalf("%s: %v, %v", path, resp, err)
+				}
+				options := form.options
+				if form.decoder == "ffmpeg" {
+					options = append(append(slices.Clone(options), "-i", "-"), "-f", "s16le", "-")
+				}
+				cmd := command(t, form.decoder, options...)
+				cmd.Stdin = bytes.NewReader(body)
+				if got := noiseDB(output(t, cmd), want); got > form.noise {
+					t.Errorf("%s: noise at %.1f dB, at most %.1f", path, got, form.noise)
+				}
+			}
+		}
+	}
+}
+
+// noiseDB is how much two signals of 16 bits differ, against the second, a
+// twentieth at either end left out. Signals of other lengths differ wholly.
+func noiseDB(got, want []byte) float64 {
+	if len(got) != len(want) {
+		return 0
+	}
+	sum, difference := 0.0, 0.0
+	for at := len(want) / 40 * 2; at < len(want)-len(want)/20; at += 2 {
+		g, w := int16(binary.LittleEndian.Uint16(got[at:])), int16(binary.LittleEndian.Uint16(want[at:]))
+		sum += float64(w) * float64(w)
+		difference += float64(int(g)-int(w)) * float64(int(g)-int(w))
+	}
+	return 10 * math.Log10(difference/sum+1e-12)
+}
+
+// Goal: what a FreeSWITCH channel of 16 kHz recorded is decoded as mpg123 does.
+func testFormOfWideCall(t *testing.T, c *Cluster) {
+	t.Helper()
+	_, body, _ := bytes.Cut(wire(t, "urec-16k.bin"), []byte("\r\n\r\n"))
+	doc := c.Node(0).put("acme", "wide.mp3", body)
+	if doc.Audio.SampleRate != 16000 || doc.Audio.BitRate != 32000 {
+		t.Errorf("it is %+v", doc.Audio)
+	}
+	file := filepath.Join(t.TempDir(), "wide.mp3")
+	writeFile(t, file, body)
+	want := run(t, "mpg123", "-q", "-s", file)
+	got := run(t, "curl", "-sf", c.Node(1).HTTP+"/media/acme/wide.r16")
+	if len(got) != len(want) {
+		t.Fatalf("%d bytes, mpg123 decodes %d", len(got), len(want))
+	}
+	for at := 0; at < len(want); at += 2 {
+		g, w := int16(binary.LittleEndian.Uint16(got[at:])), int16(binary.LittleEndian.Uint16(want[at:]))
+		if d := int(g) - int(w); d < -1 || d > 1 {
+			t.Fatalf("sample %d is %d, mpg123's %d", at/2, g, w)
 		}
 	}
 }

@@ -33,6 +33,7 @@ func TestFreeSWITCH(t *testing.T) { //nolint:tparallel // the parts share one cl
 	}{
 		{"rec-nobuf-14s.bin", "fs_b.mp3", false},
 		{"urec-stereo.bin", "401.200/fs.mp3", false},
+		{"urec-16k.bin", "401.200/fs16.mp3", false}, // a channel of 16 kHz
 		{"rec-short-default-2s.bin", "401.200/s1.mp3", true},
 	} {
 		t.Run(r.file, func(t *testing.T) { replaySource(t, c.For(t), r.file, r.mount) })
@@ -115,6 +116,8 @@ func replaySource(t *testing.T, c *Cluster, file, mount string) {
 	}
 
 	head, body, _ := bytes.Cut(wire(t, file), []byte("\r\n\r\n"))
+	// Two were captured under one name.
+	head = bytes.Replace(head, []byte("/401.200/fs.mp3 "), []byte("/"+mount+" "), 1)
 	start := time.Now()
 	if _, err := conn.Write(append(head, "\r\n\r\n"...)); err != nil {
 		t.Fatal(err)
