@@ -299,8 +299,11 @@ func TestExportItem(t *testing.T) {
 		ItemName: ItemName{"acme", "a/b"}, Target: export.Target{URL: "http://x/2", DeleteAfter: true},
 	}
 	exportIn(t, l, libtest.Must[export.Order](t)(l.ExportItem(ctx, order)).ID, export.Done)
-	_, err := l.Get(ctx, "acme", "a/b", Fresh)
-	libtest.WantErr(t, "item that was to go", err, ErrNotFound)
+	// The rows of a commit become visible one after the other.
+	libtest.WaitFor(t, "the item is gone", func() bool {
+		_, err := l.Get(ctx, "acme", "a/b", Fresh)
+		return errors.Is(err, ErrNotFound)
+	})
 	page := libtest.Must[feed.Page](t)(l.Events(ctx, feed.Query{Kinds: []string{string(feed.ExportDone), string(feed.MediaDeleted)}}, 10))
 	details := []string{}
 	for _, e := range page.Events {
