@@ -46,7 +46,8 @@ func checkEncoded(t *testing.T, c *Cluster, id, path string, want time.Duration)
 func sourceLiquidsoap(t *testing.T, c *Cluster, shout int, s samples) {
 	t.Helper()
 	wav := filepath.Join(s.dir, "44.wav") // 5 s
-	script := fmt.Sprintf(`log.stdout.set(true) log.file.set(false) init.allow_root.set(true)
+	var script strings.Builder
+	fmt.Fprintf(&script, `log.stdout.set(true) log.file.set(false) init.allow_root.set(true)
 s = once(single(%q))
 s = source.on_end(delay=0., s, fun(_,_) -> shutdown())
 output.icecast(%%mp3(bitrate=64), fallible=true, host="127.0.0.1", port=%d, protocol="icy",
@@ -63,13 +64,13 @@ output.icecast(%%mp3(bitrate=64), fallible=true, host="127.0.0.1", port=%d, prot
 	} {
 		rec := c.Node(0).ticket("field", o.name)
 		user, password, mount := rec.login(t)
-		script += fmt.Sprintf("output.icecast(%s, fallible=true, host=%q, port=%d, "+
+		fmt.Fprintf(&script, "output.icecast(%s, fallible=true, host=%q, port=%d, "+
 			"user=%q, password=%q, mount=%q, %s, s)\n",
 			o.coding, "127.0.0.1", shout, user, password, strings.TrimPrefix(mount, "/"), o.options)
 		tickets["/media/field/"+o.name] = rec.ID
 	}
 	file := filepath.Join(t.TempDir(), "carillon.liq")
-	writeFile(t, file, []byte(script))
+	writeFile(t, file, []byte(script.String()))
 	messages := run(t, "liquidsoap", file)
 	tickets["/media/pbx/liq"] = c.Node(0).recordingNamed("liq").ID
 	for path, id := range tickets {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -122,7 +123,7 @@ func testFormPlayers(t *testing.T, c *Cluster, s samples) {
 func testFormRates(t *testing.T, c *Cluster) {
 	t.Helper()
 	tone := func(file string, rate, channels int) []byte {
-		run(t, "sox", "-D", "-n", "-r", fmt.Sprint(rate), "-c", fmt.Sprint(channels), "-b", "16", file,
+		run(t, "sox", "-D", "-n", "-r", strconv.Itoa(rate), "-c", strconv.Itoa(channels), "-b", "16", file,
 			"synth", "2", "sine", "1000", "vol", "0.5")
 		return run(t, "sox", file, "-t", "raw", "-e", "signed-integer", "-b", "16", "-L", "-")
 	}
@@ -134,7 +135,7 @@ func testFormRates(t *testing.T, c *Cluster) {
 		for channels := 1; channels <= 2; channels++ {
 			want := tone(filepath.Join(dir, "want.wav"), rate, channels)
 			query := fmt.Sprintf("?rate=%d&channels=%d", rate, channels)
-			as := []string{"-f", "s16le", "-ar", fmt.Sprint(rate), "-ac", fmt.Sprint(channels)}
+			as := []string{"-f", "s16le", "-ar", strconv.Itoa(rate), "-ac", strconv.Itoa(channels)}
 			for _, form := range []struct {
 				ext, decoder string
 				options      []string
