@@ -66,15 +66,21 @@ type deletion struct {
 // was stays in the catalog, and its sound on the shelf.
 func (c *change) deleteDocument(ctx context.Context, before *Document, how deletion) {
 	c.removeDocument(ctx, before)
-	if how.window > 0 && before.AliasOf == "" {
-		at := how.at.UTC().Truncate(time.Millisecond)
-		deleted := *before
-		deleted.Deletion = &Deletion{ID: rows.NewID(at), Time: at, Reason: how.reason}
-		key := deletedKey(before.Account, before.ID, deleted.Deletion.ID)
-		c.putDocument(key, &deleted)
-		c.Put(blobstore.RefKey(before.Blob, key), rows.EncodeText(""))
-	}
+	c.keepDeleted(before, how)
 	c.tellDeleted(before, how.reason)
+}
+
+// keepDeleted keeps what before was for the window.
+func (c *change) keepDeleted(before *Document, how deletion) {
+	if how.window <= 0 || before.AliasOf != "" {
+		return
+	}
+	at := how.at.UTC().Truncate(time.Millisecond)
+	deleted := *before
+	deleted.Deletion = &Deletion{ID: rows.NewID(at), Time: at, Reason: how.reason}
+	key := deletedKey(before.Account, before.ID, deleted.Deletion.ID)
+	c.putDocument(key, &deleted)
+	c.Put(blobstore.RefKey(before.Blob, key), rows.EncodeText(""))
 }
 
 func (c *change) tellDeleted(before *Document, detail string) {

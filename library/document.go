@@ -94,7 +94,8 @@ type Deletion struct {
 	ID    string    `json:"id"` // tells deletions of one item apart
 	Time  time.Time `json:"time"`
 	Until time.Time `json:"until"` // it can be brought back
-	// Reason is DeletedByRequest, DeletedByRetention or DeletedByExport.
+	// Reason is DeletedByRequest, DeletedByRetention, DeletedByExport or
+	// DeletedByRecording.
 	Reason string `json:"reason"`
 }
 
@@ -109,7 +110,8 @@ const (
 const (
 	DeletedByRequest   = "request"
 	DeletedByRetention = "retention"
-	DeletedByExport    = "export" // it was to be kept no longer than until it was sent
+	DeletedByExport    = "export"    // it was to be kept no longer than until it was sent
+	DeletedByRecording = "recording" // a source recorded to the same name
 )
 
 // ETag is the strong validator of the item's bytes: its quoted SHA-256.

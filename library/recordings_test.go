@@ -452,3 +452,41 @@ func TestExpiry(t *testing.T) {
 		}
 	}
 }
+
+// Goal: a source that records to a name under which there is a recording puts
+// it away, and does not destroy it: an encoder with a fixed login comes back
+// after a break. What is no recording, and what was asked for, is replaced.
+func TestRecordedOver(t *testing.T) {
+	t.Parallel()
+	cfg, local := testConfig(), libtest.OpenStore(t, t.TempDir())
+	cfg.UndeleteWindow = time.Hour
+	l := openLibrary(t, cfg, testDeps(local))
+	q := SourceRequest{Mount: "show.mp3", User: "foo", Password: "bar"}
+	put(t, l, "acme", q.Mount, mp3Sound(5), PutOptions{})
+	sounds := [][]byte{mp3Sound(10), mp3Sound(20), mp3Sound(30)}
+	for i, how := range []Ending{EndedCut, EndedCut, EndedClean} {
+		s := libtest.Must[*Session](t)(l.Claim(t.Context(), q))
+		write(t, s, sounds[i])
+		libtest.WantErr(t, "close", s.Close(libtest.Bounded(t), how), nil)
+	}
+	page := libtest.Must[Page](t)(l.List(t.Context(), "acme", ListQuery{Deleted: true, Limit: 10}))
+	if len(page.Items) != 2 {
+		t.Fatalf("%d recordings were put away: %+v", len(page.Items), page.Items)
+	}
+	for i, want := range []int64{20 * mp3FrameBytes, 10 * mp3FrameBytes} { // the latest first
+		d := page.Items[i]
+		if d.Size != want || !d.Truncated || d.Deletion.Reason != DeletedByRecording {
+			t.Errorf("put away: %+v", d)
+		}
+	}
+	back := libtest.Must[Document](t)(l.Undelete(t.Context(), UndeleteRequest{
+		Account: "acme", ID: q.Mount, Deletion: page.Items[1].Deletion.ID, As: "first.mp3",
+	}))
+	libtest.Equal(t, "size of what came back", back.Size, 10*mp3FrameBytes)
+	libtest.Equal(t, "references", len(refs(t, local)), 3)
+
+	r := ticket(t, l, RecordingRequest{})
+	record(t, l, r, sounds[0], EndedClean)
+	libtest.Must[Document](t)(l.StoreRecording(t.Context(), r.ID, StoreRequest{Account: "acme", ID: q.Mount}))
+	libtest.Equal(t, "references after a store by hand", len(refs(t, local)), 3)
+}

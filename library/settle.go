@@ -106,7 +106,7 @@ func (l *Library) passOn(ctx context.Context, c *change, s *stored) error {
 	if s.StoreAs == "" {
 		return nil
 	}
-	_, err := l.storeInto(ctx, c, s, &StoreRequest{Account: s.Account, ID: s.StoreAs})
+	_, err := l.storeInto(ctx, c, s, &StoreRequest{Account: s.Account, ID: s.StoreAs, unasked: true})
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
 
 	"carillon/blobstore"
 	"carillon/library/feed"
@@ -31,6 +32,9 @@ type StoreRequest struct {
 	// IfMatch and IfNoneMatch are the conditional headers' raw values, "" for none.
 	IfMatch     string `json:"-"`
 	IfNoneMatch string `json:"-"`
+
+	// unasked: its source has left, and nobody has said that it may overwrite.
+	unasked bool
 }
 
 func (r *StoreRequest) check() error {
@@ -124,12 +128,22 @@ func (l *Library) storeInto(
 	}
 	l.inherit(&d, before)
 	c.replaceDocument(ctx, before, &d)
+	if r.unasked && s.overwrites(before) {
+		c.keepDeleted(before, deletion{DeletedByRecording, time.Now(), l.cfg.UndeleteWindow})
+	}
 	c.Remove(blobstore.RefKey(s.Blob, recordingKey(s.ID)))
 	s.State, s.ItemAccount, s.Item = StateStored, r.Account, r.ID
 	e := recordingEvent(&s.Recording)
 	e.Account = r.Account // where it is found now
 	c.event(feed.RecordingStored, e)
 	return &d, l.exportStored(ctx, c, s, &d)
+}
+
+// overwrites says whether storing s under its own name puts away another
+// recording: that of an earlier call, or what an encoder with a fixed login had
+// sent before its connection broke. What s goes on with is in it.
+func (s *stored) overwrites(before *Document) bool {
+	return before != nil && before.Source == sourceRecording && before.Blob != s.Blob && len(s.Segments) == 0
 }
 
 // document is the item that a recording that checkKept lets through becomes.
