@@ -81,20 +81,26 @@ func (p *player) live(rec library.Recording, form library.Form, from library.Fro
 		}
 		return err
 	}
-	seat, err := p.takeSeat(rec.ContentType, relay.Title(&rec))
-	if seat == nil {
+	server := p.server
+	err = p.takeSeat(rec.ContentType, relay.Title(&rec), func(s *seat) {
+		if s == nil {
+			place.Leave()
+			leave()
+			return
+		}
+		_ = place.Listen(relay.Listener{
+			Conn: s.conn, Close: s.closing, Metadata: s.metadata, Chunked: s.chunked,
+			Left: func(bytes int64, _ error) {
+				leave()
+				server.metrics.bytes.Add(float64(bytes))
+			},
+		})
+	})
+	if err != nil {
 		place.Leave()
 		leave()
-		return err
 	}
-	_ = place.Listen(relay.Listener{
-		Conn: seat.conn, Close: seat.closing, Metadata: seat.metadata, Chunked: seat.chunked,
-		Left: func(bytes int64, _ error) {
-			leave()
-			p.server.metrics.bytes.Add(float64(bytes))
-		},
-	})
-	return nil
+	return err
 }
 
 // opened plays a recording as it is read, which may go on.

@@ -1,8 +1,10 @@
 package streamserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -12,6 +14,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/internal/audience"
+	"carillon/internal/outlet"
 	"carillon/internal/web"
 	"carillon/library"
 )
@@ -32,7 +35,8 @@ const (
 	cacheLive = "no-store"
 
 	// patience is how long a request waits for a client who takes nothing, before
-	// he is handed to the audience: it holds a buffer of 64 KiB meanwhile.
+	// he is handed to the audience: it has a goroutine meanwhile, with the stack
+	// of a request, and what net/http keeps for one.
 	patience = 50 * time.Millisecond
 )
 
@@ -268,13 +272,10 @@ func (p *player) send(it *item, etag string, modified time.Time, part span, stat
 	if err != nil {
 		return err
 	}
-	_, err = rd.WriteRange(out, part.start, part.length)
-	if err == nil {
-		out.begin() // of an empty item
-	}
+	rest, err := out.pour(rd)
 	err = errors.Join(err, rd.Close())
-	if errors.Is(err, web.ErrNoRoom) {
-		return p.handOver(it, span{part.start + out.brief.Taken(), part.length - out.brief.Taken()}, out.brief)
+	if errors.Is(err, outlet.ErrNoRoom) {
+		return p.handOver(it, rest, out.brief)
 	}
 	return err
 }
@@ -283,27 +284,25 @@ func (p *player) send(it *item, etag string, modified time.Time, part span, stat
 // not got yet: he costs neither goroutine nor buffer while he waits. After that
 // his connection ends.
 func (p *player) handOver(it *item, rest span, from *web.Brief) error {
-	s := p.server
 	p.w.Size -= from.Missing()
-	tcp, closing, err := from.Take()
-	if err != nil {
-		return err
-	}
-	// It is read for as long as he listens, and not as long as the request.
-	rd, err := it.open(s.audience.Context())
-	if err != nil {
-		return closing() // half a sound, and all that can be said of it
-	}
-	s.metrics.active.Inc()
-	_ = s.audience.Play(audience.Stored{
-		Conn: tcp, Close: closing, From: rd, Offset: rest.start, Stall: s.stall,
-		Until: func(int64) int64 { return rest.start + rest.length },
-		Left: func(bytes int64, _ error) {
-			s.metrics.active.Dec()
-			s.metrics.bytes.Add(float64(bytes))
-		},
+	s, open := p.server, it.open // and not the request, as long as he listens
+	return web.HandOver(p.r, func(tcp *net.TCPConn, closing func() error) {
+		// It is read for as long as he listens, and not as long as the request.
+		rd, err := open(s.audience.Context())
+		if err != nil {
+			_ = closing() // half a sound, and all that can be said of it
+			return
+		}
+		s.metrics.active.Inc()
+		_ = s.audience.Play(audience.Stored{
+			Conn: tcp, Close: closing, From: rd, Offset: rest.start, Full: true, Stall: s.stall,
+			Until: func(int64) int64 { return rest.start + rest.length },
+			Left: func(bytes int64, _ error) {
+				s.metrics.active.Dec()
+				s.metrics.bytes.Add(float64(bytes))
+			},
+		})
 	})
-	return nil
 }
 
 // itemWriter sends the head of an item before its first byte.
@@ -328,11 +327,30 @@ func (o *itemWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// pour writes the part, and returns outlet.ErrNoRoom and what is left for a client
+// who has taken nothing for the patience. No buffer is held while he is waited for.
+func (o *itemWriter) pour(rd *blobstore.Reader) (rest span, err error) {
+	for rest = o.part; ; {
+		_, err = rd.WriteRange(o, rest.start, rest.length)
+		if err == nil {
+			o.begin() // of an empty item
+		}
+		if !errors.Is(err, outlet.ErrNoRoom) {
+			return rest, err
+		}
+		taken := o.brief.Taken()
+		rest = span{o.part.start + taken, o.part.length - taken}
+		if ready, aerr := o.brief.Await(patience); !ready {
+			return rest, cmp.Or(aerr, err)
+		}
+	}
+}
+
 func (o *itemWriter) begin() {
 	if o.brief != nil {
 		return
 	}
-	o.brief = web.NewBrief(o.w, o.r, o.part.length, patience)
+	o.brief = web.NewBrief(o.w, o.r, o.part.length)
 	if o.status == http.StatusPartialContent {
 		o.w.Header()["Content-Range"] = []string{contentRange(o.part, o.item.size)}
 	}

@@ -58,22 +58,28 @@ func (p *player) station(account, id, ext, title string, form library.Form) erro
 	if title == "" {
 		title = id
 	}
-	seat, err := p.takeSeat(audio.FormatMP3.ContentType(), title)
-	if seat == nil {
-		tuned.Leave()
-		leave()
-		return err
-	}
-	_ = p.server.audience.Add(audience.Listener{
-		Conn: seat.conn, Close: seat.closing, Sound: tuned.Ring, Offset: tuned.Offset, ByteRate: tuned.ByteRate,
-		BehindMax: p.server.behindMax, Metadata: seat.metadata, Chunked: seat.chunked,
-		Left: func(bytes int64, _ error) {
+	server := p.server
+	err = p.takeSeat(audio.FormatMP3.ContentType(), title, func(s *seat) {
+		if s == nil {
 			tuned.Leave()
 			leave()
-			p.server.metrics.bytes.Add(float64(bytes))
-		},
+			return
+		}
+		_ = server.audience.Add(audience.Listener{
+			Conn: s.conn, Close: s.closing, Sound: tuned.Ring, Offset: tuned.Offset, ByteRate: tuned.ByteRate,
+			BehindMax: server.behindMax, Metadata: s.metadata, Chunked: s.chunked,
+			Left: func(bytes int64, _ error) {
+				tuned.Leave()
+				leave()
+				server.metrics.bytes.Add(float64(bytes))
+			},
+		})
 	})
-	return nil
+	if err != nil {
+		tuned.Leave()
+		leave()
+	}
+	return err
 }
 
 // seat is a connection that was taken over from net/http, with its answer's head
@@ -84,22 +90,24 @@ type seat struct {
 	metadata, chunked bool
 }
 
-// takeSeat answers a listener of what goes on, and takes his connection. Nil
-// without an error: nobody is there any more to be told.
-func (p *player) takeSeat(contentType, title string) (*seat, error) {
+// takeSeat takes the connection of a listener of what goes on, and answers him
+// when the handler has returned. Then it calls next, with nil if nobody is there
+// any more to be told. It does not when it returns an error.
+func (p *player) takeSeat(contentType, title string, next func(*seat)) error {
 	s := &seat{metadata: p.r.Header.Get("Icy-Metadata") == "1", chunked: p.r.ProtoAtLeast(1, 1)}
-	head := p.seatHead(s, contentType, title)
-	var err error
-	if s.conn, s.closing, err = web.Take(p.w); err != nil {
-		return nil, err
-	}
-	_ = s.conn.SetWriteBuffer(liveBufferBytes)
-	_ = s.conn.SetWriteDeadline(time.Now().Add(headWait))
-	if _, err := s.conn.Write(head); err != nil {
-		return nil, s.closing()
-	}
-	p.server.metrics.first.Observe(time.Since(p.start).Seconds())
-	return s, nil
+	head, first, start := p.seatHead(s, contentType, title), p.server.metrics.first, p.start
+	return web.HandOver(p.r, func(tcp *net.TCPConn, closing func() error) {
+		s.conn, s.closing = tcp, closing
+		_ = tcp.SetWriteBuffer(liveBufferBytes)
+		_ = tcp.SetWriteDeadline(time.Now().Add(headWait))
+		if _, err := tcp.Write(head); err != nil {
+			_ = closing()
+			next(nil)
+			return
+		}
+		first.Observe(time.Since(start).Seconds())
+		next(s)
+	})
 }
 
 // seatHead is the head of the answer. It is written by hand, since net/http

@@ -84,6 +84,14 @@ type Listener struct {
 	sent int64 // before this
 }
 
+func (l *Listener) close() {
+	if l.Close != nil {
+		_ = l.Close()
+		return
+	}
+	_ = l.Conn.Close()
+}
+
 // Config of an Audience. Zero limits: none.
 type Config struct {
 	ListenersMax      int // of the node
@@ -208,11 +216,7 @@ func (a *Audience) finish(s *seat, why error) {
 }
 
 func (a *Audience) leave(s *seat, why error) {
-	if s.Close != nil {
-		_ = s.Close()
-	} else {
-		_ = s.Conn.Close()
-	}
+	s.close()
 	a.metrics.listeners.Dec()
 	a.metrics.bytes.Add(float64(s.written))
 	a.metrics.ended(why)

@@ -99,7 +99,7 @@ func (l *loop) look(waiting []*reading) []*reading {
 	}
 	l.polls = l.polls[:0]
 	for _, r := range waiting {
-		l.polls = append(l.polls, unix.PollFd{Fd: r.out.fd, Events: unix.POLLOUT})
+		l.polls = append(l.polls, unix.PollFd{Fd: r.out.FD(), Events: unix.POLLOUT})
 	}
 	if _, err := unix.Poll(l.polls, 0); err != nil {
 		return waiting // interrupted: next time

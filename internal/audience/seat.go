@@ -4,10 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"carillon/internal/outlet"
 )
 
 // errEnd is the end of the sound, in order.
@@ -25,7 +24,7 @@ func newScratch() *scratch { return &scratch{out: make([]byte, 0, scratchBytes)}
 type seat struct {
 	Listener
 
-	raw     syscall.RawConn
+	out     *outlet.Outlet
 	period  time.Duration
 	written int64
 	// pending is what was composed and not taken, of framed listeners only.
@@ -37,44 +36,20 @@ type seat struct {
 	stuck    int // turns in which nothing was taken although there was something
 	chatter  int
 	last     bool // the end was composed
-
-	// The arguments and results of the two below, which are bound once: a
-	// closure for each turn would be garbage for each turn.
-	write, look func(fd uintptr) bool
-	p           []byte
-	n           int
-	err         error
 }
 
 func newSeat(l Listener, period time.Duration) (*seat, error) {
-	raw, err := l.Conn.SyscallConn()
+	out, err := outlet.New(l.Conn)
 	if err == nil {
 		err = l.Conn.SetDeadline(time.Time{})
 	}
 	if err != nil {
-		_ = l.Conn.Close()
+		l.close()
 		return nil, fmt.Errorf("listener's socket: %w", err)
 	}
-	s := &seat{Listener: l, raw: raw, period: period, written: l.sent, metaLeft: l.MetaLeft}
+	s := &seat{Listener: l, out: out, period: period, written: l.sent, metaLeft: l.MetaLeft}
 	if s.metaLeft == 0 {
 		s.metaLeft = ICYInterval
-	}
-	s.write = func(fd uintptr) bool {
-		for s.n = 0; s.n < len(s.p); {
-			n, err := unix.Write(int(fd), s.p[s.n:])
-			if errors.Is(err, unix.EINTR) {
-				continue
-			}
-			if s.err = err; err != nil {
-				break
-			}
-			s.n += n
-		}
-		return true // never wait here
-	}
-	s.look = func(fd uintptr) bool {
-		s.n, s.err = unix.Read(int(fd), s.p)
-		return true
 	}
 	return s, nil
 }
@@ -207,32 +182,25 @@ func (s *seat) put(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	s.p, s.n, s.err = p, 0, nil
-	err := s.raw.Write(s.write)
-	s.p = nil
-	s.written += int64(s.n)
-	switch {
-	case err != nil:
-		return s.n, fmt.Errorf("%w: %w", ErrLeft, err)
-	case s.err != nil && !errors.Is(s.err, unix.EAGAIN):
-		return s.n, fmt.Errorf("%w: %w", ErrLeft, s.err)
+	n, err := s.out.Write(p)
+	s.written += int64(n)
+	if err != nil && !errors.Is(err, outlet.ErrNoRoom) {
+		return n, fmt.Errorf("%w: %w", ErrLeft, err)
 	}
-	return s.n, nil
+	return n, nil
 }
 
 // listen looks whether the listener hung up.
 func (s *seat) listen(x *scratch) error {
 	for s.chatter <= chatterBytesMax {
-		s.p, s.n, s.err = x.read[:], 0, nil
-		err := s.raw.Read(s.look)
-		s.p = nil
-		if err == nil && (errors.Is(s.err, unix.EAGAIN) || errors.Is(s.err, unix.EINTR)) {
+		n, err := s.out.Read(x.read[:])
+		switch {
+		case errors.Is(err, outlet.ErrNothing):
 			return nil
-		}
-		if err != nil || s.err != nil || s.n == 0 {
+		case err != nil:
 			return ErrLeft
 		}
-		s.chatter += s.n
+		s.chatter += n
 	}
 	return ErrLeft
 }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"carillon/internal/outlet"
 )
 
 // patience is how long a listener of a stored sound has a goroutine while he
@@ -41,6 +43,8 @@ type Stored struct {
 	// Title, Metadata, Chunked: as in Listener; the title does not change.
 	Title             string
 	Metadata, Chunked bool
+	// Full: he has no room now, so that nothing is read for him yet.
+	Full bool
 	// Stall ends who takes nothing at all for so long.
 	Stall time.Duration
 	// Then, unless nil, is whom the listener goes on as when he has all, from
@@ -57,7 +61,7 @@ type reading struct {
 	Stored
 
 	audience *Audience
-	out      *outlet
+	out      *tap
 	frame    *framer
 	at       int64
 	// deadline is when he has taken nothing for too long; queued is what the
@@ -70,7 +74,7 @@ type reading struct {
 // the Audience's, also when Play fails.
 func (a *Audience) Play(s Stored) error {
 	r := &reading{Stored: s, audience: a, at: s.Offset, frame: newFramer(s.Title, s.Metadata, s.Chunked)}
-	out, err := newOutlet(a.stopped, s.Conn)
+	out, err := newTap(a.stopped, s.Conn)
 	if err == nil {
 		r.out, r.frame.next = out, out
 		if !a.start(r.pour) {
@@ -85,17 +89,11 @@ func (a *Audience) Play(s Stored) error {
 
 // pour writes until the listener has all, leaves, or does not read on soon.
 func (r *reading) pour() {
-	for {
-		err := r.write()
-		switch {
-		case err == nil:
-			r.done()
-			return
-		case !errors.Is(err, errNoRoom):
-			r.leave(err)
+	for ; ; r.Full = false {
+		if !r.Full && r.ended(r.write()) {
 			return
 		}
-		ready, err := r.out.await(min(patience, r.Stall))
+		ready, err := r.out.Await(min(patience, r.Stall))
 		switch {
 		case err != nil:
 			r.leave(err)
@@ -105,6 +103,19 @@ func (r *reading) pour() {
 			return
 		}
 	}
+}
+
+// ended says that nothing is left to do after a write.
+func (r *reading) ended(err error) bool {
+	switch {
+	case err == nil:
+		r.done()
+	case errors.Is(err, outlet.ErrNoRoom):
+		return false
+	default:
+		r.leave(err)
+	}
+	return true
 }
 
 // write writes on from where it was.
@@ -141,7 +152,7 @@ func (r *reading) writeTo(w io.Writer) error {
 
 // wait leaves the listener to a loop until there is room.
 func (r *reading) wait() {
-	if queued := r.out.queue(); r.deadline.IsZero() || r.out.took || queued < r.queued {
+	if queued := r.out.Queued(); r.deadline.IsZero() || r.out.took || queued < r.queued {
 		r.progress(queued)
 	}
 	if !r.audience.loop().wait(r) {
@@ -160,7 +171,7 @@ func (r *reading) stalled(now time.Time) bool {
 	if now.Before(r.deadline) {
 		return false
 	}
-	queued := r.out.queue()
+	queued := r.out.Queued()
 	if queued >= r.queued {
 		return true
 	}

@@ -17,9 +17,11 @@ func arrows() map[string][]string {
 			"internal/config", "internal/web", "internal/outbound", "internal/hlog", "internal/audience",
 		},
 		// The doors know the library, and never one another.
-		"shoutd":       {"library", "blobstore", "audio", "internal/web", "internal/audience", "internal/relay"},
-		"streamserver": {"library", "blobstore", "audio", "internal/web", "internal/audience", "internal/relay"},
-		"admin":        {"library", "blobstore", "audio", "internal/web"},
+		"shoutd": {"library", "blobstore", "audio", "internal/web", "internal/audience", "internal/relay"},
+		"streamserver": {
+			"library", "blobstore", "audio", "internal/web", "internal/audience", "internal/relay", "internal/outlet",
+		},
+		"admin": {"library", "blobstore", "audio", "internal/web"},
 		// The domain knows the nouns of the shelf and of sound, no machinery.
 		"library": {"blobstore", "audio", "internal/ring"},
 		// What its parts stand on: sentinels, what things may be called, rows.
@@ -57,14 +59,15 @@ func arrows() map[string][]string {
 		"audio/audiotest": {"audio/mpeg"},
 		// Leaves.
 		"internal/ring":     {},
-		"internal/audience": {"internal/ring"},
+		"internal/outlet":   {},
+		"internal/audience": {"internal/ring", "internal/outlet"},
 		"internal/config":   {},
 		"internal/hlog":     {},
 		"internal/simnet":   {"cluster/peer"},
 		"internal/rules":    {},
 		"internal/deps":     {},
 		// The one place where both HTTP doors meet: errors, tokens, the server.
-		"internal/web": {"library"},
+		"internal/web": {"library", "internal/outlet"},
 		// Requests that we make; the library says which and when.
 		"internal/outbound": {"library/delivery", "library/fault"},
 		// What both doors do with a live recording.

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"os"
 	"time"
+
+	"carillon/internal/outlet"
 )
 
 // sendBufferBytes is the kernel's buffer of a peer who gets more than that. Left
@@ -17,34 +18,64 @@ const sendBufferBytes = 128 << 10
 // buffer takes it.
 const firstBytesMax = 64 << 10
 
-// ErrNoRoom is returned by a Brief when its peer takes no more now.
-var ErrNoRoom = errors.New("peer takes no more now")
+// headOutBytes of a body were given when its head is in none of net/http's buffers
+// any more.
+const headOutBytes = 2 * gatherBytesMin
 
-// Brief writes the body of a response whose handler will not wait for a slow
-// peer: after the patience Write returns ErrNoRoom, and the handler may take the
-// connection over from net/http and go on behind Taken. The first write waits as
-// usual, for it carries the head.
+// Brief writes the body of a response without waiting for a slow peer: if he has
+// no room Write returns outlet.ErrNoRoom, and the handler may give its buffer back,
+// wait with Await, and go on behind Taken; or let somebody else do so, with
+// [HandOver]. The first write waits as usual, for it carries the head.
 type Brief struct {
-	w        http.ResponseWriter
-	r        *http.Request
-	conn     *conn // nil if it is none of ours: then all writes wait
-	patience time.Duration
-	length   int64
-	given    int64
+	w      http.ResponseWriter
+	r      *http.Request
+	conn   *conn // nil if it is none of ours: then all writes wait
+	length int64
+	given  int64
 }
 
 // NewBrief makes a Brief for a response whose length is announced.
-func NewBrief(w http.ResponseWriter, r *http.Request, length int64, patience time.Duration) *Brief {
-	b := &Brief{w: w, r: r, length: length, patience: patience}
-	b.conn, _ = r.Context().Value(connKey{}).(*conn)
+func NewBrief(w http.ResponseWriter, r *http.Request, length int64) *Brief {
+	b := &Brief{w: w, r: r, length: length}
+	c, _ := r.Context().Value(connKey{}).(*conn)
+	if c != nil && length > firstBytesMax && c.outlet() == nil {
+		b.conn = c
+	}
 	return b
 }
 
 // Write sends p.
 func (b *Brief) Write(p []byte) (int, error) {
-	first := b.given == 0
-	if first && len(p) > firstBytesMax {
-		n, err := b.Write(p[:firstBytesMax])
+	switch {
+	case b.given < headOutBytes:
+		return b.begin(p)
+	case b.conn == nil:
+		b.given += int64(len(p))
+		return b.w.Write(p)
+	}
+	n, err := b.makeUp(p)
+	if err != nil || n == len(p) {
+		return n, err
+	}
+	p = p[n:]
+	b.given += int64(len(p))
+	b.conn.brief = true
+	m, err := b.w.Write(p)
+	b.conn.brief = false
+	if err != nil || b.conn.missing == 0 {
+		return n + m, err
+	}
+	// What net/http holds comes after what is missing, so it is missing, too.
+	if err := http.NewResponseController(b.w).Flush(); err != nil {
+		return n, err
+	}
+	return n + max(0, m-b.conn.missing), outlet.ErrNoRoom
+}
+
+// begin sends the first bytes, with the head.
+func (b *Brief) begin(p []byte) (int, error) {
+	if len(p) > firstBytesMax {
+		n, err := b.begin(p[:firstBytesMax])
 		if err != nil {
 			return n, err
 		}
@@ -52,26 +83,30 @@ func (b *Brief) Write(p []byte) (int, error) {
 		return n + m, err
 	}
 	b.given += int64(len(p))
-	switch {
-	case first:
-		if b.conn != nil && b.length > sendBufferBytes {
-			b.conn.bound()
-		}
-		return WriteFirst(b.w, b.r, p)
-	case b.conn == nil:
-		return b.w.Write(p)
+	if b.conn != nil && b.length > sendBufferBytes {
+		b.conn.bound()
 	}
-	b.conn.brief = b.patience
-	n, err := b.w.Write(p)
-	b.conn.brief = 0
-	if err != nil || b.conn.missing == 0 {
-		return n, err
+	return WriteFirst(b.w, b.r, p)
+}
+
+// makeUp sends what is missing, of which net/http believes that it was sent.
+func (b *Brief) makeUp(p []byte) (int, error) {
+	c := b.conn
+	if c.missing == 0 {
+		return 0, nil
 	}
-	// What net/http holds comes after what is missing, so it is missing, too.
-	if err := http.NewResponseController(b.w).Flush(); err != nil {
-		return 0, err
+	n, err := c.out.Write(p[:min(len(p), c.missing)])
+	c.missing -= n
+	return n, err
+}
+
+// Await says whether there is room again before the time is over.
+func (b *Brief) Await(d time.Duration) (bool, error) {
+	if b.conn == nil {
+		return true, nil
 	}
-	return max(0, n-b.conn.missing), ErrNoRoom
+	b.conn.rearm.Store(0) // the next Write that waits has a deadline of its own
+	return b.conn.out.Await(d)
 }
 
 // Missing is how many bytes were given and not sent.
@@ -85,8 +120,19 @@ func (b *Brief) Missing() int64 {
 // Taken is how many bytes of the body were sent, or are net/http's to send.
 func (b *Brief) Taken() int64 { return b.given - b.Missing() }
 
-// Take takes the connection over, as the function of that name does.
-func (b *Brief) Take() (tcp *net.TCPConn, closing func() error, err error) { return Take(b.w) }
+// outlet makes the outlet of a connection, if it can have one.
+func (c *conn) outlet() error {
+	if c.out != nil {
+		return nil
+	}
+	tcp, ok := c.Conn.(*net.TCPConn)
+	if !ok {
+		return ErrNotTCP
+	}
+	var err error
+	c.out, err = outlet.New(tcp)
+	return err
+}
 
 // bound keeps the kernel's send buffer from growing.
 func (c *conn) bound() {
@@ -103,12 +149,13 @@ func (c *conn) bound() {
 // that he took all, so that it has nothing left to send when it is parted from
 // the connection.
 func (c *conn) writeBriefly(p []byte) (int, error) {
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.brief)); err != nil {
-		return 0, err
+	if c.rearm.Swap(0) != 0 { // that of the head; the next Write has its own
+		if err := c.Conn.SetWriteDeadline(time.Time{}); err != nil {
+			return 0, err
+		}
 	}
-	c.rearm.Store(0) // the next Write has its own
-	n, err := c.Conn.Write(p)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	n, err := c.out.Write(p)
+	if errors.Is(err, outlet.ErrNoRoom) {
 		c.missing, err = len(p)-n, nil
 		n = len(p)
 	}

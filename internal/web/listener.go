@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"carillon/internal/outlet"
 )
 
 const (
@@ -35,10 +37,13 @@ type listener struct {
 	max   int64
 	open  atomic.Int64
 	start time.Time
+	heads sync.Pool // of *[gatherBytesMin]byte
 }
 
 func newListener(ln net.Listener, stall time.Duration, connsMax int) *listener {
-	return &listener{Listener: ln, stall: stall, max: int64(connsMax), start: time.Now()}
+	l := &listener{Listener: ln, stall: stall, max: int64(connsMax), start: time.Now()}
+	l.heads.New = func() any { return new([gatherBytesMin]byte) }
+	return l
 }
 
 // Accept waits for a connection within the limit.
@@ -65,16 +70,31 @@ type conn struct {
 	// rearm is when the write deadline must be moved on, since ln.start.
 	rearm  atomic.Int64
 	closed sync.Once
+	// heir gets the connection when net/http closes it, and is set before parted;
+	// see [HandOver].
+	heir   func()
+	parted atomic.Bool
+	handed sync.Once
 
 	// The rest belongs to the goroutine that answers; see [WriteFirst] and, of
-	// the last two, [Brief].
+	// the last ones, [Brief].
 	gather  bool
 	held    []byte
 	vector  [2][]byte
 	rest    net.Buffers
-	brief   time.Duration // how long a Write waits, 0: the stall time
-	missing int           // bytes that a brief one did not send
-	bounded bool          // the kernel's buffer does not grow
+	out     *outlet.Outlet // nil until a Brief needs it
+	brief   bool           // a Write does not wait
+	missing int            // bytes that a brief one did not send
+	bounded bool           // the kernel's buffer does not grow
+}
+
+// Read is net/http's, which has nothing more to read once the connection is
+// handed over.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.parted.Load() {
+		return 0, io.EOF
+	}
+	return c.Conn.Read(p)
 }
 
 // Write sends p, for which the peer has the stall time.
@@ -84,10 +104,12 @@ func (c *conn) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	switch {
+	case c.parted.Load(): // net/http's last words
+		return len(p), nil
 	case c.missing > 0: // nothing may follow what is missing
 		c.missing += len(p)
 		return len(p), nil
-	case c.brief > 0:
+	case c.brief:
 		return c.writeBriefly(p)
 	}
 	if since := time.Since(c.ln.start); int64(since) >= c.rearm.Load() {
@@ -157,11 +179,14 @@ func WriteFirst(w http.ResponseWriter, r *http.Request, p []byte) (int, error) {
 	if !ok || len(p) <= 2*gatherBytesMin { // it fits, or nearly
 		return w.Write(p)
 	}
-	c.gather = true
+	head := c.ln.heads.Get().(*[gatherBytesMin]byte) //nolint:forcetypeassert // the pool's only type
+	c.gather, c.held = true, head[:0]
 	n, err := w.Write(p)
 	if rerr := c.release(); err == nil {
 		err = rerr
 	}
+	c.held, c.rest = nil, nil
+	c.ln.heads.Put(head)
 	return n, err
 }
 
@@ -180,14 +205,29 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 // CloseWrite sends FIN. net/http uses it so that a client that is still
 // sending a refused body can read the answer before the reset.
 func (c *conn) CloseWrite() error {
+	if c.parted.Load() {
+		return nil
+	}
 	if tcp, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return tcp.CloseWrite()
 	}
 	return nil
 }
 
-// Close frees the connection's place.
+// Close frees the connection's place, or hands it over.
 func (c *conn) Close() error {
+	if !c.parted.Load() {
+		return c.end()
+	}
+	c.handed.Do(func() {
+		heir := c.heir
+		c.heir = nil // with the request that it knows
+		heir()
+	})
+	return nil
+}
+
+func (c *conn) end() error {
 	c.closed.Do(func() { c.ln.open.Add(-1) })
 	return c.Conn.Close()
 }

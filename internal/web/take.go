@@ -2,29 +2,32 @@ package web
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 )
 
-// ErrNotTCP is returned when a connection is none that can be taken over.
+// ErrNotTCP is returned when a connection is none that can be handed over.
 var ErrNotTCP = errors.New("connection is not TCP")
 
-// Take takes the connection of a request over from net/http, which then forgets
-// it: the caller writes the answer, head and all, and calls closing in the end.
-func Take(w http.ResponseWriter) (tcp *net.TCPConn, closing func() error, err error) {
-	taken, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return nil, nil, fmt.Errorf("take over a connection: %w", err)
+// Heir goes on with a connection, and ends it with closing.
+type Heir func(tcp *net.TCPConn, closing func() error)
+
+// HandOver lets heir go on with the connection of a request when net/http is done
+// with it: after the handler has returned, from the same goroutine. What net/http
+// would send from now on, it does not.
+//
+// Hijack would do it at once, but takes net/http's two buffers of 4 KiB along, for
+// which nobody has any use; this way net/http uses them again.
+func HandOver(r *http.Request, heir Heir) error {
+	c, _ := r.Context().Value(connKey{}).(*conn)
+	if c == nil {
+		return ErrNotTCP
 	}
-	inner := taken
-	if own, ok := taken.(*conn); ok {
-		inner = own.Conn
-		own.held, own.rest = nil, nil // which held a head, and nothing any more
-	}
-	tcp, ok := inner.(*net.TCPConn)
+	tcp, ok := c.Conn.(*net.TCPConn)
 	if !ok {
-		return nil, nil, errors.Join(ErrNotTCP, taken.Close())
+		return ErrNotTCP
 	}
-	return tcp, taken.Close, nil
+	c.heir, c.out = func() { heir(tcp, c.end) }, nil
+	c.parted.Store(true)
+	return nil
 }
