@@ -142,7 +142,8 @@ func (s *Sound) Op(at time.Time) Op {
 // concurrently.
 type Catalog interface {
 	// Get returns the row as this node knows it, or ErrNotFound. The value may
-	// be kept but not changed.
+	// be kept but not changed. ErrUnavailable, as from Scan and Tally: the rows of
+	// this node are damaged, and being fetched anew.
 	Get(ctx context.Context, key string) (Row, error)
 	// Scan yields the rows with the prefix whose key is greater than after, in
 	// order, from one consistent view. Stop early by breaking the loop.

@@ -1,6 +1,7 @@
 package blobstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -19,8 +20,9 @@ const catalogRowOverhead = 32
 //
 // An entry at or below the applied index, or with an ID that was applied
 // before, is skipped and has the first one's result and position if those are
-// remembered, else nil and its own. The error means that the disk failed:
-// nothing of the last step is applied and the node must stop.
+// remembered, else nil and its own. The error means that the disk failed, or that
+// the catalog is damaged (ErrCorrupt): nothing of the last step is applied and the
+// node must stop.
 func (c *CatalogStore) Apply(entries []TxnEntry) ([]TxnResult, error) {
 	c.turn.Lock()
 	defer c.turn.Unlock()
@@ -256,6 +258,10 @@ func (b *catalogBatch) commit() error {
 	c := b.c
 	if b.prog == c.progress {
 		return nil // everything was skipped
+	}
+	// What a damaged block hid would decide otherwise here than on other nodes.
+	if err := b.gen.sure(context.Background()); err != nil {
+		return err
 	}
 	if b.rows > 0 {
 		if err := b.writeTallies(); err != nil {

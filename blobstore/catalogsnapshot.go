@@ -2,6 +2,7 @@ package blobstore
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -13,8 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 // The form of a catalog snapshot: magic, version (u16), applied index (u64),
@@ -96,20 +95,11 @@ func (s *CatalogSnapshot) WriteTo(w io.Writer) (int64, error) {
 
 // each calls fn for every row but the applied one, in order of the keys.
 func (s *CatalogSnapshot) each(fn func(key, value []byte) error) error {
-	txn := s.gen.db.NewTransactionAt(s.ts, false)
-	defer txn.Discard()
-	it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 64})
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		key := it.Item().Key()
-		if len(key) < kindBytes || key[0] != layoutVersion || key[1] == kindApplied {
-			continue
-		}
-		if err := it.Item().Value(func(v []byte) error { return fn(key, v) }); err != nil {
-			return err
-		}
+	err := s.gen.scanAll(s.ts, fn)
+	if doubt := s.gen.sure(context.Background()); doubt != nil {
+		return doubt // what it ended in may not be the end
 	}
-	return nil
+	return err
 }
 
 // Digest hashes all rows with their revisions, and the remembered outcomes:

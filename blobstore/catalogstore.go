@@ -21,8 +21,6 @@ const (
 	// CatalogMemtableBytes is one memtable. A batch of transactions may fill
 	// 15% of it; what is larger is applied in several steps.
 	CatalogMemtableBytes = 16 << 20
-	// CatalogBlockCacheBytes holds the blocks that lookups touch.
-	CatalogBlockCacheBytes = 32 << 20
 	// CatalogIndexCacheBytes holds table indexes and bloom filters.
 	CatalogIndexCacheBytes = 16 << 20
 
@@ -39,7 +37,6 @@ const (
 type CatalogConfig struct {
 	Dir             string
 	MemtableBytes   int64 // CatalogMemtableBytes
-	BlockCacheBytes int64 // CatalogBlockCacheBytes
 	IndexCacheBytes int64 // CatalogIndexCacheBytes
 	// Replayed says that the owner has every entry above the last snapshot in a
 	// durable log and applies it again after a start. Entries then need no sync
@@ -95,6 +92,10 @@ type generation struct {
 	db      *badger.DB
 	gate    gate
 	readers readers
+
+	trust   trust
+	damage  atomic.Pointer[error]
+	looking chan struct{} // full while all of it is read, see catalogdoubt.go
 }
 
 // OpenCatalog opens or creates the catalog in cfg.Dir.
@@ -104,7 +105,6 @@ func OpenCatalog(cfg CatalogConfig, log *slog.Logger) (*CatalogStore, error) {
 		def   int64
 	}{
 		{&cfg.MemtableBytes, CatalogMemtableBytes},
-		{&cfg.BlockCacheBytes, CatalogBlockCacheBytes},
 		{&cfg.IndexCacheBytes, CatalogIndexCacheBytes},
 	} {
 		if *f.value == 0 {
@@ -239,16 +239,19 @@ func (c *CatalogStore) openGeneration(name string, syncWrites bool) (*generation
 	opts := badgerOptions(filepath.Join(c.cfg.Dir, name), c.log).
 		WithSyncWrites(syncWrites).
 		WithMemTableSize(c.cfg.MemtableBytes).
-		WithBlockCacheSize(c.cfg.BlockCacheBytes).
+		WithBlockCacheSize(0). // it holds blocks of the mapped file, which are not checked again
 		WithIndexCacheSize(c.cfg.IndexCacheBytes).
 		WithValueLogFileSize(catalogValueLogFileBytes).
 		WithValueThreshold(catalogValueBytes + 1). // all in the tree
 		WithVerifyValueChecksum(true)
+	gen := &generation{name: name, looking: make(chan struct{}, 1)}
+	seen := errMismatch.seen.Load()
 	db, err := openDatabase(opts)
 	if err != nil {
 		return nil, fmt.Errorf("open catalog database: %w", err)
 	}
-	gen := &generation{name: name, db: db}
+	gen.db = db
+	gen.trust.renew(seen)
 	gen.readers.visible = db.MaxVersion()
 	return gen, nil
 }
@@ -352,6 +355,9 @@ func (c *CatalogStore) Get(ctx context.Context, key string) (Row, error) {
 	defer txn.Discard()
 	row := Row{Key: key}
 	err = readRow(txn, rowKey(key), row.fill)
+	if doubt := gen.believe(ctx); doubt != nil {
+		err = doubt
+	}
 	if err != nil {
 		return Row{}, fmt.Errorf("catalog key %q: %w", key, err)
 	}
@@ -377,14 +383,21 @@ func (c *CatalogStore) Scan(ctx context.Context, prefix, after string) iter.Seq2
 		if after >= prefix {
 			start = append(rowKey(after), 0) // the key that follows it
 		}
-		for it.Seek(start); it.Valid(); it.Next() {
+		err = step(func() { it.Seek(start) })
+		for ; err == nil && it.Valid(); err = step(it.Next) {
 			row, err := itemRow(it.Item())
 			if err == nil {
-				err = ctx.Err()
+				err = errors.Join(ctx.Err(), gen.believe(ctx))
 			}
 			if !yield(row, err) || err != nil {
 				return
 			}
+		}
+		if doubt := gen.believe(ctx); doubt != nil {
+			err = doubt
+		}
+		if err != nil {
+			yield(Row{}, err)
 		}
 	}
 }

@@ -169,7 +169,7 @@ func checkFooter(name string) error {
 	return nil
 }
 
-// checkTables reads every block of every table.
+// checkTables reads every block and index of every table.
 func checkTables(db *badger.DB) (err error) {
 	defer func() {
 		// Badger 4.9 follows a nil pointer on its way to report the bad block.
@@ -180,27 +180,40 @@ func checkTables(db *badger.DB) (err error) {
 	if err := db.VerifyChecksum(); err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	return nil
+	return checkIndexes(db)
 }
 
-// CheckTables reads every block of every table. ErrCorrupt: one is damaged, and
-// keys in it are not found any more.
-func (s *Store) CheckTables() error {
+// Look reads all tables if there was a reason to doubt them since the last time,
+// and says whether there was. ErrCorrupt: one is damaged, and keys in it are not
+// found any more. Without an error a compaction may have left some out.
+func (s *Store) Look() (doubted bool, err error) {
+	if err := s.gate.enter(); err != nil {
+		return false, err
+	}
+	defer s.gate.leave()
+	seen, doubted := s.trust.doubted()
+	if !doubted {
+		return false, nil
+	}
+	if err := checkTables(s.db); err != nil {
+		return true, err
+	}
+	s.trust.renew(seen)
+	return true, nil
+}
+
+// CheckTables reads every block and index of every table. ErrCorrupt: as Look.
+func (s *Store) CheckTables() error { return s.check(checkTables) }
+
+// CheckIndexes reads the indexes of the tables. ErrCorrupt: as Look.
+func (s *Store) CheckIndexes() error { return s.check(checkIndexes) }
+
+func (s *Store) check(tables func(*badger.DB) error) error {
 	if err := s.gate.enter(); err != nil {
 		return err
 	}
 	defer s.gate.leave()
-	return checkTables(s.db)
-}
-
-// CheckTables is [Store.CheckTables] for the catalog.
-func (c *CatalogStore) CheckTables() error {
-	gen, err := c.enter()
-	if err != nil {
-		return err
-	}
-	defer gen.gate.leave()
-	return checkTables(gen.db)
+	return tables(s.db)
 }
 
 // Condemn says that the database is not to be opened again as it is.

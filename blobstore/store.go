@@ -101,6 +101,7 @@ type Store struct {
 	cfg     StoreConfig
 	log     *slog.Logger
 	db      *badger.DB
+	trust   trust
 	gate    gate
 	buffers *Buffers
 	merger  *merger
@@ -142,6 +143,7 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 		WithValueThreshold(storeValueThreshold).
 		WithVerifyValueChecksum(false) // we check the blocks that are touched
 	left, _ := filepath.Glob(filepath.Join(cfg.Dir, "*.mem")) // the pattern is well formed
+	seen := errMismatch.seen.Load()
 	db, err := openDatabase(opts)
 	if err != nil {
 		return nil, fmt.Errorf("open blobs database: %w", err)
@@ -155,6 +157,7 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 		commits: newCommits(db.MaxVersion()),
 		unclean: len(left) > 0,
 	}
+	s.trust.renew(seen)
 	s.readers.visible = db.MaxVersion()
 	counts := make(bins, max(cfg.Shards, 1))
 	s.bins.Store(&counts)

@@ -251,6 +251,9 @@ func (c *CatalogStore) Tally(ctx context.Context, class string) (Tally, error) {
 		t, err = decodeTally(raw)
 		return err
 	})
+	if doubt := gen.believe(ctx); doubt != nil {
+		err = doubt
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Tally{}, fmt.Errorf("tally of %q: %w", class, err)
 	}

@@ -17,7 +17,7 @@ func readRow(txn *badger.Txn, key []byte, fn func(row []byte) error) error {
 	var err error
 	for range 2 {
 		var item *badger.Item
-		item, err = txn.Get(key)
+		item, err = lookUp(txn, key)
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return fmt.Errorf("row: %w", ErrNotFound)
 		}

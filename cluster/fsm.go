@@ -120,6 +120,9 @@ func (m *catalogMachine) ApplyBatch(logs []*raft.Log) []any {
 		return m.stop(err, len(logs))
 	}
 	results, err := m.store.Apply(entries)
+	if errors.Is(err, blobstore.ErrCorrupt) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
 	if err != nil {
 		return m.stop(fmt.Errorf("apply to catalog: %w", err), len(logs))
 	}

@@ -178,6 +178,10 @@ func (n *Node) breaker(group string) breaker {
 			return
 		}
 		n.log.Error("state machine stopped", "error", err)
+		if errors.Is(err, ErrDamaged) {
+			n.damaged("catalog", n.rows.Condemn, err)
+			return
+		}
 		n.fail(err)
 	}}
 }

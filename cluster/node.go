@@ -58,8 +58,9 @@ type Node struct {
 	// heard are the foreign clusters that membershipLoop has looked at, by node.
 	heard map[string]string
 	// heardOf is when membershipLoop first heard of a cluster to join.
-	heardOf time.Time
-	doubted atomic.Int64 // when gone last looked at the tables, Unix nanoseconds
+	heardOf   time.Time
+	condemned atomic.Pointer[string] // why a database is to be built again
+	doubted   atomic.Int64           // when gone last looked at the tables, Unix nanoseconds
 	// leftBehind is set when a recovery has gone on without this node.
 	leftBehind atomic.Bool
 
@@ -132,6 +133,7 @@ func Open(cfg Config, deps Deps) (_ *Node, err error) {
 	n.wg.Go(n.disk.run)
 	n.wg.Go(n.stallLoop)
 	n.wg.Go(n.scrubLoop)
+	n.wg.Go(n.lookLoop)
 	n.wg.Go(n.repair.run)
 	n.wg.Go(n.resyncLoop)
 	n.wg.Go(n.sweepLoop)

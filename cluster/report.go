@@ -23,6 +23,9 @@ type NodeStatus struct {
 	Spool   SpoolStatus   `json:"spool"`
 	Scrub   ScrubStatus   `json:"scrub"`
 	Groups  []GroupStatus `json:"groups"`
+	// PutAside names, from the data directory on, what was found damaged and lies
+	// beside what took its place, until somebody deletes it.
+	PutAside []string `json:"put_aside,omitempty"`
 
 	// Set is what this node's catalog comes to.
 	Set SetStatus `json:"set"`

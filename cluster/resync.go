@@ -50,7 +50,7 @@ type resyncMark struct {
 }
 
 // MarkResync notes in a node's data directory, before its blobs database is put
-// aside, that everything is to be fetched anew. ErrDamaged: there is nobody to
+// aside, that everything is to be fetched anew. ErrUnmendable: there is nobody to
 // fetch it from, the database must stay as it is.
 func MarkResync(dir, reason string) error {
 	c, err := loadCharter(dir)
@@ -59,7 +59,7 @@ func MarkResync(dir, reason string) error {
 	}
 	if c != nil && (len(c.Members) < 2 || c.Replicas < 2) {
 		return fmt.Errorf("%w: %s; this node holds the only copies: restore a backup, or move the directory "+
-			"blobs away to go on without what was in it", ErrDamaged, reason)
+			"blobs away to go on without what was in it", ErrUnmendable, reason)
 	}
 	return statefile.Write(filepath.Join(dir, resyncFile), resyncMark{Reason: reason, Since: time.Now().UTC()})
 }
@@ -232,30 +232,4 @@ func (n *Node) fetchOne(ctx context.Context, id blobstore.ID) (bool, error) {
 		return false, nil
 	}
 	return true, n.pullBlob(ctx, info)
-}
-
-// damaged ends the node because one of its databases is: the process opens it
-// again, and puts it aside.
-func (n *Node) damaged(what string, condemn func(reason string) error, err error) {
-	n.log.Error("database is damaged; this node starts again without it", "database", what, "error", err)
-	if cerr := condemn(err.Error()); cerr != nil {
-		n.log.Error("damaged database not marked", "error", cerr)
-	}
-	select {
-	case n.failed <- fmt.Errorf("%s: %w: %w", what, ErrDamaged, err):
-	default: // one reason to stop is enough
-	}
-}
-
-// checkDatabases reads the tables of both databases.
-func (n *Node) checkDatabases() error {
-	if err := n.rows.CheckTables(); errors.Is(err, blobstore.ErrCorrupt) {
-		n.damaged("catalog", n.rows.Condemn, err)
-		return err //nolint:wrapcheck // in the words of blobstore
-	}
-	if err := n.blobs.CheckTables(); errors.Is(err, blobstore.ErrCorrupt) {
-		n.damaged("blobs", n.blobs.Condemn, err)
-		return err //nolint:wrapcheck // as above
-	}
-	return nil
 }

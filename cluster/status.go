@@ -18,7 +18,10 @@ func (n *Node) Ready() error {
 	group, why := n.halts.any()
 	stalled, stalledFor := n.stalledGroup()
 	muted := n.mutedGroup()
+	damage := n.condemned.Load()
 	switch {
+	case damage != nil:
+		return fmt.Errorf("%s; starting again without it: %w", *damage, ErrNotReady)
 	case group != "":
 		return fmt.Errorf("group %s is stopped: %s: %w", group, why, ErrNotReady)
 	case !n.isFormed():
@@ -83,7 +86,7 @@ func (n *Node) LocalStatus() NodeStatus {
 		Shout: n.cfg.ShoutHost, Alive: true, Ready: true, Applied: n.rows.Applied(),
 		Blobs: stats.Blobs, Bytes: stats.Bytes, Disk: n.disk.status(), Spool: n.spoolStatus(),
 		Scrub: n.scrubStatus(), Groups: []GroupStatus{},
-		Set: n.setStatus(), Format: n.formatStatus(), Join: n.fetching.status(time.Now()),
+		PutAside: n.putAside(), Set: n.setStatus(), Format: n.formatStatus(), Join: n.fetching.status(time.Now()),
 	}
 	s.Growth = n.growth.status(s.Disk)
 	if n.isFormed() {

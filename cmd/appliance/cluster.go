@@ -293,6 +293,13 @@ func printDisks(w io.Writer, s cluster.Status) error {
 				return err
 			}
 		}
+		if len(n.PutAside) > 0 {
+			err := printf(w, "\n%s: was damaged and put aside, delete it when nobody wants it any more: %s\n", n.ID,
+				strings.Join(n.PutAside, ", "))
+			if err != nil {
+				return err
+			}
+		}
 		if n.Disk.Level == "" || n.Disk.Level == "ok" {
 			continue
 		}
