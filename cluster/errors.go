@@ -18,6 +18,10 @@ var (
 	// ErrRemoved is returned by a node that was removed from its cluster: it
 	// stays out until its data directory is emptied.
 	ErrRemoved = errors.New("this node was removed from the cluster")
+	// ErrUnmendable is returned by a node that does not start because something of
+	// it is damaged that it cannot get from others; what a person can do is in the
+	// text.
+	ErrUnmendable = errors.New("damaged, and this node cannot mend it")
 	// ErrUnsafe is returned when what was asked for could lose data or the
 	// majority of a group.
 	ErrUnsafe = errors.New("not safe now")

@@ -105,7 +105,7 @@ func loadIdentity(dir string) (string, error) {
 	}
 	if err != nil {
 		return "", fmt.Errorf("%w; if no copy of it is left, move the data directory away and start as a new node",
-			err)
+			unmendable(err))
 	}
 	if id.Format != charterFormat || id.ID == "" {
 		return "", fmt.Errorf("%s is in format %d, this version reads %d, install a newer one: %w",
@@ -126,6 +126,14 @@ func loadCharter(dir string) (*charter, error) {
 	return c, err
 }
 
+// unmendable marks a file that is damaged, as opposed to one that cannot be read.
+func unmendable(err error) error {
+	if errors.Is(err, statefile.ErrDamaged) {
+		return fmt.Errorf("%w: %w", ErrUnmendable, err)
+	}
+	return err
+}
+
 // readCharter reads the charter; nil if there is none.
 func readCharter(dir string) (*charter, error) {
 	var c charter
@@ -134,7 +142,7 @@ func readCharter(dir string) (*charter, error) {
 		return nil, checkOrphan(dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w; another node of the cluster has the same file", err)
+		return nil, fmt.Errorf("%w; another node of the cluster has the same file", unmendable(err))
 	}
 	return &c, c.validate()
 }

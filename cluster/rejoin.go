@@ -35,7 +35,8 @@ func (n *Node) openOrRejoin(spec groupSpec, c *charter) (*group, error) {
 		return g, err
 	}
 	if len(c.Members) < 2 || spec.name != placement.CatalogGroup && c.Replicas < 2 {
-		return nil, fmt.Errorf("%w; this node is the only member of group %s: restore a backup", err, spec.name)
+		return nil, fmt.Errorf("%w: %w; this node is the only member of group %s: restore a backup",
+			ErrUnmendable, err, spec.name)
 	}
 	mark := resyncMark{Reason: err.Error(), Since: time.Now().UTC()}
 	if merr := statefile.Write(n.rejoinMark(spec.name), mark); merr != nil {

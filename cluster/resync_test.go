@@ -66,7 +66,7 @@ func TestResync(t *testing.T) {
 // Goal: the only copy is not put aside.
 func TestNoResyncOfTheOnlyCopy(t *testing.T) {
 	nodes := startCluster(t, 1, func(c *Config) { c.Replicas = 1 })
-	if err := MarkResync(nodes[0].dir, "a test"); !errors.Is(err, ErrDamaged) {
+	if err := MarkResync(nodes[0].dir, "a test"); !errors.Is(err, ErrUnmendable) {
 		t.Errorf("mark: %v", err)
 	}
 }

@@ -50,5 +50,5 @@ func checkOrphan(dir string) error {
 		return nil
 	}
 	return fmt.Errorf("%s is gone, but the node has been in a cluster: %w; another node of the cluster has the "+
-		"same file", filepath.Join(dir, charterFile), statefile.ErrDamaged)
+		"same file", filepath.Join(dir, charterFile), unmendable(statefile.ErrDamaged))
 }

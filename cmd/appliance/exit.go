@@ -6,6 +6,7 @@ import (
 	"net"
 	"syscall"
 
+	"carillon/admin/backup"
 	"carillon/blobstore"
 	"carillon/cluster"
 	"carillon/internal/config"
@@ -30,8 +31,12 @@ const (
 	exitDenied = 5
 	// exitFormat is data, or a cluster, of a newer version than this one:
 	// starting it again changes nothing, installing the newer version does.
-	// RestartPreventExitStatus=6 tells systemd so.
+	// RestartPreventExitStatus=2 6 7 tells systemd so.
 	exitFormat = 6
+	// exitDamaged is data that do not match their checksums and that nobody else can
+	// replace: of a node that does not start, of a backup, or of what was fetched.
+	// Starting it again changes nothing; the message says what does.
+	exitDamaged = 7
 	// exitInterrupted is what shells report after Ctrl-C: 128 + SIGINT.
 	exitInterrupted = 130
 )
@@ -39,7 +44,7 @@ const (
 // exitHelp ends the help of the whole program.
 const exitHelp = `Exit codes: 0 success, 1 error, 2 wrong command line or configuration,
 3 not found, 4 node or cluster unavailable, 5 token missing or wrong,
-6 data or cluster of a newer version, 130 interrupted.`
+6 data or cluster of a newer version, 7 damaged data, 130 interrupted.`
 
 // errUsage is wrapped by mistakes on the command line that kong cannot see.
 var errUsage = errors.New("wrong command line")
@@ -56,6 +61,9 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, blobstore.ErrFormat):
 		return exitFormat
+	case errors.Is(err, blobstore.ErrCorrupt), errors.Is(err, cluster.ErrDamaged),
+		errors.Is(err, cluster.ErrUnmendable), errors.Is(err, backup.ErrDamaged):
+		return exitDamaged
 	case errors.Is(err, library.ErrNotFound):
 		return exitNotFound
 	case errors.Is(err, library.ErrUnauthorized):

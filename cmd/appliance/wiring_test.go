@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"carillon/admin/backup"
 	"carillon/blobstore"
 	"carillon/cluster"
 	"carillon/internal/config"
@@ -105,6 +106,7 @@ func TestExitCodes(t *testing.T) {
 		exitUnavailable: {library.ErrUnavailable, &net.OpError{Op: "dial", Err: errors.New("no route")}},
 		exitDenied:      {library.ErrUnauthorized},
 		exitFormat:      {blobstore.ErrFormat},
+		exitDamaged:     {blobstore.ErrCorrupt, cluster.ErrDamaged, cluster.ErrUnmendable, backup.ErrDamaged},
 	} {
 		for _, err := range errs {
 			if err != nil {
