@@ -60,7 +60,7 @@ func (g *generation) believe(ctx context.Context) error {
 	}
 	defer func() { <-g.looking }()
 	if err := g.lookThrough(ctx); err != nil {
-		return fmt.Errorf("%w: %v", ErrUnavailable, err) // others have it
+		return fmt.Errorf("%w: %v", ErrUnavailable, err) //nolint:errorlint // others have what is ErrCorrupt here
 	}
 	return nil
 }

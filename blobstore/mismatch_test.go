@@ -29,11 +29,13 @@ func catalogOfTables(t *testing.T, versions int) (c *CatalogStore, tables []stri
 	t.Helper()
 	dir := t.TempDir()
 	open := func() *CatalogStore {
-		c, err := OpenCatalog(CatalogConfig{Dir: dir, MemtableBytes: 4 << 20, Replayed: true, BootID: "one"}, quiet())
+		opened, err := OpenCatalog(CatalogConfig{
+			Dir: dir, MemtableBytes: 4 << 20, Replayed: true, BootID: "one",
+		}, quiet())
 		if err != nil {
 			t.Fatal(err)
 		}
-		return c
+		return opened
 	}
 	for version := range versions {
 		c = open()

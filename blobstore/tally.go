@@ -271,7 +271,7 @@ func (c *CatalogStore) VerifySet(ctx context.Context) (position uint64, err erro
 	}
 	defer s.Release()
 	counted, written := tallies{}, tallies{}
-	err = s.each(func(key, value []byte) error {
+	err = s.each(func(key, value []byte) error { //nolint:contextcheck // fn ends it
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -60,14 +60,19 @@ func (l *Library) IngestRecording(
 		return Recording{}, false, fmt.Errorf("recording %s: %w", s.ID, err)
 	}
 	defer sound.release()
+	o := outcome{totals: sound.totals, info: &sound.info, by: cut.end(), ended: time.Now()}
+	if sound.whole != nil {
+		o.warning = bufferingMark(sound.whole.Data, &sound.info)
+	}
 	if kept == nil || kept.Item() == nil {
-		rec, created, err := l.ingestSound(ctx, s.ID, &sound, cut.end(), began, kept != nil)
+		rec, created, err := l.ingestSound(ctx, s.ID, &sound, began, &o, kept != nil)
 		if err == nil || kept == nil || !l.spool.Refused(ctx, err) {
 			return rec, created, err
 		}
 	}
 	d, err := l.putSpooled(ctx, kept, &upload{
 		account: s.Account, id: opts.item, opts: opts.PutOptions, sound: sound,
+		ingest: &spoolIngest{Recording: s.ID, By: o.by, Began: began, Warning: o.warning},
 	})
 	if err != nil {
 		return Recording{}, false, fmt.Errorf("recording %s: %w", s.ID, err)
@@ -84,9 +89,10 @@ type spoolOptions struct {
 	item string
 }
 
-// ingestSpool is where the file of a recording goes without a leader: it becomes
-// the item that its ticket names, or one of the recording's name, which is
-// where it is looked for. The ticket stays as it is. nil: nowhere.
+// ingestSpool is where the file of a recording goes without a leader, and what it
+// becomes if its ticket cannot be used any more when there is one: the item that
+// the ticket names, or one of the recording's name, which is where it is looked
+// for. nil: nowhere.
 func (l *Library) ingestSpool(s *stored) (*spool.Writer, spoolOptions) {
 	o := spoolOptions{item: cmp.Or(s.StoreAs, s.Name)}
 	o.Source, o.Metadata = sourceRecording, map[string]string{"recording_id": s.ID}
@@ -97,20 +103,24 @@ func (l *Library) ingestSpool(s *stored) (*spool.Writer, spoolOptions) {
 // ingestSound commits a file that has arrived. While there is none to lead it
 // waits only for so long as a spool asks.
 func (l *Library) ingestSound(
-	ctx context.Context, id string, sound *sound, by EndedBy, began time.Time, spooling bool,
+	ctx context.Context, id string, sound *sound, began time.Time, o *outcome, spooling bool,
 ) (Recording, bool, error) {
 	if spooling {
 		bounded, cancel := l.spool.WhileLed(ctx)
 		defer cancel()
 		ctx = bounded
 	}
-	o := outcome{totals: sound.totals, info: &sound.info, by: by, ended: time.Now()}
-	if sound.whole != nil {
-		o.warning = bufferingMark(sound.whole.Data, &sound.info)
-	}
-	s, err := l.ingested(ctx, id, sound, began, &o)
+	return l.commitIngest(ctx, id, sound, began, o)
+}
+
+// commitIngest makes a file the sound of a recording, and says whether it was this
+// call that did. ErrTicketUsed: it has another.
+func (l *Library) commitIngest(
+	ctx context.Context, id string, sound *sound, began time.Time, o *outcome,
+) (Recording, bool, error) {
+	s, err := l.ingested(ctx, id, sound, began, o)
 	if errors.Is(err, rows.ErrDone) {
-		if sound.whole == nil { // else nothing was written
+		if sound.whole == nil && s.Blob != sound.blob { // else nothing was written, or it is what was
 			l.abandon(ctx, sound.blob)
 		}
 		return s.Recording, false, nil

@@ -2,6 +2,7 @@ package library
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"os"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"carillon/blobstore"
 	"carillon/library/libtest"
 	"carillon/library/rows"
 )
@@ -214,9 +216,76 @@ func TestIngestIsSpooled(t *testing.T) {
 	s.close()
 	s.open()
 	s.find()
-	for item, sound := range sounds {
-		s.plays(item, sound)
+	s.plays("kept.wav", sounds["kept.wav"])
+	libtest.WaitFor(t, "the recordings have their sound", func() bool {
+		return recordingNow(t, s.Library, short.ID).State == StateSealed &&
+			recordingNow(t, s.Library, long.ID).State == StateStored
+	})
+	rec := recordingNow(t, s.Library, short.ID)
+	libtest.Equal(t, "metadata and end", rec.Metadata["box"]+string(rec.EndedBy), "1"+string(EndedBySource))
+	reader, _, err := s.OpenRecording(t.Context(), short.ID, FromStart)
+	if err != nil || !bytes.Equal(readAll(t, reader), sounds["vm/1.wav"]) {
+		t.Errorf("the recording holds other bytes, %v", err)
 	}
+}
+
+// Goal: a file that was spooled and whose ticket was used by another meanwhile is
+// kept as an item, where it is looked for.
+func TestSpooledIngestOfUsedTicket(t *testing.T) {
+	t.Parallel()
+	s := newSpooling(t)
+	r := ticket(t, s.Library, RecordingRequest{Name: "vm/1.wav", Metadata: map[string]string{"box": "1"}})
+	s.lose()
+	request, mine := IngestRequest{RecordingID: r.ID, Password: r.Token}, wavSound(100)
+	if rec, _, err := ingest(t, s.Library, request, mine); err != nil || rec.SpoolID == "" {
+		t.Fatalf("%+v, %v", rec, err)
+	}
+	other := openLibrary(t, testConfig(), testDeps(s.f.Local)) // where there is a leader
+	if _, _, err := ingest(t, other, request, wavSound(200)); err != nil {
+		t.Fatal(err)
+	}
+	s.find()
+	s.plays("vm/1.wav", mine)
 	d := libtest.Must[Document](t)(s.Get(t.Context(), "acme", "vm/1.wav", Fresh))
-	libtest.Equal(t, "metadata", d.Metadata["recording_id"]+d.Metadata["box"]+d.Source, short.ID+"1recording")
+	libtest.Equal(t, "metadata", d.Metadata["recording_id"]+d.Metadata["box"]+d.Source, r.ID+"1recording")
+}
+
+// Goal: a file that was committed although nobody told its node, and one that the
+// switch sends again because the first answer was lost, count once: there is one
+// recording with one blob, and no item beside it.
+func TestIngestCountsOnce(t *testing.T) {
+	t.Parallel()
+	for _, unheard := range []bool{true, false} {
+		s := newSpooling(t)
+		r := ticket(t, s.Library, RecordingRequest{Name: "vm/1.wav"})
+		request, sound := IngestRequest{RecordingID: r.ID, Password: r.Token}, wavSound(400_000)
+		s.lose()
+		if unheard {
+			s.f.set(func(f *faulty) {
+				f.write, f.fresh = nil, nil
+				f.commit = func(ctx context.Context, txn blobstore.Txn) (uint64, error) {
+					if _, err := f.Local.Commit(ctx, txn); err != nil {
+						return 0, err
+					}
+					<-ctx.Done()
+					return 0, blobstore.ErrUnavailable
+				}
+			})
+		}
+		rec, created, err := ingest(t, s.Library, request, sound)
+		if err != nil || created || rec.SpoolID == "" {
+			t.Fatalf("%+v, %v", rec, err)
+		}
+		other := openLibrary(t, testConfig(), testDeps(s.f.Local))
+		if _, created, err = ingest(t, other, request, sound); err != nil || created == unheard {
+			t.Fatal(created, err)
+		}
+		s.find()
+		libtest.WaitFor(t, "the spool is empty", func() bool { return s.spool.Stats().Items == 0 })
+		libtest.Equal(t, "put aside", s.spool.Stats().Quarantined, 0)
+		libtest.Equal(t, "references", len(refs(t, s.f.Local)), 1)
+		_, err = s.Get(t.Context(), "acme", "vm/1.wav", Linearizable)
+		libtest.Equal(t, "status of an item", FaultOf(err).Status, 404)
+		libtest.Equal(t, "state", recordingNow(t, s.Library, r.ID).State, StateSealed)
+	}
 }

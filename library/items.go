@@ -55,6 +55,8 @@ type upload struct {
 	sound       sound
 	// arrived is when a spooled one came, zero for now.
 	arrived time.Time
+	// ingest is set for the file of a recording.
+	ingest *spoolIngest
 }
 
 // commitUpload writes the document of an upload, unless check refuses what is

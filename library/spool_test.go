@@ -288,6 +288,47 @@ func TestSpooledUploadCountsOnce(t *testing.T) {
 	}
 }
 
+// Goal: the same when the catalog has forgotten the commit's name, as after some
+// thousand others: what was renamed since is not there twice, and what was deleted
+// does not come back while it can be undeleted.
+func TestForgottenCommitCountsOnce(t *testing.T) {
+	t.Parallel()
+	s := newSpooling(t)
+	for _, id := range []string{"renamed.wav", "deleted.wav"} {
+		s.f.set(func(f *faulty) {
+			f.commit = func(ctx context.Context, txn blobstore.Txn) (uint64, error) {
+				txn.ID = [16]byte{}
+				if _, err := f.Local.Commit(ctx, txn); err != nil {
+					return 0, err
+				}
+				s.led.Store(false)
+				<-ctx.Done()
+				return 0, blobstore.ErrUnavailable
+			}
+		})
+		if d := s.put(id, wavSound(10)); d.State != stateSpooled {
+			t.Fatalf("the upload is %q", d.State)
+		}
+		cfg := testConfig()
+		cfg.UndeleteWindow = time.Hour
+		other := openLibrary(t, cfg, testDeps(s.f.Local)) // on another node
+		var err error
+		if id == "renamed.wav" {
+			_, err = other.Rename(t.Context(), CopyRequest{From: ItemName{"acme", id}, To: ItemName{"acme", "b.wav"}})
+		} else {
+			err = other.Delete(t.Context(), "acme", id, "")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.find()
+		libtest.WaitFor(t, "the spool is empty", func() bool { return s.spool.Stats().Items == 0 })
+		libtest.Equal(t, "put aside", s.spool.Stats().Quarantined, 0)
+		_, err = s.Get(t.Context(), "acme", id, Linearizable)
+		libtest.Equal(t, "status of "+id, FaultOf(err).Status, 404)
+	}
+}
+
 // Goal: what was written after the spooled upload arrived stays, and the
 // upload is put aside.
 func TestSpooledUploadIsSuperseded(t *testing.T) {

@@ -26,6 +26,15 @@ type spoolEnd struct {
 	Blob    string
 	Totals  blobstore.Totals
 	Info    audio.Info
+	Ingest  *spoolIngest `json:",omitempty"`
+}
+
+// spoolIngest is what an upload has beside that is the file of a recording.
+type spoolIngest struct {
+	Recording string
+	By        EndedBy
+	Began     time.Time
+	Warning   string `json:",omitempty"`
 }
 
 // spoolWriter returns the writer of an upload, or nil for one with conditions:
@@ -71,7 +80,7 @@ func (l *Library) putSpooled(ctx context.Context, w *spool.Writer, u *upload) (D
 	if err != nil {
 		return Document{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	end, err := json.Marshal(spoolEnd{u.opts, u.sound.blob.String(), u.sound.totals, u.sound.info})
+	end, err := json.Marshal(spoolEnd{u.opts, u.sound.blob.String(), u.sound.totals, u.sound.info, u.ingest})
 	if err == nil {
 		err = item.Finish(end)
 	}
@@ -110,7 +119,9 @@ func (r replayer) ReplayRecording(ctx context.Context, item *blobstore.SpoolItem
 
 // ReplayUpload stores a spooled upload as if it came now, unless somebody wrote
 // the item after it had arrived: of two writes the later counts, by the clocks
-// of the nodes that took them. Again after it was stored: success.
+// of the nodes that took them. Again after it was stored: success, whatever
+// became of it since: what refers to its blob was committed with it, also when
+// nobody told this node and the catalog has forgotten the commit's name.
 func (r replayer) ReplayUpload(ctx context.Context, item *blobstore.SpoolItem) error {
 	l := r.l
 	var m spool.Meta
@@ -126,12 +137,18 @@ func (r replayer) ReplayUpload(ctx context.Context, item *blobstore.SpoolItem) e
 	if err := l.rows.Fresh(ctx); err != nil {
 		return err
 	}
+	if committed, err := l.referenced(ctx, blob); committed || err != nil {
+		return err
+	}
 	if err := l.spool.Operations(ctx, item); err != nil {
 		return err
 	}
 	u := upload{
-		account: m.Account, id: m.Item, opts: end.Options, arrived: item.Created(),
+		account: m.Account, id: m.Item, opts: end.Options, arrived: item.Created(), ingest: end.Ingest,
 		sound: sound{blob: blob, totals: end.Totals, info: end.Info},
+	}
+	if done, err := l.replayIngest(ctx, &u); done || err != nil {
+		return err
 	}
 	_, _, err = l.commitUpload(ctx, &u, func(before *Document) error {
 		switch {
@@ -149,4 +166,43 @@ func (r replayer) ReplayUpload(ctx context.Context, item *blobstore.SpoolItem) e
 		return nil
 	}
 	return err
+}
+
+// referenced says whether anything refers to a blob: a document, also one that was
+// deleted and can come back, a recording, or an export.
+func (l *Library) referenced(ctx context.Context, blob blobstore.ID) (bool, error) {
+	for _, err := range l.rows.Scan(ctx, blobstore.RefKey(blob, ""), "") {
+		if err != nil {
+			return false, fmt.Errorf("references of %s: %w", blob, err)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// replayIngest makes of a spooled file the recording that it came for, and says
+// whether that is done. It is not when another has used the ticket or it has
+// expired, or the item that it names was written after the file had arrived: then
+// the file is an upload like any other.
+func (l *Library) replayIngest(ctx context.Context, u *upload) (done bool, err error) {
+	if u.ingest == nil {
+		return false, nil
+	}
+	s, err := l.freshRecording(ctx, u.ingest.Recording)
+	if err == nil && s.StoreAs != "" {
+		var item *Document
+		item, err = l.current(ctx, s.Account, s.StoreAs)
+		if err == nil && item != nil && item.Modified.After(u.arrived) {
+			return false, nil
+		}
+	}
+	if err == nil {
+		_, _, err = l.commitIngest(ctx, s.ID, &u.sound, u.ingest.Began, &outcome{
+			totals: u.sound.totals, info: &u.sound.info, by: u.ingest.By, ended: u.arrived, warning: u.ingest.Warning,
+		})
+	}
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrTicketUsed) {
+		return false, nil
+	}
+	return err == nil, err
 }
