@@ -76,6 +76,13 @@ func (c *checks) text(field, text string, bytesMax int) {
 	}
 }
 
+// within checks that a number is 0 to most.
+func (c *checks) within(field string, n, most int64) {
+	if n < 0 || n > most {
+		c.fail(field, fieldRange, "must be 0 to %d", most)
+	}
+}
+
 // oneOf checks that a text is "" or one of the values.
 func (c *checks) oneOf(field, text string, values ...string) {
 	if text != "" && !slices.Contains(values, text) {

@@ -93,8 +93,14 @@ func (l *Library) makeTicket(ctx context.Context, s *stored, ttl time.Duration) 
 }
 
 func (l *Library) checkRequest(r *RecordingRequest) (time.Duration, error) {
-	err := errors.Join(naming.CheckAccount(r.Account), checkRecordingName(r.Name), checkMetadata(r.Metadata),
-		l.checkLimits(&r.TicketLimits))
+	var c checks
+	c.limits(&r.TicketLimits, l.cfg.RecordingBytesMax)
+	c.metadata(r.Metadata)
+	c.within("ttl_seconds", int64(r.TTLSeconds), int64(ticketTTLMax/time.Second))
+	if r.DeleteAfter && r.StoreURL != "" && r.StoreAs != "" {
+		c.fail("delete_after", fieldInvalid, "does not go with store_as: the recording becomes an item")
+	}
+	err := errors.Join(naming.CheckAccount(r.Account), checkRecordingName(r.Name), c.err())
 	if r.StoreAs != "" {
 		err = errors.Join(err, naming.CheckID(r.StoreAs))
 	}
@@ -103,10 +109,6 @@ func (l *Library) checkRequest(r *RecordingRequest) (time.Duration, error) {
 	}
 	if err != nil {
 		return 0, err
-	}
-	if r.TTLSeconds < 0 || r.TTLSeconds > int(ticketTTLMax/time.Second) {
-		return 0, fmt.Errorf("ttl_seconds %d, want 0 to %d: %w",
-			r.TTLSeconds, int(ticketTTLMax/time.Second), ErrBadRequest)
 	}
 	if r.TTLSeconds == 0 {
 		return l.cfg.TicketTTL, nil
@@ -118,9 +120,6 @@ func (l *Library) checkStoreURL(r *RecordingRequest) error {
 	t := export.Target{URL: r.StoreURL, Method: r.StoreMethod, Headers: r.StoreHeaders}
 	err := l.exports.Check(&t)
 	r.StoreMethod = t.Method
-	if r.DeleteAfter && r.StoreAs != "" {
-		err = errors.Join(err, fmt.Errorf("delete_after of a recording that becomes an item: %w", ErrBadRequest))
-	}
 	return err
 }
 

@@ -1,7 +1,6 @@
 package library
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -19,34 +18,27 @@ const (
 	ticketAllowMax = 32
 )
 
-// checkLimits checks the limits of a ticket and writes its networks in one
-// form.
-func (l *Library) checkLimits(t *TicketLimits) error {
-	if t.MaxSeconds < 0 || t.MaxSeconds > ticketSecondsMax {
-		return fmt.Errorf("max_seconds %d, want 0 to %d: %w", t.MaxSeconds, ticketSecondsMax, ErrBadRequest)
-	}
-	if t.MaxBytes < 0 || t.MaxBytes > l.cfg.RecordingBytesMax {
-		return fmt.Errorf("max_bytes %d, want 0 to %d: %w", t.MaxBytes, l.cfg.RecordingBytesMax, ErrBadRequest)
-	}
-	if t.MinMS < 0 || t.MinMS > ticketMinMSMax {
-		return fmt.Errorf("min_ms %d, want 0 to %d: %w", t.MinMS, ticketMinMSMax, ErrBadRequest)
-	}
+// limits checks the limits of a ticket and writes its networks in one form.
+func (c *checks) limits(t *TicketLimits, bytesMax int64) {
+	c.within("max_seconds", int64(t.MaxSeconds), ticketSecondsMax)
+	c.within("max_bytes", t.MaxBytes, bytesMax)
+	c.within("min_ms", t.MinMS, ticketMinMSMax)
 	if t.MaxSeconds > 0 && t.MinMS > int64(t.MaxSeconds)*1000 {
-		return fmt.Errorf("min_ms %d is more than max_seconds: %w", t.MinMS, ErrBadRequest)
+		c.fail("min_ms", fieldRange, "is more than max_seconds")
 	}
 	if len(t.Allow) > ticketAllowMax {
-		return fmt.Errorf("allow has %d networks, at most %d: %w", len(t.Allow), ticketAllowMax, ErrBadRequest)
+		c.fail("allow", fieldTooLong, "has %d networks, at most %d", len(t.Allow), ticketAllowMax)
+		return
 	}
 	var networks []string
 	for _, text := range t.Allow {
 		network, err := parseNetwork(text)
 		if err != nil {
-			return fmt.Errorf("allow: %s is no address or network: %w", naming.Shown(text), ErrBadRequest)
+			c.fail("allow", fieldInvalid, "holds %s, which is no address or network", naming.Shown(text))
 		}
 		networks = append(networks, network.String())
 	}
 	t.Allow = networks
-	return nil
 }
 
 // parseNetwork reads an address or a network in CIDR notation.

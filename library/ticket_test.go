@@ -1,7 +1,11 @@
 package library
 
 import (
+	"errors"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +34,13 @@ func TestTicketLimitsChecked(t *testing.T) {
 		_, err := l.CreateRecording(t.Context(), RecordingRequest{Account: "acme", TicketLimits: bad})
 		libtest.WantErr(t, "limits", err, ErrBadRequest)
 	}
+	_, err := l.CreateRecording(t.Context(), RecordingRequest{
+		Account: "acme", TTLSeconds: -1, Metadata: map[string]string{"": "x"},
+		TicketLimits: TicketLimits{MaxSeconds: -1, MaxBytes: -1, MinMS: -1, Allow: []string{"x"}},
+	})
+	fields, _ := errors.AsType[FieldErrors](err)
+	libtest.Equal(t, "fields at fault", strings.Join(slices.Sorted(maps.Keys(fields)), " "),
+		"allow max_bytes max_seconds metadata min_ms ttl_seconds")
 	r := ticket(t, l, RecordingRequest{
 		TicketLimits: TicketLimits{Allow: []string{"10.1.2.3/8", "::ffff:1.2.3.4"}},
 	})

@@ -66,8 +66,12 @@ func CheckKinds(kinds []string) error {
 	}
 	for _, kind := range kinds {
 		if !slices.ContainsFunc(Kinds(), func(k Kind) bool { return kindMatches(kind, k) }) {
-			return fmt.Errorf("kind %s, want one of %v, or recording, media, export: %w",
-				naming.Shown(kind), Kinds(), fault.ErrBadRequest)
+			known := make([]string, 0, len(Kinds()))
+			for _, k := range Kinds() {
+				known = append(known, string(k))
+			}
+			return fmt.Errorf("kind %s, want one of recording, media, export, %s: %w", naming.Shown(kind),
+				strings.Join(known, ", "), fault.ErrBadRequest)
 		}
 	}
 	return nil
