@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
@@ -86,9 +87,11 @@ func decodeJSON(b []byte, v any) error {
 func jsonError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "json: ")
 	if typed, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && typed.Field != "" {
-		// The type and not the value, which "number 1e99" also holds.
-		kind, _, _ := strings.Cut(typed.Value, " ")
-		return library.FieldErrors{typed.Field: {Code: "invalid", Message: "cannot be of type " + kind}}
+		message := "cannot be of type " + typed.Value
+		if kind, value, found := strings.Cut(typed.Value, " "); found { // "number 1e99"
+			message = fmt.Sprintf("cannot be the %s %.40s", kind, value)
+		}
+		return library.FieldErrors{typed.Field: {Code: "invalid", Message: message}}
 	}
 	// There is no type for this one.
 	if name, found := strings.CutPrefix(text, "unknown field "); found {
@@ -98,6 +101,8 @@ func jsonError(err error) error {
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		text = fmt.Sprintf("bad JSON at byte %d", syntax.Offset)
+	} else if at, ok := errors.AsType[*time.ParseError](err); ok {
+		text = fmt.Sprintf("%.40s is no time like \"2006-01-02T15:04:05Z\"", at.Value)
 	} else if errors.Is(err, io.ErrUnexpectedEOF) {
 		text = "bad JSON: it ends too early"
 	}

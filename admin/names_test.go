@@ -26,6 +26,16 @@ func TestAccounts(t *testing.T) {
 			contains: []string{`"gain_db":6`, `"quota":{"bytes":1000,"items":5}`, `"recording":5`, `"voicemail":60`},
 		},
 		{
+			name: "numbers beyond all bounds", method: "PATCH", path: "/v1/accounts/acme",
+			body: `{"quota":{"bytes":1e30}}`, status: 400, code: "bad_request",
+			contains: []string{`"quota.bytes":{"code":"invalid","message":"cannot be the number 1e30"}`},
+		},
+		{
+			name: "no time", method: "POST", path: "/v1/accounts/acme/retention/preview",
+			body: `{"at":"yesterday"}`, status: 400, code: "bad_request",
+			contains: []string{`yesterday`, `is no time like`}, lacks: "parsing",
+		},
+		{
 			name: "fields", method: "PATCH", path: "/v1/accounts/acme", body: `{"gain_db":99,"language":"a b"}`,
 			status: 400, code: "bad_request",
 			contains: []string{`"fields":{"gain_db":{"code":"range"`, `"language":{"code":"invalid"`},

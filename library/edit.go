@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -424,7 +425,7 @@ func (l *Library) trimSilence(ctx context.Context, r *TrimRequest, s *sounding) 
 
 // Silence says where a sound is silent.
 func (l *Library) Silence(ctx context.Context, r SilenceRequest) (SilenceAnswer, error) {
-	if r.ThresholdDB > 0 || r.MinimumMS < 0 || r.MinimumMS > pieceMSMax {
+	if math.IsNaN(r.ThresholdDB) || r.ThresholdDB > 0 || r.MinimumMS < 0 || r.MinimumMS > pieceMSMax {
 		return SilenceAnswer{}, fmt.Errorf("threshold_db must be below 0, minimum_ms 0 to %d: %w",
 			pieceMSMax, ErrBadRequest)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -171,8 +172,10 @@ func TestEditRefused(t *testing.T) {
 		_, _, err := l.Trim(t.Context(), r)
 		libtest.WantErr(t, "trim", err, ErrBadRequest)
 	}
-	_, err := l.Silence(t.Context(), SilenceRequest{Account: "acme", ID: "g", ThresholdDB: 3})
-	libtest.WantErr(t, "silence", err, ErrBadRequest)
+	for _, threshold := range []float64{3, math.NaN(), math.Inf(1)} {
+		_, err := l.Silence(t.Context(), SilenceRequest{Account: "acme", ID: "g", ThresholdDB: threshold})
+		libtest.WantErr(t, "silence", err, ErrBadRequest)
+	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := l.Silence(gone, SilenceRequest{Account: "acme", ID: "g"}); !errors.Is(err, context.Canceled) {
