@@ -124,7 +124,7 @@ func (f *formFile) next() (*multipart.Part, error) {
 	for {
 		part, err := f.form.NextPart()
 		switch {
-		case errors.Is(err, io.EOF) && err != io.EOF: //nolint:errorlint // wrapped: the body ended before the form
+		case errors.Is(err, io.EOF) && err != io.EOF: // wrapped: the body ended before the form
 			return nil, io.ErrUnexpectedEOF
 		case err != nil || part.FileName() != "":
 			return part, err //nolint:wrapcheck // io.EOF is an answer

@@ -105,7 +105,7 @@ func errorCodes() string {
 			byStatus[f.Status] = append(byStatus[f.Status], f.Code)
 		}
 	}
-	var parts []string
+	parts := make([]string, 0, len(byStatus))
 	for _, status := range slices.Sorted(maps.Keys(byStatus)) {
 		slices.Sort(byStatus[status])
 		parts = append(parts, strconv.Itoa(status)+" "+strings.Join(byStatus[status], " "))

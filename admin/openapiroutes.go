@@ -12,8 +12,8 @@ import (
 
 // operations are all routes, grouped as the files that serve them.
 func operations() []operation {
-	return slices.Concat(mediaOperations(), nameOperations(), recordingOperations(), feedOperations(),
-		clusterOperations(), backupOperations())
+	return slices.Concat(mediaOperations(), editOperations(), nameOperations(), playlistOperations(),
+		recordingOperations(), feedOperations(), clusterOperations(), backupOperations())
 }
 
 const (
@@ -27,8 +27,9 @@ func mediaOperations() []operation {
 	document := library.Document{}
 	return []operation{
 		{
-			method: http.MethodPut, path: "/media/{account}/{id}", summary: "Store sound: 201, 200 in place of another, 202 if it waits for a majority",
-			query: putQuery, inType: sound, out: document, status: http.StatusCreated,
+			method: http.MethodPut, path: "/media/{account}/{id}",
+			summary: "Store sound: 201, 200 in place of another, 202 if it waits for a majority",
+			query:   putQuery, inType: sound, out: document, status: http.StatusCreated,
 			also: []int{http.StatusOK, http.StatusAccepted}, conditions: bothConditions,
 		},
 		{
@@ -73,6 +74,12 @@ func mediaOperations() []operation {
 			method: http.MethodGet, path: item + "/uses", out: library.Uses{},
 			summary: "Second names, playlists, prompts and accounts that lead to the item",
 		},
+	}
+}
+
+func editOperations() []operation {
+	document := library.Document{}
+	return []operation{
 		{
 			method: http.MethodPost, path: "/v1/media/join", summary: "Join sounds", in: library.JoinRequest{},
 			out: document, status: http.StatusCreated,
@@ -154,22 +161,28 @@ func nameOperations() []operation {
 			in: library.ExpiryQuery{}, out: library.Expiry{},
 		},
 		{
-			method: http.MethodGet, path: account + "/playlists", summary: "List playlists", query: pageQuery,
+			method: http.MethodGet, path: "/v1/reclaim", summary: "What was deleted and still takes room",
+			out: library.Reaped{},
+		},
+	}
+}
+
+func playlistOperations() []operation {
+	const playlists = "/v1/accounts/{account}/playlists"
+	return []operation{
+		{
+			method: http.MethodGet, path: playlists, summary: "List playlists", query: pageQuery,
 			out: listOf[library.Playlist]{},
 		},
-		{method: http.MethodGet, path: account + "/playlists/{id}", summary: "A playlist", out: library.Playlist{}},
+		{method: http.MethodGet, path: playlists + "/{id}", summary: "A playlist", out: library.Playlist{}},
 		{
-			method: http.MethodPut, path: account + "/playlists/{id}", summary: "Make or replace a playlist",
+			method: http.MethodPut, path: playlists + "/{id}", summary: "Make or replace a playlist",
 			in: library.Playlist{}, out: library.Playlist{}, also: []int{http.StatusCreated},
 			conditions: bothConditions,
 		},
 		{
-			method: http.MethodDelete, path: account + "/playlists/{id}", summary: "Delete a playlist",
+			method: http.MethodDelete, path: playlists + "/{id}", summary: "Delete a playlist",
 			status: http.StatusNoContent, conditions: onlyIfMatch,
-		},
-		{
-			method: http.MethodGet, path: "/v1/reclaim", summary: "What was deleted and still takes room",
-			out: library.Reaped{},
 		},
 	}
 }

@@ -38,7 +38,8 @@ func TestConditions(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 		// Of several tags one will do.
-		if err := checkConditions(c.ifMatch, c.ifNoneMatch, `"other"`, c.etag); c.etag != "" && !errors.Is(err, c.want) {
+		err := checkConditions(c.ifMatch, c.ifNoneMatch, `"other"`, c.etag)
+		if c.etag != "" && !errors.Is(err, c.want) {
 			t.Errorf("%s, with another: %v, want %v", c.name, err, c.want)
 		}
 	}

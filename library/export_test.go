@@ -278,7 +278,9 @@ func TestExportItem(t *testing.T) {
 	}))
 	order := ItemExport{
 		ItemName: ItemName{"other", "second"}, IfMatch: before.ETag(),
-		Target: export.Target{URL: "http://x/1", Method: "POST", Headers: map[string]string{"X-A": "b"}, DeleteAfter: true},
+		Target: export.Target{
+			URL: "http://x/1", Method: http.MethodPost, Headers: map[string]string{"X-A": "b"}, DeleteAfter: true,
+		},
 	}
 	e := libtest.Must[export.Order](t)(l.ExportItem(ctx, order))
 	libtest.Equal(t, "item", e.Account+"/"+e.Item+e.RecordingID, "acme/a/b")
@@ -287,7 +289,7 @@ func TestExportItem(t *testing.T) {
 	close(release)
 	exportIn(t, l, e.ID, export.Done)
 	got := f.Sent()
-	if len(got) != 1 || !bytes.Equal(got[0].Body, first) || got[0].Request.Method != "POST" ||
+	if len(got) != 1 || !bytes.Equal(got[0].Body, first) || got[0].Request.Method != http.MethodPost ||
 		got[0].Request.Header["X-A"] != "b" || got[0].Request.Header["Content-Type"] != "audio/x-wav" {
 		t.Errorf("sent %+v", got)
 	}
@@ -304,7 +306,8 @@ func TestExportItem(t *testing.T) {
 		_, err := l.Get(ctx, "acme", "a/b", Fresh)
 		return errors.Is(err, ErrNotFound)
 	})
-	page := libtest.Must[feed.Page](t)(l.Events(ctx, feed.Query{Kinds: []string{string(feed.ExportDone), string(feed.MediaDeleted)}}, 10))
+	q := feed.Query{Kinds: []string{string(feed.ExportDone), string(feed.MediaDeleted)}}
+	page := libtest.Must[feed.Page](t)(l.Events(ctx, q, 10))
 	details := []string{}
 	for _, e := range page.Events {
 		details = append(details, e.Detail)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -243,7 +244,7 @@ func TestConcurrentEdits(t *testing.T) {
 		for i := range errs {
 			wg.Go(func() {
 				_, errs[i] = l.Update(ctx, "acme", "y", Patch{
-					Metadata: map[string]string{fmt.Sprint(i): "x"}, IfMatch: tag,
+					Metadata: map[string]string{strconv.Itoa(i): "x"}, IfMatch: tag,
 				})
 			})
 		}

@@ -13,7 +13,7 @@ type mediaCmd struct {
 	Alias    mediaAliasCmd    `cmd:"" help:"Give an item a second name."`
 	Undelete mediaUndeleteCmd `cmd:"" help:"Bring a removed item back."`
 	Lookup   mediaLookupCmd   `cmd:"" help:"Show where a media name is played."`
-	Uses     mediaUsesCmd     `cmd:"" help:"Show what would miss an item: second names, playlists, prompts, accounts."`
+	Uses     mediaUsesCmd     `cmd:"" help:"Show what would miss an item: names, playlists, prompts, accounts."`
 	Reclaim  mediaReclaimCmd  `cmd:"" help:"Show what was removed and still takes room."`
 
 	Verify mediaVerifyCmd `cmd:"" help:"Let every node read and hash its copy of items."`

@@ -13,7 +13,7 @@ import (
 var errUsed = errors.New("it is used, see media uses")
 
 type mediaUsesCmd struct {
-	Item     item `arg:"" placeholder:"ACCOUNT/ID" help:"Item, second name or playlist, also one that was removed."`
+	Item     item `arg:"" placeholder:"ACCOUNT/ID" help:"Item, second name or playlist, also a removed one."`
 	ExitCode bool `help:"End with 1 if anything uses it."`
 }
 

@@ -40,10 +40,11 @@ type jobRow struct {
 
 func encode(e *Job) ([]byte, error) {
 	return rows.Encode(jobRow{
-		Account: e.Account, Recording: e.RecordingID, Item: e.Item, Blob: e.Blob.String(), URL: e.url, Method: e.Method,
-		Headers: e.headers, DeleteAfter: e.DeleteAfter, State: e.State, ContentType: e.ContentType, Size: e.Size,
-		SHA256: e.SHA256, Attempts: e.Attempts, Error: e.Error, Node: e.Node, CreatedMS: e.Created.UnixMilli(),
-		SinceMS: e.since.UnixMilli(), DueMS: e.due.UnixMilli(), EndedMS: rows.ToMS(e.Ended),
+		Account: e.Account, Recording: e.RecordingID, Item: e.Item, Blob: e.Blob.String(), URL: e.url,
+		Method: e.Method, Headers: e.headers, DeleteAfter: e.DeleteAfter, State: e.State,
+		ContentType: e.ContentType, Size: e.Size, SHA256: e.SHA256, Attempts: e.Attempts, Error: e.Error,
+		Node: e.Node, CreatedMS: e.Created.UnixMilli(), SinceMS: e.since.UnixMilli(), DueMS: e.due.UnixMilli(),
+		EndedMS: rows.ToMS(e.Ended),
 	})
 }
 
