@@ -61,6 +61,9 @@ type Node struct {
 	heardOf   time.Time
 	condemned atomic.Pointer[string] // why a database is to be built again
 	doubted   atomic.Int64           // when gone last looked at the tables, Unix nanoseconds
+	// leaderless is set from a look for the leader that waited in vain to one
+	// that found it.
+	leaderless atomic.Bool
 	// leftBehind is set when a recovery has gone on without this node.
 	leftBehind atomic.Bool
 

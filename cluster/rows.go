@@ -101,8 +101,12 @@ func (c catalog) Commit(ctx context.Context, t blobstore.Txn) (uint64, error) {
 	return index, nil
 }
 
-// Fresh returns once this node has applied all that was committed before.
+// Fresh returns once this node has applied all that was committed before. It
+// waits for an election; but once one wait for a leader was in vain, those that
+// follow ask once and say so, until one is found: in an outage every name that
+// nobody knows would otherwise be a second of nothing for a caller.
 func (c catalog) Fresh(ctx context.Context) error {
+	asked := ctx
 	ctx, cancel := context.WithTimeout(ctx, freshWait)
 	defer cancel()
 	if err := c.n.waitFormed(ctx); err != nil {
@@ -111,12 +115,16 @@ func (c catalog) Fresh(ctx context.Context) error {
 	for try := 0; ; try++ {
 		index, err := c.n.progress(ctx)
 		if err == nil {
+			c.n.leaderless.Store(false)
 			if err = c.n.rows.WaitApplied(ctx, index); err != nil {
 				return fmt.Errorf("catch up to %d: %w: %w", index, blobstore.ErrUnavailable, err)
 			}
 			return nil
 		}
-		if !retryable(err) || !pause(ctx, retryWait(try)) {
+		if !retryable(err) || c.n.leaderless.Load() || !pause(ctx, retryWait(try)) {
+			if ctx.Err() != nil && asked.Err() == nil {
+				c.n.leaderless.Store(true)
+			}
 			return fmt.Errorf("ask the leader how far it is: %w: %w", blobstore.ErrUnavailable, err)
 		}
 	}

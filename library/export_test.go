@@ -337,7 +337,8 @@ func TestExportItemToItsAccount(t *testing.T) {
 		}
 		return nil
 	}))
-	e := libtest.Must[export.Order](t)(order("vm/a b", export.Target{Headers: map[string]string{"x-key": "mine"}}))
+	mine := export.Target{Headers: map[string]string{"x-key": "mine"}}
+	e := libtest.Must[export.Order](t)(order("vm/a b", mine))
 	exportIn(t, l, e.ID, export.Done)
 	got := f.Sent()
 	if len(got) != 1 || got[0].Request.URL != "http://db/x/vm/a%20b.mp3?k=v" ||

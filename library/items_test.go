@@ -237,7 +237,9 @@ func TestConcurrentEdits(t *testing.T) {
 	l, _ := newLibrary(t)
 	ctx := t.Context()
 	read := put(t, l, "acme", "x", mp3Sound(20), PutOptions{})
-	libtest.Must[Document](t)(l.Alias(ctx, AliasRequest{Alias: ItemName{"acme", "y"}, Of: ItemName{"acme", "x"}}))
+	libtest.Must[Document](t)(l.Alias(ctx, AliasRequest{
+		Alias: ItemName{"acme", "y"}, Of: ItemName{"acme", "x"},
+	}))
 	edit := func(tag string) (won int) {
 		errs := make([]error, 8)
 		var wg sync.WaitGroup
