@@ -31,7 +31,7 @@ func (n *Node) balance() {
 		}
 		target := n.preferredLeader(shard, g)
 		if target == "" || target == n.id ||
-			g.transport.hints.acked(raft.ServerID(target))+balanceLagMax < g.raft.LastIndex() {
+			g.transport.Acked(raft.ServerID(target))+balanceLagMax < g.raft.LastIndex() {
 			continue
 		}
 		f := g.raft.LeadershipTransferToServer(raft.ServerID(target), raft.ServerAddress(target))

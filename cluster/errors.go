@@ -34,8 +34,6 @@ var (
 	errBehind = errors.New("not here, and not the leader")
 	// errBroken is returned for everything by a state machine that has stopped.
 	errBroken = errors.New("state machine has stopped")
-	// errMute is returned where a member does not vote, having lost its log.
-	errMute = errors.New("this member has lost its log and does not vote yet")
 	// errPromised is returned when a node has promised its first membership to
 	// another proposer.
 	errPromised = errors.New("promised to another proposer")

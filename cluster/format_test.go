@@ -237,9 +237,8 @@ func TestUnknownCommandStopsTheGroup(t *testing.T) {
 	waitReady(t, nodes[:2]...)
 	// A fault that the rule excludes: what the third member does not understand
 	// gets into the logs.
-	commands := map[string][]byte{placement.CatalogGroup: command.EncodeTxn(next, command.TxnID{1}, blobstore.Txn{
-		Put: []blobstore.Row{{Key: "t1/next", Value: []byte("v")}},
-	})}
+	row := blobstore.Txn{Put: []blobstore.Row{{Key: "t1/next", Value: []byte("v")}}}
+	commands := map[string][]byte{placement.CatalogGroup: command.EncodeTxn(next, command.TxnID{1}, row)}
 	for s := range nodes[0].charter.Shards {
 		commands[placement.BlobGroup(s)] = command.EncodeBlobs(next, nil)
 	}

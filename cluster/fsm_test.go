@@ -47,7 +47,8 @@ func catalogLog() []*raft.Log {
 	var logs []*raft.Log
 	add := func(id byte, txn blobstore.Txn) {
 		logs = append(logs, &raft.Log{
-			Index: uint64(len(logs) + 1), Type: raft.LogCommand, Data: command.EncodeTxn(command.FormatMax, command.TxnID{id}, txn),
+			Index: uint64(len(logs) + 1), Type: raft.LogCommand,
+			Data: command.EncodeTxn(command.FormatMax, command.TxnID{id}, txn),
 		})
 	}
 	row := func(k, v string) []blobstore.Row { return []blobstore.Row{{Key: k, Value: []byte(v)}} }
@@ -105,7 +106,8 @@ func TestBadCommandStopsTheMachine(t *testing.T) {
 	var told int
 	store := openStore(t)
 	m := &blobMachine{breaker: breaker{fatal: func(error) { told++ }}, store: store}
-	good := command.EncodeBlobs(command.FormatMax, []blobstore.Op{{Kind: blobstore.OpBegin, ID: blobstore.NewID()}})
+	ops := []blobstore.Op{{Kind: blobstore.OpBegin, ID: blobstore.NewID()}}
+	good := command.EncodeBlobs(command.FormatMax, ops)
 	for i, data := range [][]byte{command.EncodeBlobs(command.FormatMax+1, nil), good} {
 		out := m.Apply(&raft.Log{Index: uint64(i + 1), Type: raft.LogCommand, Data: data})
 		if _, ok := out.(error); !ok {

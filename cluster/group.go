@@ -20,6 +20,7 @@ import (
 	"carillon/cluster/peer"
 	"carillon/cluster/placement"
 	"carillon/cluster/raftlog"
+	"carillon/cluster/raftnet"
 	"carillon/cluster/statefile"
 	"carillon/internal/hlog"
 )
@@ -31,7 +32,7 @@ const (
 	// catalogAppendEntriesMax may be more, since catalog entries are small.
 	catalogAppendEntriesMax = 64
 	// commitWait is how soon a follower hears of a commit if nothing else tells
-	// it. Hints do (hint.go), so this is only for a hint that was lost.
+	// it. Hints do (raftnet), so this is only for a hint that was lost.
 	commitWait = 500 * time.Millisecond
 	// snapshotsKept is how many snapshots stay: the newest and one before.
 	snapshotsKept = 2
@@ -52,7 +53,7 @@ type group struct {
 	log       *slog.Logger
 	store     *raftlog.Store
 	snapshots raft.SnapshotStore
-	transport *transport
+	transport *raftnet.Transport
 	// established is the term in which this node, as leader, has applied all
 	// that was committed before it led; 0 if it does not lead. Only then can it
 	// say how far the group is.
@@ -99,7 +100,7 @@ type groupSpec struct {
 	full         func() bool           // whether space is short
 	stall        time.Duration         // longest write before it gives up leading
 	fs           diskFS
-	declines     func() bool  // to be handed leadership
+	declines     func() error // to be handed leadership
 	mute         bool         // it does not vote, see rejoin.go
 	chatter      *slog.Logger // for raft and its stores
 }
@@ -107,7 +108,9 @@ type groupSpec struct {
 // openGroup opens the log and starts raft. A group without any state is
 // bootstrapped with spec.members, the same on every one of them; a group with
 // state never is.
-func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logger) (_ *group, err error) {
+func openGroup(
+	spec groupSpec, link *peer.Link, all *raftnet.Transports, log *slog.Logger,
+) (_ *group, err error) {
 	g := &group{
 		name: spec.name, fsm: spec.fsm, closed: make(chan struct{}),
 		log: log.With("group", spec.name), stall: newStall(spec.stall),
@@ -141,10 +144,12 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 	if err = spec.fsm.recover(g.snapshots); err != nil {
 		return nil, fmt.Errorf("group %s: %w", spec.name, err)
 	}
-	g.transport = newTransport(spec.nodeID, spec.name, link, all, spec.electionWait/beatsPerElection, g.log)
-	g.transport.stall, g.transport.declines, g.transport.mend = g.stall, spec.declines, g.store.Mend
-	g.transport.muted.Store(spec.mute)
-	g.transport.open()
+	// What decides about messages is said before the first: a member that is to be
+	// mute may not vote in the first moment either.
+	g.transport = raftnet.Open(raftnet.Config{
+		ID: spec.nodeID, Group: spec.name, ElectionWait: spec.electionWait, Mute: spec.mute,
+		Stalled: g.stallError, Declines: spec.declines, Mend: g.store.Mend,
+	}, link, all, g.log)
 	conf := raftConfig(spec)
 	if err = g.bootstrap(conf, spec.members); err == nil {
 		spec.fsm.count(g.countApplied)
@@ -155,7 +160,7 @@ func openGroup(spec groupSpec, link *peer.Link, all *transports, log *slog.Logge
 		return nil, errors.Join(fmt.Errorf("group %s: %w", spec.name, err), g.transport.Close())
 	}
 	g.turns.observe(g.raft)
-	g.transport.hints.start(func() bool { return g.raft.State() == raft.Leader })
+	g.transport.Start(func() bool { return g.raft.State() == raft.Leader })
 	g.wg.Go(g.watchLeadership)
 	g.wg.Go(func() { g.snapshotLoop(spec.snapshotMax, spec.full) })
 	return g, nil
@@ -240,7 +245,7 @@ func (g *group) propose(ctx context.Context, cmd []byte) (uint64, any, error) {
 		}
 		return future.Index(), future.Response(), nil
 	case <-stalled:
-		return 0, nil, fmt.Errorf("%w: %w", blobstore.ErrUnavailable, stallError(g.name))
+		return 0, nil, fmt.Errorf("%w: %w", blobstore.ErrUnavailable, hangs(g.name))
 	case <-ctx.Done():
 		return 0, nil, fmt.Errorf("group %s: %w: %w", g.name, blobstore.ErrUnavailable, ctx.Err())
 	}
@@ -303,7 +308,7 @@ func (g *group) verifyLeads() error {
 	if !g.leads() {
 		return errNotLeader
 	}
-	defer g.transport.beat.ask()()
+	defer g.transport.Hurry()()
 	if err := g.raft.VerifyLeader().Error(); err != nil {
 		return errNotLeader
 	}

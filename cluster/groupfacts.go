@@ -105,7 +105,7 @@ func (n *Node) witness(ctx context.Context, name string, list bool) (GroupWitnes
 	if g := n.group(name); g != nil {
 		v := g.view()
 		w.Voters, w.Learners, w.Held = v.Voters, v.Learners, len(v.members()) > 0
-		w.Mute = g.transport.muted.Load()
+		w.Mute = g.transport.IsMuted()
 		w.Last, w.Applied = g.raft.LastIndex(), g.raft.AppliedIndex()
 		w.LastTerm, _ = strconv.ParseUint(g.raft.Stats()["last_log_term"], 10, 64)
 	}
@@ -131,7 +131,7 @@ func (n *Node) askWitness(ctx context.Context, id, name string, list bool) Group
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	if n.raft.leftBehind.has(id) {
+	if n.unheard.has(id) {
 		return GroupWitness{Node: id}
 	}
 	if id == n.id {
@@ -292,7 +292,7 @@ func (r *GroupRecovery) refusal(n *Node, there GroupWitness, pool []GroupWitness
 		return fmt.Errorf("node %s fetches everything anew after damage: %w", r.Node, ErrUnsafe)
 	}
 	for _, id := range r.Lost {
-		if !n.Gone(id) && !n.raft.leftBehind.has(id) {
+		if !n.Gone(id) && !n.unheard.has(id) {
 			return fmt.Errorf("node %s is here and does not answer for %s, start it again or stop it: %w",
 				id, r.Group, ErrUnsafe)
 		}

@@ -68,7 +68,7 @@ func (n *Node) fence(c *charter, orders []string) error {
 		}
 		lost = append(lost, r.Lost...)
 	}
-	n.raft.leftBehind.set(slices.Compact(sorted(lost)))
+	n.unheard.set(slices.Compact(sorted(lost)))
 	return nil
 }
 

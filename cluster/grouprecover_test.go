@@ -193,7 +193,7 @@ func TestRecoverGroupInterrupted(t *testing.T) {
 		if err != nil || !have.Done || have.Seq != 1 {
 			t.Errorf("%s: mark %+v, %v", step, have, err)
 		}
-		if !n.raft.leftBehind.has("gone") {
+		if !n.unheard.has("gone") {
 			t.Errorf("%s: a node that was given up is listened to", step)
 		}
 		if err := checkItem(t.Context(), n, "item", body); err != nil {

@@ -167,7 +167,12 @@ func (n *Node) groupSpec(name string, m machine) groupSpec {
 		name: name, dir: filepath.Join(n.cfg.Dir, "raft"), nodeID: n.id, fsm: m,
 		electionWait: n.cfg.ElectionWait, snapshotMax: SnapshotBytesMax, chatter: n.chatter,
 		room: n.disk.take, full: n.disk.full, stall: n.cfg.DiskStall, fs: n.fs,
-		declines: func() bool { return !n.mayLead(name) },
+		declines: func() error {
+			if n.mayLead(name) {
+				return nil
+			}
+			return errNotLeader
+		},
 	}
 }
 

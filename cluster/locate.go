@@ -87,8 +87,9 @@ func (g *group) verified() (groupView, error) {
 // that has acknowledged nothing has nothing, however short the log is: it may
 // still be restoring a snapshot, and with a vote it would stop the group.
 func (g *group) hasAll(id string) bool {
-	acked := g.transport.hints.acked(raft.ServerID(id))
-	return id == g.transport.id || acked != 0 && acked+balanceLagMax >= g.raft.LastIndex()
+	acked := g.transport.Acked(raft.ServerID(id))
+	return raft.ServerAddress(id) == g.transport.LocalAddr() ||
+		acked != 0 && acked+balanceLagMax >= g.raft.LastIndex()
 }
 
 // serveGroup tells what this node knows of a group: with the flag, only if it
@@ -115,7 +116,7 @@ func (n *Node) serveGroup(_ context.Context, _ string, req []byte) ([]byte, erro
 
 // askGroup asks one node.
 func (n *Node) askGroup(ctx context.Context, node, name string, verify bool) (groupView, error) {
-	if n.raft.leftBehind.has(node) {
+	if n.unheard.has(node) {
 		return groupView{}, errBehind // it may lead what the group was before
 	}
 	b, err := n.link.Call(ctx, node, kindGroup, append(wire.AppendText(nil, name), wire.Flag(verify)))

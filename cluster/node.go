@@ -15,6 +15,7 @@ import (
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
 	"carillon/cluster/peer"
+	"carillon/cluster/raftnet"
 	"carillon/cluster/readcache"
 	"carillon/internal/hlog"
 )
@@ -45,7 +46,8 @@ type Node struct {
 	pieces   chan struct{} // places of pieces that are being fetched, see fetch.go
 	cache    *readcache.Cache
 	located  located
-	raft     transports
+	raft     *raftnet.Transports
+	unheard  leftBehind // by a recovery: they have no say here
 	disk     *disk
 	scrub    *scrub
 	repair   *repair
@@ -157,6 +159,7 @@ func newNode(id string, cfg Config, deps Deps) *Node {
 		spool:  deps.Spool, fs: deps.fs,
 	}
 	n.chatter = hlog.Quieter(n.log)
+	n.raft = raftnet.NewTransports(kindRaft, n.unheard.hears)
 	n.pacing.rate = cfg.CatchUpRate
 	n.disk = newDisk(n, deps.space)
 	n.survey = newSurveyor(n)

@@ -87,7 +87,7 @@ func (l *leftBehind) hears(conn net.Conn) bool {
 // guarded keeps nodes that were left behind away from a handler.
 func (n *Node) guarded(h peer.Handler) peer.Handler {
 	return func(ctx context.Context, from string, req []byte) ([]byte, error) {
-		if n.raft.leftBehind.has(from) {
+		if n.unheard.has(from) {
 			return nil, fmt.Errorf("node %s was left behind: %w", from, ErrForeignCluster)
 		}
 		return h(ctx, from, req)

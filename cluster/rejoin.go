@@ -30,7 +30,7 @@ func (n *Node) openOrRejoin(spec groupSpec, c *charter) (*group, error) {
 	if _, err := os.Stat(n.rejoinMark(spec.name)); err == nil {
 		spec.members, spec.mute = nil, true
 	}
-	g, err := openGroup(spec, n.link, &n.raft, n.log)
+	g, err := openGroup(spec, n.link, n.raft, n.log)
 	if !errors.Is(err, raftlog.ErrDamaged) {
 		return g, err
 	}
@@ -49,13 +49,13 @@ func (n *Node) openOrRejoin(spec groupSpec, c *charter) (*group, error) {
 	n.log.Error("raft log is damaged: put aside, and fetched anew; this node does not vote until it has it",
 		"group", spec.name, "error", err, "aside", aside)
 	spec.members, spec.mute = nil, true
-	return openGroup(spec, n.link, &n.raft, n.log)
+	return openGroup(spec, n.link, n.raft, n.log)
 }
 
 // unmute lets the groups vote again that have everything.
 func (n *Node) unmute(ctx context.Context) {
 	for _, g := range n.groups() {
-		if !g.transport.muted.Load() {
+		if !g.transport.IsMuted() {
 			continue
 		}
 		v, err := n.verifiedView(ctx, g.name)
@@ -66,7 +66,7 @@ func (n *Node) unmute(ctx context.Context) {
 			g.log.Error("mark of a lost log stays", "error", err)
 			continue
 		}
-		g.transport.muted.Store(false)
+		g.transport.SetMuted(false)
 		g.log.Warn("log is whole again; this node votes", "index", v.Index)
 	}
 }
@@ -74,7 +74,7 @@ func (n *Node) unmute(ctx context.Context) {
 // mutedGroup is a group in which this node does not vote yet, or "".
 func (n *Node) mutedGroup() string {
 	for _, g := range n.groups() {
-		if g.transport.muted.Load() {
+		if g.transport.IsMuted() {
 			return g.name
 		}
 	}

@@ -62,7 +62,7 @@ func (n *Node) serve() {
 	n.link.HandleLent(kindRead, n.guardedLent(n.serveRead))
 	n.link.Handle(kindWait, n.guarded(n.serveWait))
 	n.link.Handle(kindStatus, n.guarded(n.serveStatus))
-	n.link.Handle(kindRaft, n.guarded(n.raft.serve))
+	n.link.Handle(kindRaft, n.guarded(n.raft.Serve))
 	n.link.Handle(kindAhead, n.guarded(n.serveAhead))
 	n.link.Handle(kindChunk, n.guarded(n.serveChunk))
 	n.link.Handle(kindSet, n.guarded(n.serveSet))

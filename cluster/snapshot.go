@@ -65,7 +65,7 @@ func (t *trailing) entries() uint64 {
 // countApplied is called by the state machine for each command.
 func (g *group) countApplied(index uint64, bytes int) {
 	g.position.Store(index)
-	g.transport.hints.advance(index)
+	g.transport.Advance(index)
 	g.applied.Add(int64(bytes))
 	g.trailing.add(bytes)
 }

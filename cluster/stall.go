@@ -168,4 +168,11 @@ func (f diskFS) of(group string, below types.VFS) types.VFS {
 }
 
 // stallError is what a message as leader fails with while the disk hangs.
-func stallError(group string) error { return fmt.Errorf("group %s: %w", group, errStalled) }
+func (g *group) stallError() error {
+	if !g.stall.stalled() {
+		return nil
+	}
+	return hangs(g.name)
+}
+
+func hangs(group string) error { return fmt.Errorf("group %s: %w", group, errStalled) }

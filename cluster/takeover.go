@@ -208,11 +208,10 @@ func (g *group) standAfter(ctx context.Context, dead string, wait time.Duration)
 	}
 	ctx, cancel := context.WithTimeout(ctx, refusedWait)
 	defer cancel()
-	header := raft.RPCHeader{
-		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.transport.id), Addr: []byte(g.transport.id),
-	}
+	self := []byte(g.transport.LocalAddr())
+	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: self, Addr: self}
 	stand := &raft.TimeoutNowRequest{RPCHeader: header}
-	if _, err := g.transport.ask(ctx, raft.RPC{Command: stand}); err != nil {
+	if _, err := g.transport.Ask(ctx, raft.RPC{Command: stand}); err != nil {
 		g.log.Info("could not stand for election", "error", err)
 	}
 }

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 
 	"carillon/cluster/placement"
 	"carillon/cluster/raftlog"
-	"carillon/cluster/wire"
 )
 
 // UPSTREAM.md says what each of these is about.
@@ -156,48 +154,4 @@ func (f *lone) installAndAppend(t *testing.T, index, term uint64) bool {
 		t.Fatal(err)
 	}
 	return appended.Success
-}
-
-// TestNoHeartbeatFastPath is hashicorp/raft#695: what raft would run on the
-// transport's goroutine, beside a leader that is writing, comes to raft's main
-// loop like every other message, whatever handler raft sets.
-func TestNoHeartbeatFastPath(t *testing.T) {
-	t.Parallel()
-	tr := &transport{consumer: make(chan raft.RPC), closed: make(chan struct{})}
-	tr.SetHeartbeatHandler(func(raft.RPC) { t.Error("a heartbeat took the fast path") })
-	heartbeat := &raft.AppendEntriesRequest{
-		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte("a"), Addr: []byte("a")},
-		Term:      7,
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), testWait)
-	defer cancel()
-	answered := make(chan error, 1)
-	go func() {
-		_, err := tr.receive(ctx, raftAppend, wire.NewDecoder(bytes.Join(encodeAppend(heartbeat), nil)))
-		answered <- err
-	}()
-	select {
-	case rpc := <-tr.Consumer():
-		if got, ok := rpc.Command.(*raft.AppendEntriesRequest); !ok || got.Term != 7 || len(got.Entries) != 0 {
-			t.Errorf("main loop got %+v", rpc.Command)
-		}
-		rpc.Respond(&raft.AppendEntriesResponse{Term: 7}, nil)
-	case <-ctx.Done():
-		t.Fatal("the heartbeat did not come to the main loop")
-	}
-	if err := <-answered; err != nil {
-		t.Error(err)
-	}
-}
-
-// TestNoPipeline is hashicorp/raft#612: raft asks for a pipeline after its first
-// success and is refused, so every message is answered before the next goes out,
-// and one that is never answered ends with its time.
-func TestNoPipeline(t *testing.T) {
-	t.Parallel()
-	tr := &transport{}
-	p, err := tr.AppendEntriesPipeline("b", "b")
-	if p != nil || !errors.Is(err, raft.ErrPipelineReplicationNotSupported) {
-		t.Errorf("pipeline %v, %v", p, err)
-	}
 }

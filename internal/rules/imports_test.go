@@ -48,6 +48,7 @@ func arrows() map[string][]string {
 		// Its parts know one another downwards, never the node.
 		"cluster/command":   {"cluster/wire", "blobstore"},
 		"cluster/placement": {},
+		"cluster/raftnet":   {"cluster/command", "cluster/peer", "cluster/wire", "blobstore"},
 		"cluster/readcache": {"blobstore"},
 		"cluster/statefile": {},
 		"cluster/wire":      {"blobstore"},

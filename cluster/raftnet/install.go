@@ -1,4 +1,4 @@
-package cluster
+package raftnet
 
 import (
 	"bufio"
@@ -29,13 +29,13 @@ const (
 
 // InstallSnapshot sends a snapshot on a stream of its own: its head, its bytes,
 // and then waits until the follower has restored it.
-func (t *transport) InstallSnapshot(
+func (t *Transport) InstallSnapshot(
 	id raft.ServerID, _ raft.ServerAddress, args *raft.InstallSnapshotRequest,
 	resp *raft.InstallSnapshotResponse, data io.Reader,
 ) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), raftRPCWait)
 	defer cancel()
-	conn, err := t.link.Dial(ctx, string(id), snapshotStream(t.group))
+	conn, err := t.link.Dial(ctx, string(id), snapshotStream(t.cfg.Group))
 	if err != nil {
 		return err //nolint:wrapcheck // raft logs it with the peer
 	}
@@ -96,13 +96,13 @@ func readFramed(r io.Reader) ([]byte, error) {
 	return b, err //nolint:wrapcheck // as above
 }
 
-func (t *transport) acceptSnapshots() {
+func (t *Transport) acceptSnapshots() {
 	for {
 		conn, err := t.snapshots.Accept()
 		if err != nil {
 			return
 		}
-		if !t.all.leftBehind.hears(conn) {
+		if !t.all.hears(conn) {
 			_ = conn.Close() // it has no say here
 			continue
 		}
@@ -116,7 +116,7 @@ func (t *transport) acceptSnapshots() {
 }
 
 // receiveSnapshot hands a snapshot to raft and answers when it is restored.
-func (t *transport) receiveSnapshot(conn net.Conn) error {
+func (t *Transport) receiveSnapshot(conn net.Conn) error {
 	r := bufio.NewReader(moving{conn})
 	head, err := readFramed(r)
 	if err != nil {
@@ -129,7 +129,7 @@ func (t *transport) receiveSnapshot(conn net.Conn) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), restoreWait)
 	defer cancel()
-	answer, err := t.ask(ctx, raft.RPC{Command: args, Reader: io.LimitReader(r, args.Size)})
+	answer, err := t.Ask(ctx, raft.RPC{Command: args, Reader: io.LimitReader(r, args.Size)})
 	if err != nil {
 		return err
 	}

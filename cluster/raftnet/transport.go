@@ -1,4 +1,4 @@
-package cluster
+package raftnet
 
 import (
 	"context"
@@ -16,6 +16,9 @@ import (
 	"carillon/cluster/peer"
 	"carillon/cluster/wire"
 )
+
+// errMute is returned where a member does not vote, having lost its log.
+var errMute = errors.New("this member has lost its log and does not vote yet")
 
 const (
 	// raftRPCWait bounds one raft message. 4 MiB of entries in 10 s need
@@ -37,14 +40,22 @@ const (
 	raftTimeout byte = 4
 )
 
-// transports finds the transport of a group for messages that arrive.
-type transports struct {
-	m          sync.Map // group name → *transport
-	leftBehind leftBehind
+// Transports finds the transport of a group for messages that arrive.
+type Transports struct {
+	kind  byte                // of the link's calls with raft messages
+	hears func(net.Conn) bool // whether a stream is from a node that has a say here
+	m     sync.Map            // group name → *Transport
 }
 
-// serve is the link's handler for the raft messages of all groups.
-func (t *transports) serve(ctx context.Context, _ string, req []byte) ([]byte, error) {
+// NewTransports is given the kind of the link's calls with raft messages, which
+// [Transports.Serve] is to handle, and who says whether the node at the end of a stream may
+// send snapshots.
+func NewTransports(kind byte, hears func(net.Conn) bool) *Transports {
+	return &Transports{kind: kind, hears: hears}
+}
+
+// Serve is the link's handler for the raft messages of all groups.
+func (t *Transports) Serve(ctx context.Context, _ string, req []byte) ([]byte, error) {
 	d := wire.NewDecoder(req)
 	name, kind := d.Text(), d.Take(1)[0]
 	if err := d.Err(); err != nil {
@@ -54,11 +65,11 @@ func (t *transports) serve(ctx context.Context, _ string, req []byte) ([]byte, e
 	if !ok {
 		return nil, fmt.Errorf("group %s: %w", name, blobstore.ErrNotFound)
 	}
-	tr, _ := v.(*transport)
+	tr, _ := v.(*Transport)
 	return tr.receive(ctx, kind, d)
 }
 
-// transport carries one group's raft messages over the peer link. Raft's
+// Transport carries one group's raft messages over the peer link. Raft's
 // addresses are node ids: where a node is, the link asks gossip at each dial,
 // so a node may come back with any address.
 //
@@ -77,18 +88,13 @@ func (t *transports) serve(ctx context.Context, _ string, req []byte) ([]byte, e
 //
 // It bounds a message in bytes, and writes entries as they are, without
 // reflection and without copying them.
-type transport struct {
-	id    string
-	group string
-	link  *peer.Link
-	all   *transports
-	log   *slog.Logger
+type Transport struct {
+	link *peer.Link
+	all  *Transports
+	log  *slog.Logger
 
-	stall    *stall      // nil: not watched
-	declines func() bool // whether this node is not to lead
-	muted    atomic.Bool // it neither votes nor stands for election
-	// mend changes an AppendEntries for raft, see raftlog/emptied.go; nil: nothing.
-	mend      func(*raft.AppendEntriesRequest)
+	cfg       Config
+	muted     atomic.Bool // it neither votes nor stands for election
 	consumer  chan raft.RPC
 	snapshots net.Listener
 	hints     *hints
@@ -101,39 +107,66 @@ type transport struct {
 }
 
 var (
-	_ raft.Transport   = (*transport)(nil)
-	_ raft.WithPreVote = (*transport)(nil)
-	_ raft.WithClose   = (*transport)(nil)
+	_ raft.Transport   = (*Transport)(nil)
+	_ raft.WithPreVote = (*Transport)(nil)
+	_ raft.WithClose   = (*Transport)(nil)
 )
 
-func newTransport(
-	id, group string, link *peer.Link, all *transports, every time.Duration, log *slog.Logger,
-) *transport {
-	t := &transport{
-		id: id, group: group, link: link, all: all, log: log,
+// Config of one group's transport.
+type Config struct {
+	ID, Group    string
+	ElectionWait time.Duration // raft's; heartbeats go out at multiples of a fifth of it
+	Mute         bool          // it neither votes nor stands for election, see SetMuted
+	// Stalled is why this node says nothing as leader now; nil: never.
+	Stalled func() error
+	// Declines is why it does not take leadership that is handed to it; nil: never.
+	Declines func() error
+	// Mend changes an AppendEntries for raft, see raftlog/emptied.go; nil: nothing.
+	Mend func(*raft.AppendEntriesRequest)
+}
+
+// Open takes messages from now on.
+func Open(cfg Config, link *peer.Link, all *Transports, log *slog.Logger) *Transport {
+	t := &Transport{
+		cfg: cfg, link: link, all: all, log: log,
 		consumer: make(chan raft.RPC), closed: make(chan struct{}),
-		snapshots: link.Listener(snapshotStream(group)),
+		snapshots: link.Listener(snapshotStream(cfg.Group)),
 	}
-	t.beat = beat{every: every, closed: t.closed}
+	t.muted.Store(cfg.Mute)
+	t.beat = beat{every: cfg.ElectionWait / beatsPerElection, closed: t.closed}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.hints = newHints(t.hint)
+	t.all.m.Store(cfg.Group, t)
+	t.wg.Go(t.acceptSnapshots)
 	return t
 }
 
-// open takes messages from now on. What decides about them is set before: a
-// member that is to be mute may not vote in the first moment either.
-func (t *transport) open() {
-	t.all.m.Store(t.group, t)
-	t.wg.Go(t.acceptSnapshots)
-}
+// Start is given who may say whether this node leads, once raft runs.
+func (t *Transport) Start(leads func() bool) { t.hints.start(leads) }
+
+// SetMuted says whether this member votes and stands for election.
+func (t *Transport) SetMuted(mute bool) { t.muted.Store(mute) }
+
+// IsMuted says whether it does not.
+func (t *Transport) IsMuted() bool { return t.muted.Load() }
+
+// Acked is the newest entry that a follower has acknowledged, 0 if unknown.
+func (t *Transport) Acked(id raft.ServerID) uint64 { return t.hints.acked(id) }
+
+// Advance notes that this node has applied a position, so that followers hear of it.
+func (t *Transport) Advance(index uint64) { t.hints.advance(index) }
+
+// Hurry lets heartbeats go at once until done is called: a reader waits to hear
+// that this node leads still.
+func (t *Transport) Hurry() (done func()) { return t.beat.ask() }
 
 func snapshotStream(group string) string { return "snapshot/" + group }
 
 // Close stops taking messages and waits for snapshots that are arriving.
-func (t *transport) Close() error {
+func (t *Transport) Close() error {
 	var err error
 	t.closeOnce.Do(func() {
-		t.all.m.CompareAndDelete(t.group, t)
+		t.all.m.CompareAndDelete(t.cfg.Group, t)
 		close(t.closed)
 		t.cancel()
 		t.hints.close()
@@ -144,22 +177,22 @@ func (t *transport) Close() error {
 }
 
 // Consumer yields the messages of other members.
-func (t *transport) Consumer() <-chan raft.RPC { return t.consumer }
+func (t *Transport) Consumer() <-chan raft.RPC { return t.consumer }
 
 // LocalAddr is this node's id.
-func (t *transport) LocalAddr() raft.ServerAddress { return raft.ServerAddress(t.id) }
+func (t *Transport) LocalAddr() raft.ServerAddress { return raft.ServerAddress(t.cfg.ID) }
 
 // EncodePeer and DecodePeer are the id as it is.
-func (t *transport) EncodePeer(id raft.ServerID, _ raft.ServerAddress) []byte { return []byte(id) }
+func (t *Transport) EncodePeer(id raft.ServerID, _ raft.ServerAddress) []byte { return []byte(id) }
 
 // DecodePeer reads what EncodePeer wrote.
-func (t *transport) DecodePeer(b []byte) raft.ServerAddress { return raft.ServerAddress(b) }
+func (t *Transport) DecodePeer(b []byte) raft.ServerAddress { return raft.ServerAddress(b) }
 
-// SetHeartbeatHandler ignores raft's fast path, see [transport].
-func (t *transport) SetHeartbeatHandler(func(raft.RPC)) {}
+// SetHeartbeatHandler ignores raft's fast path, see [Transport].
+func (t *Transport) SetHeartbeatHandler(func(raft.RPC)) {}
 
-// AppendEntriesPipeline refuses, see [transport].
-func (t *transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+// AppendEntriesPipeline refuses, see [Transport].
+func (t *Transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
 	return nil, raft.ErrPipelineReplicationNotSupported
 }
 
@@ -167,11 +200,11 @@ func (t *transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (ra
 // does not fail at once when the member is away but tries again for raftRPCWait:
 // raft doubles its pause with each failure up to ten seconds, and a member that
 // is back would wait for that before it hears anything.
-func (t *transport) AppendEntries(
+func (t *Transport) AppendEntries(
 	id raft.ServerID, _ raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse,
 ) error {
-	if t.stall != nil && t.stall.stalled() {
-		return stallError(t.group)
+	if err := t.stalled(); err != nil {
+		return err
 	}
 	if isHeartbeat(args) {
 		t.beat.wait()
@@ -195,15 +228,22 @@ func (t *transport) AppendEntries(
 }
 
 // hint sends an AppendEntries that is not raft's own, see [hints].
-func (t *transport) hint(
+func (t *Transport) hint(
 	id raft.ServerID, r *raft.AppendEntriesRequest,
 ) (*raft.AppendEntriesResponse, error) {
 	var resp raft.AppendEntriesResponse
-	if t.stall != nil && t.stall.stalled() {
-		return &resp, stallError(t.group)
+	if err := t.stalled(); err != nil {
+		return &resp, err
 	}
 	err := t.call(id, raftAppend, encodeAppend(r), func(d *wire.Decoder) { appendResponse(d, &resp) })
 	return &resp, err
+}
+
+func (t *Transport) stalled() error {
+	if t.cfg.Stalled == nil {
+		return nil
+	}
+	return t.cfg.Stalled()
 }
 
 // cutEntries splits off as many entries as one message may hold, at least one.
@@ -218,7 +258,7 @@ func cutEntries(all []*raft.Log) (now, rest []*raft.Log) {
 }
 
 // RequestVote asks for a vote.
-func (t *transport) RequestVote(
+func (t *Transport) RequestVote(
 	id raft.ServerID, _ raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse,
 ) error {
 	if t.muted.Load() {
@@ -228,17 +268,19 @@ func (t *transport) RequestVote(
 }
 
 // RequestPreVote asks whether a vote would be given.
-func (t *transport) RequestPreVote(
+func (t *Transport) RequestPreVote(
 	id raft.ServerID, _ raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse,
 ) error {
 	if t.muted.Load() {
 		return errMute
 	}
-	return t.call(id, raftPreVote, [][]byte{encodePreVote(args)}, func(d *wire.Decoder) { preVoteResponse(d, resp) })
+	return t.call(id, raftPreVote, [][]byte{encodePreVote(args)}, func(d *wire.Decoder) {
+		preVoteResponse(d, resp)
+	})
 }
 
 // TimeoutNow makes the target stand for election at once.
-func (t *transport) TimeoutNow(
+func (t *Transport) TimeoutNow(
 	id raft.ServerID, _ raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse,
 ) error {
 	return t.call(id, raftTimeout, [][]byte{appendHeader(nil, args.RPCHeader)}, func(d *wire.Decoder) {
@@ -247,23 +289,30 @@ func (t *transport) TimeoutNow(
 }
 
 // callWhenBack is call, again and again while the member cannot be reached.
-func (t *transport) callWhenBack(id raft.ServerID, kind byte, body [][]byte, answer func(*wire.Decoder)) error {
+func (t *Transport) callWhenBack(
+	id raft.ServerID, kind byte, body [][]byte, answer func(*wire.Decoder),
+) error {
 	begun := time.Now()
 	for {
 		err := t.call(id, kind, body, answer)
 		if err == nil || !errors.Is(err, peer.ErrNotSent) || time.Since(begun) > raftRPCWait ||
-			!t.hints.leading() || !pause(t.ctx, reachWait) {
+			!t.hints.leading() {
+			return err
+		}
+		select {
+		case <-time.After(reachWait):
+		case <-t.ctx.Done():
 			return err
 		}
 	}
 }
 
 // call sends one message and reads the answer.
-func (t *transport) call(id raft.ServerID, kind byte, body [][]byte, answer func(*wire.Decoder)) error {
+func (t *Transport) call(id raft.ServerID, kind byte, body [][]byte, answer func(*wire.Decoder)) error {
 	ctx, cancel := context.WithTimeout(t.ctx, raftRPCWait)
 	defer cancel()
-	head := append(wire.AppendText(make([]byte, 0, 32), t.group), kind)
-	b, err := t.link.Call(ctx, string(id), kindRaft, append([][]byte{head}, body...)...)
+	head := append(wire.AppendText(make([]byte, 0, 32), t.cfg.Group), kind)
+	b, err := t.link.Call(ctx, string(id), t.all.kind, append([][]byte{head}, body...)...)
 	if err != nil {
 		return err //nolint:wrapcheck // raft logs it with the peer
 	}
@@ -273,24 +322,24 @@ func (t *transport) call(id raft.ServerID, kind byte, body [][]byte, answer func
 }
 
 // refuses says why a message is not for this member now.
-func (t *transport) refuses(kind byte) error {
+func (t *Transport) refuses(kind byte) error {
 	switch {
 	case t.muted.Load() && kind != raftAppend:
 		return errMute
-	case kind == raftTimeout && t.declines != nil && t.declines():
-		return errNotLeader
+	case kind == raftTimeout && t.cfg.Declines != nil:
+		return t.cfg.Declines()
 	}
 	return nil
 }
 
 // receive hands a message to raft's main loop and waits for its answer.
-func (t *transport) receive(ctx context.Context, kind byte, d *wire.Decoder) ([]byte, error) {
+func (t *Transport) receive(ctx context.Context, kind byte, d *wire.Decoder) ([]byte, error) {
 	var command any
 	switch kind {
 	case raftAppend:
 		r := appendRequest(d)
-		if t.mend != nil {
-			t.mend(r)
+		if t.cfg.Mend != nil {
+			t.cfg.Mend(r)
 		}
 		command = r
 	case raftVote:
@@ -308,7 +357,7 @@ func (t *transport) receive(ctx context.Context, kind byte, d *wire.Decoder) ([]
 	if err := t.refuses(kind); err != nil {
 		return nil, err
 	}
-	answer, err := t.ask(ctx, raft.RPC{Command: command})
+	answer, err := t.Ask(ctx, raft.RPC{Command: command})
 	if err != nil {
 		return nil, err
 	}
@@ -325,8 +374,8 @@ func (t *transport) receive(ctx context.Context, kind byte, d *wire.Decoder) ([]
 	return nil, fmt.Errorf("raft answered %T: %w", answer, wire.ErrMalformed)
 }
 
-// ask brings an RPC to raft and waits for the response.
-func (t *transport) ask(ctx context.Context, rpc raft.RPC) (any, error) {
+// Ask brings an RPC to raft and waits for the response.
+func (t *Transport) Ask(ctx context.Context, rpc raft.RPC) (any, error) {
 	done := make(chan raft.RPCResponse, 1)
 	rpc.RespChan = done
 	select {

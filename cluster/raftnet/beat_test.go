@@ -1,4 +1,4 @@
-package cluster
+package raftnet
 
 import (
 	"testing"
@@ -25,7 +25,7 @@ func TestBeat(t *testing.T) {
 			now := time.Now()
 			return now.Add(every - time.Duration(now.UnixNano()%int64(every)))
 		}
-		pause(t.Context(), time.Until(moment())+every/2)
+		time.Sleep(time.Until(moment()) + every/2)
 		want := moment()
 		for _, b := range groups {
 			send(b)
@@ -35,12 +35,12 @@ func TestBeat(t *testing.T) {
 				t.Errorf("sent at %v, want %v", got, want)
 			}
 		}
-		pause(t.Context(), every/beatLate)
+		time.Sleep(every / beatLate)
 		begun := time.Now()
 		if send(groups[0]); !(<-sent).Equal(begun) {
 			t.Error("one that is a little late waits for the next moment")
 		}
-		pause(t.Context(), every/2)
+		time.Sleep(every / 2)
 		begun = time.Now()
 		send(groups[0])
 		send(groups[1])
