@@ -108,11 +108,17 @@ func refused(t *testing.T, c *Cluster, requests []request) {
 func testAccess(t *testing.T, c *Cluster) {
 	t.Helper()
 	none, wrong := []string{"Authorization", ""}, []string{"Authorization", "Bearer wrong-token-0123456789"}
+	// foo:bar is good for what account pbx records, foo:baz for nothing.
+	login := []string{"Authorization", "Basic Zm9vOmJhcg=="}
+	wrongLogin := []string{"Authorization", "Basic Zm9vOmJheg=="}
 	wav := noise(4<<10, 2)
 	refused(t, c, []request{
 		{"put without token", mPut, "/media/acme/no.wav", wav, none, 401},
 		{"put with a wrong token", mPut, "/media/acme/no.wav", wav, wrong, 401},
-		{"put with Basic", mPut, "/media/acme/no.wav", wav, []string{"Authorization", "Basic Zm9vOmJhcg=="}, 401},
+		{"put with a wrong login", mPut, "/media/acme/no.wav", wav, wrongLogin, 401},
+		{"put with another's login", mPut, "/media/acme/no.wav", wav, login, 403},
+		{"list with a login", mGet, "/v1/accounts/pbx/media", nil, login, 401},
+		{"delete with a login", mDelete, "/media/pbx/x.wav", nil, login, 401},
 		{"delete without token", mDelete, "/media/acme/fine.wav", nil, none, 401},
 		{"delete with a wrong token", mDelete, "/media/acme/fine.wav", nil, wrong, 401},
 		{"list without token", mGet, "/v1/accounts/acme/media", nil, none, 401},
