@@ -119,16 +119,19 @@ func describe(doc library.Document) string {
 		doc.ContentType)
 }
 
-// sizeText is a number of bytes with three digits: "1.21 MiB".
+// sizeText is a number of bytes with three digits, or four: "1.21 MiB".
 func sizeText(n int64) string {
 	const step = 1024
 	if n < step {
 		return strconv.FormatInt(n, 10) + " B"
 	}
 	value, unit := float64(n), 0
-	for value >= step && unit < len("KMGTPE") {
+	for unit == 0 || value >= step-0.5 && unit < len("KMGTPE") {
 		value /= step
 		unit++
+	}
+	if value >= 999.5 { // %g would write 1.02e+03
+		return fmt.Sprintf("%.0f %ciB", value, "KMGTPE"[unit-1])
 	}
 	return fmt.Sprintf("%.3g %ciB", value, "KMGTPE"[unit-1])
 }

@@ -69,7 +69,11 @@ func (c *demoCmd) Run(ctx context.Context, tty terminal) (err error) {
 	if c.Exit {
 		return nil
 	}
-	show.addresses(demo)
+	item := demoWelcome
+	if c.NoTour {
+		item = demoSong
+	}
+	show.addresses(demo, item)
 	<-ctx.Done()
 	show.title("Stopping")
 	return nil

@@ -69,8 +69,9 @@ func tookText(d time.Duration) string {
 	return fmt.Sprintf("%6.2f s", d.Seconds())
 }
 
-// addresses ends the demo: what one can try now.
-func (s *screen) addresses(d *demoCluster) {
+// addresses ends the demo: what one can try now. Item is there, or will be after
+// the first lines.
+func (s *screen) addresses(d *demoCluster, item string) {
 	s.title("Up and running, Ctrl-C stops it")
 	for i := range d.nodes {
 		s.printf("  node %d   %-26s shout://%s\n", i+1, d.httpURL(i), d.nodes[i].node.wiring.shoutHost())
@@ -82,21 +83,21 @@ func (s *screen) addresses(d *demoCluster) {
 	s.printf(`  export CARILLON_SERVER=%[1]s CARILLON_TOKEN=%[4]s
   %[5]s cluster status
   %[5]s media ls demo --long
-  %[5]s media put song.mp3 demo/music/song.mp3
+  %[5]s media put song.mp3 demo/%[7]s
 
   # store with curl through one node, play from another
-  curl -T song.mp3 -H "Authorization: Bearer $CARILLON_TOKEN" %[1]s/media/demo/music/song.mp3
-  mpg123 %[2]s/media/demo/greetings/welcome.mp3
+  curl -T song.mp3 -H "Authorization: Bearer $CARILLON_TOKEN" %[1]s/media/demo/%[7]s
+  mpg123 %[2]s/media/demo/%[6]s
 
   # ask where to play a name, and for a place to record to
-  curl -H "Authorization: Bearer $CARILLON_TOKEN" "%[1]s/v1/lookup?account=demo&name=greetings/welcome.mp3"
+  curl -H "Authorization: Bearer $CARILLON_TOKEN" "%[1]s/v1/lookup?account=demo&name=%[6]s"
   curl -H "Authorization: Bearer $CARILLON_TOKEN" -d '{"account":"demo","name":"me.mp3"}' %[1]s/v1/recordings
 
   # record into the record_url that it answers, and listen meanwhile
   ffmpeg -re -f lavfi -i sine=440:r=8000 -b:a 16k -content_type audio/mpeg -f mp3 \
     icecast://USER:TOKEN@%[3]s/me.mp3
   mpg123 http://%[3]s/demo/me.mp3
-`, first, last, shout, d.token, self())
+`, first, last, shout, d.token, self(), item, demoSong)
 }
 
 // self is how this program is called: a binary of go run has no name that

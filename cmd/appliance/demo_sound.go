@@ -16,6 +16,11 @@ const (
 	demoBitRate = 16000
 	// sampleLength is a greeting's.
 	sampleLength = 6 * time.Second
+
+	// demoWelcome is the greeting that the tour stores, demoSong what whoever
+	// tries the demo is told to store.
+	demoWelcome = "greetings/welcome.mp3"
+	demoSong    = "music/song.mp3"
 )
 
 // sampleAudio makes a WAV and an MP3: something to store without asking anyone
@@ -30,7 +35,7 @@ func sampleAudio() ([]sample, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make an MP3: %w", err)
 	}
-	return []sample{{"greetings/welcome.wav", wav.Bytes()}, {"greetings/welcome.mp3", mp3}}, nil
+	return []sample{{"greetings/welcome.wav", wav.Bytes()}, {demoWelcome, mp3}}, nil
 }
 
 // sampleCall is what a caller says: MP3 frames as mod_shout sends them.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -65,5 +66,33 @@ func TestDemo(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(text)
+	}
+}
+
+// untilShown calls back when the end of the addresses is shown.
+type untilShown struct {
+	bytes.Buffer
+	then func()
+}
+
+func (w *untilShown) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("icecast://")) {
+		w.then()
+	}
+	return w.Buffer.Write(p)
+}
+
+// Goal: without the tour nothing is advised to be played that nobody has stored.
+func TestDemoWithoutTour(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	out := &untilShown{then: stop}
+	cmd := demoCmd{NoTour: true, Dir: t.TempDir()}
+	if err := cmd.Run(ctx, terminal{out: out}); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if text := out.String(); strings.Contains(text, demoWelcome) ||
+		!strings.Contains(text, "mpg123 http") || !strings.Contains(text, "/media/demo/"+demoSong) {
+		t.Error(text)
 	}
 }

@@ -71,9 +71,19 @@ func soundText(doc library.Document) string {
 	if a.Format == "" {
 		return ""
 	}
-	text := fmt.Sprintf("%s, %d Hz, %d channel(s), %d kbit/s", a.Codec, a.SampleRate, a.Channels, a.BitRate/1000)
+	text := fmt.Sprintf("%s, %d Hz, %s, %d kbit/s", a.Codec, a.SampleRate, channelsText(a.Channels), a.BitRate/1000)
 	if doc.Truncated || a.Truncated {
 		text += ", truncated"
 	}
 	return text
+}
+
+func channelsText(n int) string {
+	switch n {
+	case 1:
+		return "mono"
+	case 2:
+		return "stereo"
+	}
+	return strconv.Itoa(n) + " channels"
 }

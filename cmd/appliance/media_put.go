@@ -82,7 +82,7 @@ func (c *mediaPutCmd) open(tty terminal) (io.ReadCloser, int64, error) {
 	}
 	f, err := os.Open(c.File)
 	if err != nil {
-		return nil, 0, fmt.Errorf("open: %w", err)
+		return nil, 0, err //nolint:wrapcheck // it says what was opened
 	}
 	info, err := f.Stat()
 	switch {

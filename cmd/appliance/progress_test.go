@@ -59,6 +59,8 @@ func TestBarSilent(t *testing.T) {
 func TestTexts(t *testing.T) {
 	for n, want := range map[int64]string{
 		0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1536: "1.5 KiB", 1268777: "1.21 MiB", 5 << 40: "5 TiB",
+		999 << 10: "999 KiB", 1000 << 10: "1000 KiB", 1023 << 10: "1023 KiB", 1<<20 - 1: "1 MiB", 1 << 20: "1 MiB",
+		1<<63 - 1: "8 EiB",
 	} {
 		if got := sizeText(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)

@@ -215,7 +215,7 @@ func (i *importer) once(ctx context.Context, f promptFile) (string, error) {
 	}
 	file, err := os.Open(f.path)
 	if err != nil {
-		return importFailed, fmt.Errorf("open: %w", err)
+		return importFailed, err //nolint:wrapcheck // it says what was opened
 	}
 	defer func() { _ = file.Close() }() // only read from
 	digest, size, err := digestOf(file)

@@ -157,7 +157,7 @@ func (l *loader) unlessReported(invalid ProblemsError) ProblemsError {
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, fmt.Errorf("open: %w", err)
+		return nil, err //nolint:wrapcheck // it says what was opened
 	}
 	defer func() { _ = f.Close() }() // only read from
 	text, err := io.ReadAll(io.LimitReader(f, fileBytesMax+1))
