@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -162,10 +163,12 @@ func answer(
 	body.Error.Message = message
 	body.Error.RequestID = h.Get(requestIDHeader)
 	b, _ := json.Marshal(body) // strings cannot fail
+	b = append(b, '\n')
+	h.Set("Content-Length", strconv.Itoa(len(b))) // else drain would make chunks of it
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(fault.Status)
-	_, _ = w.Write(append(b, '\n'))
+	_, _ = w.Write(b)
 }
 
 // drain takes what a refused client is still sending, for a moment, so that

@@ -413,3 +413,28 @@ func TestRequestIDAndAccessLog(t *testing.T) {
 		t.Errorf("log:\n%s", s)
 	}
 }
+
+// Goal: a refusal has a length and no chunks, also when its client says that it
+// closes and is waited for while it sends on.
+func TestRefusalHasLength(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Config{}, func(e *echo.Echo) {
+		e.PUT("/v1/x", func(echo.Context) error { return ErrUnauthorized })
+	})
+	for _, header := range []string{"", "Connection: close\r\n"} {
+		c := dial(t, s)
+		_, err := io.WriteString(c, "PUT /v1/x HTTP/1.1\r\nHost: x\r\n"+header+"Content-Length: 5\r\n\r\nsound")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || len(body) == 0 || resp.ContentLength != int64(len(body)) || resp.TransferEncoding != nil {
+			t.Errorf("%q: length %d of %d, %v, %v", header, resp.ContentLength, len(body), resp.TransferEncoding, err)
+		}
+		_ = resp.Body.Close()
+	}
+}
