@@ -52,19 +52,24 @@ func (c *mediaLsCmd) names(w io.Writer, docs iter.Seq2[library.Document, error])
 		if err != nil {
 			return err
 		}
-		line := doc.ID
-		switch {
-		case doc.AliasOf != "":
-			line += " -> " + doc.AliasOf
-		case doc.Deletion != nil:
-			line += fmt.Sprintf("  removed %s (%s), kept until %s", doc.Deletion.Time.Local().Format(time.DateTime),
-				doc.Deletion.Reason, doc.Deletion.Until.Local().Format(time.DateTime))
-		}
-		if err := printf(w, "%s\n", line); err != nil {
+		if err := printf(w, "%s\n", listed(doc)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// listed is an id with what is particular about its item.
+func listed(doc library.Document) string {
+	switch {
+	case doc.AliasOf != "":
+		return doc.ID + " -> " + doc.AliasOf
+	case doc.Deletion != nil:
+		return fmt.Sprintf("%s  removed %s (%s), kept until %s", doc.ID,
+			doc.Deletion.Time.Local().Format(time.DateTime), doc.Deletion.Reason,
+			doc.Deletion.Until.Local().Format(time.DateTime))
+	}
+	return doc.ID
 }
 
 func (c *mediaLsCmd) table(w io.Writer, docs iter.Seq2[library.Document, error]) error {
@@ -74,8 +79,12 @@ func (c *mediaLsCmd) table(w io.Writer, docs iter.Seq2[library.Document, error])
 		if err != nil {
 			return err
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t  %s\n", sizeText(doc.Size), lengthText(doc.DurationMS),
-			doc.ContentType, doc.Modified.Local().Format(time.DateTime), doc.Revision, doc.ID)
+		size, length := sizeText(doc.Size), lengthText(doc.DurationMS)
+		if doc.AliasOf != "" { // it has none of its own
+			size, length = "-", "-"
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t  %s\n", size, length, orDash(doc.ContentType),
+			doc.Modified.Local().Format(time.DateTime), doc.Revision, listed(doc))
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print: %w", err)
