@@ -22,6 +22,8 @@ type recordingsCmd struct {
 	Show    recordingsShowCmd    `cmd:"" help:"Show a recording and where it is heard."`
 	Store   recordingsStoreCmd   `cmd:"" help:"Make a recording an item, send it to a URL, or both."`
 	Discard recordingsDiscardCmd `cmd:"" help:"End recordings and free them; what is stored stays."`
+
+	Rerecord recordingsRerecordCmd `cmd:"" help:"Make a ticket for another take; the old one stays until it has sound."`
 }
 
 type recordingsNewCmd struct {
@@ -29,6 +31,9 @@ type recordingsNewCmd struct {
 	Name    string        `help:"Media name; one is made." placeholder:"NAME.mp3"`
 	StoreAs string        `help:"Item of the account that it becomes when it ends." placeholder:"ID"`
 	TTL     time.Duration `help:"How long the ticket waits for its source; else recordings.ticket_ttl."`
+	Max     time.Duration `help:"Length at which the recording ends."`
+	Min     time.Duration `help:"Length below which it is discarded."`
+	Allow   []string      `help:"Address or network that its source may come from; may be repeated." placeholder:"NET"`
 }
 
 // Run makes the ticket.
@@ -39,14 +44,39 @@ func (c *recordingsNewCmd) Run(ctx context.Context, g *globals, tty terminal) er
 	}
 	r, err := api.CreateRecording(ctx, library.RecordingRequest{
 		Account: c.Account, Name: c.Name, StoreAs: c.StoreAs, TTLSeconds: int(c.TTL.Seconds()),
+		TicketLimits: library.TicketLimits{
+			MaxSeconds: int(c.Max.Seconds()), MinMS: c.Min.Milliseconds(), Allow: c.Allow,
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("recordings new: %w", err)
 	}
+	return g.showTicket(tty, r)
+}
+
+// showTicket prints where to record to.
+func (g *globals) showTicket(tty terminal, r client.Recording) error {
 	if g.JSON {
 		return printJSON(tty.out, r)
 	}
 	return printf(tty.out, "recording %s\n%s\n%s\n", r.ID, r.RecordURL, r.RecordURLHTTP)
+}
+
+type recordingsRerecordCmd struct {
+	ID string `arg:"" name:"id" help:"Recording that is to be taken again; it must have ended, and not be stored."`
+}
+
+// Run makes the ticket of another take.
+func (c *recordingsRerecordCmd) Run(ctx context.Context, g *globals, tty terminal) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	r, err := api.Rerecord(ctx, c.ID)
+	if err != nil {
+		return fmt.Errorf("rerecord %s: %w", c.ID, err)
+	}
+	return g.showTicket(tty, r)
 }
 
 type recordingsLsCmd struct {
