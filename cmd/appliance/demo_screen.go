@@ -91,7 +91,8 @@ func (s *screen) addresses(d *demoCluster, item string) {
 
   # ask where to play a name, and for a place to record to
   curl -H "Authorization: Bearer $CARILLON_TOKEN" "%[1]s/v1/lookup?account=demo&name=%[6]s"
-  curl -H "Authorization: Bearer $CARILLON_TOKEN" -d '{"account":"demo","name":"me.mp3"}' %[1]s/v1/recordings
+  curl -H "Authorization: Bearer $CARILLON_TOKEN" -H "Content-Type: application/json" \
+    -d '{"account":"demo","name":"me.mp3"}' %[1]s/v1/recordings
 
   # record into the record_url that it answers, and listen meanwhile
   ffmpeg -re -f lavfi -i sine=440:r=8000 -b:a 16k -content_type audio/mpeg -f mp3 \

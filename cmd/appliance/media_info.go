@@ -71,7 +71,8 @@ func soundText(doc library.Document) string {
 	if a.Format == "" {
 		return ""
 	}
-	text := fmt.Sprintf("%s, %d Hz, %s, %d kbit/s", a.Codec, a.SampleRate, channelsText(a.Channels), a.BitRate/1000)
+	text := fmt.Sprintf("%s, %d Hz, %s, %d kbit/s",
+		a.Codec, a.SampleRate, channelsText(a.Channels), a.BitRate/1000)
 	if doc.Truncated || a.Truncated {
 		text += ", truncated"
 	}
