@@ -2,6 +2,7 @@ package library
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -92,14 +93,19 @@ func TestEventsOfRecordings(t *testing.T) {
 		}
 	}
 	record(mp3Sound(9), EndedClean, RecordingRequest{StoreAs: "vm/2.mp3"})
+	record([]byte("\xff\xf1 what an AAC encoder sends"), EndedClean, RecordingRequest{})
 	events := events(t, local)
 	want := []string{
 		"recording.started", "recording.sealed", "media.created", "recording.stored",
 		"recording.started", "recording.truncated", "recording.failed", "recording.discarded",
 		"recording.started", "recording.sealed", "media.created", "recording.stored",
+		"recording.started", "recording.sealed", "recording.failed",
 	}
 	if diff := cmp.Diff(want, kindsOf(events)); diff != "" {
 		t.Fatal(diff)
+	}
+	if e := events[len(events)-1]; !strings.Contains(e.Detail, "AAC") {
+		t.Errorf("failed: %+v", e)
 	}
 	if e := events[3]; e.RecordingID != first.ID || e.ID != "vm/1.mp3" || e.Node != "node-1" || e.Size == 0 {
 		t.Errorf("stored: %+v", e)

@@ -344,6 +344,8 @@ func (s *Session) settleOnce(ctx context.Context) error {
 	o := outcome{totals: totals, by: s.endedByLocked(), ended: s.when, describe: s.describe}
 	if info, err := s.prober.Result(); err == nil {
 		o.info = &info
+	} else {
+		o.unheard = err
 	}
 	s.mu.Unlock()
 	return s.lib.settle(ctx, s.id, s.blob, o)

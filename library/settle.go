@@ -18,8 +18,10 @@ import (
 type outcome struct {
 	totals blobstore.Totals
 	info   *audio.Info // nil: no audio
-	by     EndedBy
-	ended  time.Time
+	// unheard is why it is no audio, if that is known.
+	unheard error
+	by      EndedBy
+	ended   time.Time
 	// warning is the recording's.
 	warning string
 	// describe adds what the source said of itself; nil: nothing.
@@ -160,6 +162,9 @@ func (o *outcome) tell(c *change, s *stored) {
 	e.Detail = "the source sent nothing"
 	if s.Size > 0 {
 		e.Detail = "what the source sent is no audio"
+		if o.unheard != nil {
+			e.Detail += ": " + o.unheard.Error()
+		}
 	}
 	c.event(feed.RecordingFailed, e)
 }
