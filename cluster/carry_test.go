@@ -2,8 +2,6 @@ package cluster
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -106,52 +104,5 @@ func TestReplayDoesNotRevive(t *testing.T) {
 	}
 	if _, err := nodes[0].blobs.Stat(t.Context(), kept); err != nil {
 		t.Errorf("kept blob after the replay: %v", err)
-	}
-}
-
-// TestHalfwayIsForgotten expects a snapshot whose restore did not end to be
-// gone when the group is opened again, and one before it to stay.
-func TestHalfwayIsForgotten(t *testing.T) {
-	dir := t.TempDir()
-	log := testLog(t, "snap")
-	snapshots, err := openSnapshots(dir, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for index := range uint64(2) {
-		sink, err := snapshots.Create(1, 10+index, 1, raft.Configuration{}, 1, nil)
-		if err == nil {
-			err = sink.Close()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	list, err := snapshots.List()
-	if err != nil || len(list) != 2 {
-		t.Fatal(list, err)
-	}
-	// An empty file is no catalog, so this restore fails.
-	m := &catalogMachine{store: openCatalog(t)}
-	r := restorer{machine: m, path: filepath.Join(dir, halfwayFile), snapshots: snapshots}
-	_, from, err := snapshots.Open(list[0].ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Restore(from); err == nil {
-		t.Fatal("nothing was restored without an error")
-	}
-	if err := forgetHalfway(dir, log); err != nil {
-		t.Fatal(err)
-	}
-	left, err := snapshots.List()
-	if err != nil || len(left) != 1 || left[0].ID != list[1].ID {
-		t.Errorf("left are %v, %v; want %s", left, err, list[1].ID)
-	}
-	if _, err := os.Stat(r.path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the note is still there: %v", err)
-	}
-	if err := forgetHalfway(dir, log); err != nil {
-		t.Errorf("nothing to forget: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/command"
+	"carillon/cluster/snapshot"
 )
 
 // Apply is a pure function of the log: no clock, no randomness, no config, and
@@ -237,7 +238,7 @@ type blobMachine struct {
 	owns func(blobstore.ID) bool
 	// pull fetches from another member what a manifest names and this node
 	// does not hold.
-	pull func(manifest *manifestReader) error
+	pull func(manifest *snapshot.Manifest) error
 }
 
 var _ machine = (*blobMachine)(nil)
@@ -302,7 +303,7 @@ func (m *blobMachine) Snapshot() (raft.FSMSnapshot, error) {
 // Restore fetches what the manifest names and this node lacks, and returns when
 // all of it is here and on disk: raft then counts this node as a copy.
 func (m *blobMachine) Restore(r io.ReadCloser) error {
-	manifest, err := openManifest(r)
+	manifest, err := snapshot.OpenManifest(r)
 	if err == nil {
 		err = m.pull(manifest)
 	}
@@ -324,7 +325,7 @@ type blobSnapshot struct {
 func (s blobSnapshot) Persist(sink raft.SnapshotSink) error {
 	err := s.store.Sync()
 	if err == nil {
-		err = writeManifest(sink, s.store, s.owns)
+		err = snapshot.WriteManifest(sink, s.store, s.owns)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("write manifest: %w", err), sink.Cancel())

@@ -1,12 +1,8 @@
 package cluster
 
 import (
-	"bytes"
 	"errors"
-	"io"
-	"slices"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -126,81 +122,6 @@ func TestBadCommandStopsTheMachine(t *testing.T) {
 	if _, err := c.Snapshot(); !errors.Is(err, errBroken) {
 		t.Errorf("snapshot of a broken catalog: %v", err)
 	}
-}
-
-// TestManifest writes the list of a group, reads it back, and refuses it with
-// any byte cut off or changed.
-func TestManifest(t *testing.T) {
-	store := openStore(t)
-	var want []blobstore.Info
-	for i := range 20 {
-		id := blobstore.NewID()
-		id[0] = byte(i % 2)
-		op := blobstore.Op{
-			Kind: blobstore.OpBegin, ID: id, At: time.Now(),
-			Spec: blobstore.Spec{Live: i%3 == 0, Created: time.UnixMilli(int64(i) * 1000).UTC()},
-		}
-		if err := errors.Join(store.Apply([]blobstore.Op{op})...); err != nil {
-			t.Fatal(err)
-		}
-		if id[0] == 0 {
-			want = append(want, blobstore.Info{ID: id, Spec: op.Spec})
-		}
-	}
-	slices.SortFunc(want, func(a, b blobstore.Info) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	var file bytes.Buffer
-	if err := writeManifest(&file, store, func(id blobstore.ID) bool { return id[0] == 0 }); err != nil {
-		t.Fatal(err)
-	}
-	got, err := readManifest(file.Bytes())
-	if err != nil || len(got) != len(want) {
-		t.Fatalf("%d entries, %v; want %d", len(got), err, len(want))
-	}
-	for i := range got {
-		if got[i].ID != want[i].ID || got[i].Spec != want[i].Spec {
-			t.Errorf("entry %d: %+v, want %+v", i, got[i], want[i])
-		}
-	}
-	for i := range file.Len() {
-		if _, err := readManifest(file.Bytes()[:i]); err == nil {
-			t.Fatalf("%d of %d bytes are accepted", i, file.Len())
-		}
-		bad := bytes.Clone(file.Bytes())
-		bad[i] ^= 0x10
-		if _, err := readManifest(bad); err == nil {
-			t.Fatalf("byte %d changed and accepted", i)
-		}
-	}
-}
-
-func readManifest(b []byte) ([]blobstore.Info, error) {
-	m, err := openManifest(bytes.NewReader(b))
-	if err != nil {
-		return nil, err
-	}
-	var out []blobstore.Info
-	for {
-		info, err := m.next()
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, info)
-	}
-}
-
-// FuzzManifest reads anything: an error or a list, never a panic.
-func FuzzManifest(f *testing.F) {
-	f.Add([]byte(manifestMagic + "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
-	f.Add([]byte(manifestMagic + "\x01"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		list, err := readManifest(b)
-		if err == nil && len(b) < len(list)*entryBytes {
-			t.Fatalf("%d entries out of %d bytes", len(list), len(b))
-		}
-	})
 }
 
 // TestInShard moves ids into every shard and expects the rest of the id to

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -21,6 +20,7 @@ import (
 	"carillon/cluster/placement"
 	"carillon/cluster/raftlog"
 	"carillon/cluster/raftnet"
+	"carillon/cluster/snapshot"
 	"carillon/cluster/statefile"
 	"carillon/internal/hlog"
 )
@@ -34,8 +34,6 @@ const (
 	// commitWait is how soon a follower hears of a commit if nothing else tells
 	// it. Hints do (raftnet), so this is only for a hint that was lost.
 	commitWait = 500 * time.Millisecond
-	// snapshotsKept is how many snapshots stay: the newest and one before.
-	snapshotsKept = 2
 	// neverEntries switches raft's own snapshot trigger off: it counts entries,
 	// and ours may be 100 bytes or 256 KiB. See snapshot.go.
 	neverEntries = 1 << 62
@@ -119,7 +117,7 @@ func openGroup(
 	if g.store, err = raftlog.Open(filepath.Join(dir, "wal"), raftlog.Config{
 		FS: spec.fs.of(spec.name, walfs.New()), Room: spec.room,
 		Writing:  func() func() { return g.stall.enter(&g.stall.writing) },
-		Snapshot: func() (uint64, uint64) { return newestSnapshot(g.snapshots) },
+		Snapshot: func() (uint64, uint64) { return snapshot.Newest(g.snapshots) },
 	}, g.log); err != nil {
 		return nil, err //nolint:wrapcheck // says enough
 	}
@@ -128,10 +126,10 @@ func openGroup(
 			err = errors.Join(err, g.store.Close())
 		}
 	}()
-	if err = forgetHalfway(dir, g.log); err != nil {
+	if err = snapshot.ForgetHalfway(dir, g.log); err != nil {
 		return nil, err
 	}
-	if g.snapshots, err = openSnapshots(dir, g.log); err != nil {
+	if g.snapshots, err = snapshot.Open(dir, g.log); err != nil {
 		return nil, err
 	}
 	// What is synced in a directory that was made a moment ago is lost in a power
@@ -153,7 +151,7 @@ func openGroup(
 	conf := raftConfig(spec)
 	if err = g.bootstrap(conf, spec.members); err == nil {
 		spec.fsm.count(g.countApplied)
-		fsm := restorer{machine: spec.fsm, path: filepath.Join(dir, halfwayFile), snapshots: g.snapshots}
+		fsm := snapshot.NewRestorer(spec.fsm, dir, g.snapshots)
 		g.raft, err = raft.NewRaft(conf, watched{fsm, g.stall}, g.store, g.store, g.snapshots, g.transport)
 	}
 	if err != nil {
@@ -164,17 +162,6 @@ func openGroup(
 	g.wg.Go(g.watchLeadership)
 	g.wg.Go(func() { g.snapshotLoop(spec.snapshotMax, spec.full) })
 	return g, nil
-}
-
-func openSnapshots(dir string, log *slog.Logger) (raft.SnapshotStore, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("snapshot directory: %w", err)
-	}
-	s, err := raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, hlog.HCLog(log, "snapshot"))
-	if err != nil {
-		return nil, fmt.Errorf("open snapshots in %s: %w", dir, err)
-	}
-	return snapshotStore{s, dir}, nil
 }
 
 // raftConfig sets every option of raft; none is left to its default.

@@ -14,6 +14,7 @@ import (
 	"carillon/blobstore"
 	"carillon/cluster/gossip"
 	"carillon/cluster/placement"
+	"carillon/cluster/snapshot"
 	"carillon/cluster/statefile"
 )
 
@@ -128,7 +129,7 @@ func (n *Node) openShard(s int, c *charter, members []string) error {
 	owns := func(id blobstore.ID) bool { return shardOf(id, shards) == s }
 	m := &blobMachine{breaker: n.breaker(name), store: n.blobs, owns: owns}
 	ctx, stop := context.WithCancel(n.ctx)
-	m.pull = func(r *manifestReader) error { return n.pull(ctx, name, owns, r) }
+	m.pull = func(r *snapshot.Manifest) error { return n.pull(ctx, name, owns, r) }
 	spec := n.groupSpec(name, m)
 	spec.members = members
 	g, err := n.openOrRejoin(spec, c)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/cluster/snapshot"
 	"carillon/cluster/wire"
 )
 
@@ -17,12 +18,12 @@ import (
 // Blobs that are whole here are not fetched again, so a pull that was cut short
 // goes on where it stopped.
 func (n *Node) pull(
-	ctx context.Context, name string, owns func(blobstore.ID) bool, m *manifestReader,
+	ctx context.Context, name string, owns func(blobstore.ID) bool, m *snapshot.Manifest,
 ) error {
 	wanted := make(map[blobstore.ID]struct{})
 	var missing []blobstore.Info
 	for {
-		want, err := m.next()
+		want, err := m.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,7 +18,7 @@ import (
 	"carillon/cluster/gossip"
 	"carillon/cluster/placement"
 	"carillon/cluster/raftlog"
-	"carillon/cluster/statefile"
+	"carillon/cluster/snapshot"
 )
 
 // askWait is how long a recovery looks for members that answer: several rounds
@@ -48,7 +47,7 @@ func openGroupState(dir string, spec groupSpec) (*groupState, error) {
 	if s.store, err = raftlog.Open(filepath.Join(dir, "wal"), raftlog.Config{}, spec.chatter); err != nil {
 		return nil, err //nolint:wrapcheck // says enough
 	}
-	if s.snapshots, err = openSnapshots(dir, spec.chatter); err != nil {
+	if s.snapshots, err = snapshot.Open(dir, spec.chatter); err != nil {
 		return nil, fmt.Errorf("%w (log: %v)", err, s.store.Close()) //nolint:errorlint // the first one counts
 	}
 	return s, nil
@@ -73,11 +72,7 @@ func (s *groupState) rewrite(dir string, m replaying, voters []string) error {
 	}
 	// A snapshot that was being restored has nobody to come from any more: what
 	// had arrived of it is what there is, and what lacks is listed as silent.
-	err = statefile.Remove(filepath.Join(dir, halfwayFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
+	return snapshot.ForgetNote(dir)
 }
 
 // read fills in what log and snapshots say of the group.

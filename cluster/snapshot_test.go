@@ -13,6 +13,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/placement"
+	"carillon/cluster/snapshot"
 )
 
 // TestLaggardCatchesUpBySnapshot keeps a node away while more than the trailing
@@ -114,7 +115,7 @@ func TestInterruptedRestoreIsRepeated(t *testing.T) {
 	lost := openCatalog(t) // an empty catalog in place of the node's
 	m := &catalogMachine{breaker: breaker{fatal: func(err error) { t.Error(err) }}, store: lost}
 	dir := filepath.Join(nodes[0].dir, "raft", placement.CatalogGroup)
-	snapshots, err := openSnapshots(dir, testLog(t, "snap"))
+	snapshots, err := snapshot.Open(dir, testLog(t, "snap"))
 	if err != nil {
 		t.Fatal(err)
 	}

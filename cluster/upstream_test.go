@@ -12,6 +12,7 @@ import (
 
 	"carillon/cluster/placement"
 	"carillon/cluster/raftlog"
+	"carillon/cluster/snapshot"
 )
 
 // UPSTREAM.md says what each of these is about.
@@ -63,7 +64,7 @@ func TestConflictBehindSnapshot(t *testing.T) {
 func openLog(t *testing.T, snapshots raft.SnapshotStore) *raftlog.Store {
 	t.Helper()
 	s, err := raftlog.Open(t.TempDir(), raftlog.Config{
-		Snapshot: func() (uint64, uint64) { return newestSnapshot(snapshots) },
+		Snapshot: func() (uint64, uint64) { return snapshot.Newest(snapshots) },
 	}, testLog(t, "wal"))
 	if err != nil {
 		t.Fatal(err)

@@ -50,6 +50,7 @@ func arrows() map[string][]string {
 		"cluster/placement": {},
 		"cluster/raftnet":   {"cluster/command", "cluster/peer", "cluster/wire", "blobstore"},
 		"cluster/readcache": {"blobstore"},
+		"cluster/snapshot":  {"cluster/statefile", "cluster/wire", "blobstore", "internal/hlog"},
 		"cluster/statefile": {},
 		"cluster/wire":      {"blobstore"},
 		"blobstore":         {"internal/hlog"},

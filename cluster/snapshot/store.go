@@ -1,56 +1,73 @@
-package cluster
+package snapshot
 
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
 	"github.com/hashicorp/raft"
 
 	"carillon/cluster/statefile"
+	"carillon/internal/hlog"
 )
 
-// snapshotStore is raft's own store of snapshots, but for one thing: raft v1.8.0
+// kept is how many snapshots stay: the newest and one before.
+const kept = 2
+
+// Open opens the snapshots of a group, which lie below its directory.
+func Open(dir string, log *slog.Logger) (raft.SnapshotStore, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("snapshot directory: %w", err)
+	}
+	s, err := raft.NewFileSnapshotStoreWithLogger(dir, kept, hlog.HCLog(log, "snapshot"))
+	if err != nil {
+		return nil, fmt.Errorf("open snapshots in %s: %w", dir, err)
+	}
+	return store{s, dir}, nil
+}
+
+// store is raft's own store of snapshots, but for one thing: raft v1.8.0
 // syncs the files of a snapshot and the directory above, and not the directory
 // with the names of the files. Where a sync does not make earlier names durable,
 // a power cut leaves a snapshot without its description, while the log before it
 // is gone.
-type snapshotStore struct {
+type store struct {
 	raft.SnapshotStore
 
 	dir string // of the group
 }
 
 // Create begins a snapshot.
-func (s snapshotStore) Create(
+func (s store) Create(
 	version raft.SnapshotVersion, index, term uint64, members raft.Configuration, membersIndex uint64,
 	trans raft.Transport,
 ) (raft.SnapshotSink, error) {
-	sink, err := s.SnapshotStore.Create(version, index, term, members, membersIndex, trans)
+	begun, err := s.SnapshotStore.Create(version, index, term, members, membersIndex, trans)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // raft logs it
 	}
 	// The names are there from the beginning; Close writes into the same files.
-	return snapshotSink{sink, filepath.Join(s.dir, "snapshots", sink.ID()+".tmp")}, nil
+	return sink{begun, filepath.Join(s.dir, "snapshots", begun.ID()+".tmp")}, nil
 }
 
-type snapshotSink struct {
+type sink struct {
 	raft.SnapshotSink
 
 	dir string
 }
 
 // Close makes the snapshot durable. Again: success.
-func (s snapshotSink) Close() error {
+func (s sink) Close() error {
 	if err := statefile.SyncDir(s.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("sync snapshot: %w", errors.Join(err, s.Cancel()))
 	}
 	return s.SnapshotSink.Close() //nolint:wrapcheck // raft logs it
 }
 
-// newestSnapshot reads index and term of the newest snapshot, 0 if there is none.
-func newestSnapshot(snapshots raft.SnapshotStore) (index, term uint64) {
+// Newest reads index and term of the newest snapshot, 0 if there is none.
+func Newest(snapshots raft.SnapshotStore) (index, term uint64) {
 	list, err := snapshots.List()
 	if err != nil || len(list) == 0 {
 		return 0, 0

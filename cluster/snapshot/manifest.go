@@ -1,4 +1,4 @@
-package cluster
+package snapshot
 
 import (
 	"bufio"
@@ -31,8 +31,8 @@ const (
 
 func castagnoli() hash.Hash32 { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }
 
-// writeManifest lists the blobs of one group.
-func writeManifest(w io.Writer, store *blobstore.Store, owns func(blobstore.ID) bool) error {
+// WriteManifest lists the blobs of one group.
+func WriteManifest(w io.Writer, store *blobstore.Store, owns func(blobstore.ID) bool) error {
 	sum := castagnoli()
 	out := bufio.NewWriter(io.MultiWriter(w, sum))
 	_, _ = out.WriteString(manifestMagic) // bufio keeps the first error for Flush
@@ -67,15 +67,16 @@ func appendEntry(b []byte, i blobstore.Info) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(i.Spec.Created.UnixMilli()))
 }
 
-// manifestReader reads a manifest entry by entry.
-type manifestReader struct {
+// Manifest reads a manifest entry by entry.
+type Manifest struct {
 	r   *bufio.Reader
 	sum hash.Hash32
 	n   uint64
 }
 
-func openManifest(r io.Reader) (*manifestReader, error) {
-	m := &manifestReader{r: bufio.NewReader(r), sum: castagnoli()}
+// OpenManifest begins to read a manifest; ErrFormat: it is none.
+func OpenManifest(r io.Reader) (*Manifest, error) {
+	m := &Manifest{r: bufio.NewReader(r), sum: castagnoli()}
 	head := make([]byte, len(manifestMagic))
 	if err := m.read(head); err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func openManifest(r io.Reader) (*manifestReader, error) {
 	return m, nil
 }
 
-func (m *manifestReader) read(p []byte) error {
+func (m *Manifest) read(p []byte) error {
 	if _, err := io.ReadFull(m.r, p); err != nil {
 		// io.EOF must not be wrapped: it means "after the last entry" here.
 		return fmt.Errorf("manifest cut short (%s): %w", err.Error(), blobstore.ErrCorrupt)
@@ -95,9 +96,9 @@ func (m *manifestReader) read(p []byte) error {
 	return nil
 }
 
-// next returns the next entry, or io.EOF after the last if count and checksum
+// Next returns the next entry, or io.EOF after the last if count and checksum
 // hold. What was read before an error must not be trusted.
-func (m *manifestReader) next() (blobstore.Info, error) {
+func (m *Manifest) Next() (blobstore.Info, error) {
 	var b [entryBytes]byte
 	if err := m.read(b[:1]); err != nil {
 		return blobstore.Info{}, err
@@ -121,7 +122,7 @@ func (m *manifestReader) next() (blobstore.Info, error) {
 	return i, nil
 }
 
-func (m *manifestReader) finish() error {
+func (m *Manifest) finish() error {
 	var b [8]byte
 	if err := m.read(b[:]); err != nil {
 		return err

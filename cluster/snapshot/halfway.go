@@ -1,4 +1,4 @@
-package cluster
+package snapshot
 
 import (
 	"errors"
@@ -24,15 +24,21 @@ import (
 // halfwayFile lies in a group's directory while a snapshot is being restored.
 const halfwayFile = "restoring"
 
-// restorer is a state machine whose Restore leaves that note.
-type restorer struct {
-	machine
+// Restorer is a state machine whose Restore leaves that note.
+type Restorer struct {
+	raft.BatchingFSM
+
 	path      string
 	snapshots raft.SnapshotStore
 }
 
+// NewRestorer puts the note around a machine, in the directory of its group.
+func NewRestorer(machine raft.BatchingFSM, dir string, snapshots raft.SnapshotStore) Restorer {
+	return Restorer{BatchingFSM: machine, path: filepath.Join(dir, halfwayFile), snapshots: snapshots}
+}
+
 // Restore restores a leader's snapshot.
-func (r restorer) Restore(from io.ReadCloser) error {
+func (r Restorer) Restore(from io.ReadCloser) error {
 	list, err := r.snapshots.List()
 	if err == nil && len(list) == 0 {
 		err = errors.New("the snapshot to restore is not in its store") //nolint:err113 // cannot be met
@@ -43,14 +49,14 @@ func (r restorer) Restore(from io.ReadCloser) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("note the snapshot: %w", err), from.Close())
 	}
-	if err := r.machine.Restore(from); err != nil {
+	if err := r.BatchingFSM.Restore(from); err != nil {
 		return err //nolint:wrapcheck // raft logs it
 	}
 	return statefile.Remove(r.path)
 }
 
-// forgetHalfway removes the snapshot whose Restore was interrupted.
-func forgetHalfway(dir string, log *slog.Logger) error {
+// ForgetHalfway removes the snapshot whose Restore was interrupted.
+func ForgetHalfway(dir string, log *slog.Logger) error {
 	path := filepath.Join(dir, halfwayFile)
 	var id string
 	if err := statefile.Read(path, &id); err != nil {
@@ -67,4 +73,14 @@ func forgetHalfway(dir string, log *slog.Logger) error {
 		}
 	}
 	return statefile.Remove(path)
+}
+
+// ForgetNote forgets that a snapshot was being restored, and keeps it. Where none
+// was: success.
+func ForgetNote(dir string) error {
+	err := statefile.Remove(filepath.Join(dir, halfwayFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
