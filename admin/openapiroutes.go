@@ -128,8 +128,9 @@ func nameOperations() []operation {
 		copied("/v1/media/alias", "Give an item a second name", library.AliasRequest{}, noConditions),
 		copied("/v1/media/undelete", "Bring a deleted item back", library.UndeleteRequest{}, noConditions),
 		{
-			method: http.MethodGet, path: "/v1/accounts", summary: "List accounts that have media or settings", query: pageQuery,
-			out: listOf[library.AccountSettings]{},
+			method: http.MethodGet, path: "/v1/accounts", query: pageQuery,
+			summary: "List accounts that have media or settings",
+			out:     listOf[library.AccountSettings]{},
 		},
 		{method: http.MethodGet, path: account, summary: "Settings of an account", out: settings},
 		{
@@ -212,8 +213,9 @@ func recordingOperations() []operation {
 			conditions: bothConditions,
 		},
 		{
-			method: http.MethodPost, path: one + "/rerecord", summary: "A ticket for another take; it stays until that has sound",
-			out: recordingView{}, status: http.StatusCreated,
+			method: http.MethodPost, path: one + "/rerecord",
+			summary: "Make a ticket for another take; the old one stays until that has sound",
+			out:     recordingView{}, status: http.StatusCreated,
 		},
 		{method: http.MethodPost, path: one + "/discard", summary: "End and free it", status: http.StatusNoContent},
 		{

@@ -23,7 +23,7 @@ type recordingsCmd struct {
 	Store   recordingsStoreCmd   `cmd:"" help:"Make a recording an item, send it to a URL, or both."`
 	Discard recordingsDiscardCmd `cmd:"" help:"End recordings and free them; what is stored stays."`
 
-	Rerecord recordingsRerecordCmd `cmd:"" help:"Make a ticket for another take; the old one stays until it has sound."`
+	Rerecord recordingsRerecordCmd `cmd:"" help:"Make a ticket for another take, whose sound replaces the old."`
 }
 
 type recordingsNewCmd struct {
@@ -33,7 +33,7 @@ type recordingsNewCmd struct {
 	TTL     time.Duration `help:"How long the ticket waits for its source; else recordings.ticket_ttl."`
 	Max     time.Duration `help:"Length at which the recording ends."`
 	Min     time.Duration `help:"Length below which it is discarded."`
-	Allow   []string      `help:"Address or network that its source may come from; may be repeated." placeholder:"NET"`
+	Allow   []string      `help:"Network that its source may come from; may be repeated." placeholder:"NET"`
 }
 
 // Run makes the ticket.
@@ -63,7 +63,7 @@ func (g *globals) showTicket(tty terminal, r client.Recording) error {
 }
 
 type recordingsRerecordCmd struct {
-	ID string `arg:"" name:"id" help:"Recording that is to be taken again; it must have ended, and not be stored."`
+	ID string `arg:"" name:"id" help:"Recording to take again; it must have ended, and not be stored."`
 }
 
 // Run makes the ticket of another take.
