@@ -48,8 +48,8 @@ type LiveRecorder struct {
 	durable  int64
 	held     bool        // nothing is offered, see Hold
 	waiting  time.Time   // since when a byte waits
+	loading  time.Time   // since when one of pending does, or of the gap before it
 	back     io.ReaderAt // what was spilled
-	spilled  int64       // as far as that goes
 	gap      int64       // bytes between flight and pending that are only there
 	failures int         // attempts in a row
 	sealing  bool
@@ -127,8 +127,11 @@ func (r *LiveRecorder) Write(p []byte) (int, error) {
 		r.mu.Unlock()
 		return 0, fmt.Errorf("%d bytes wait to be stored: %w", LiveBufferBytesMax, ErrUnavailable)
 	}
+	if len(r.pending) == 0 && r.gap == 0 && len(p) > 0 {
+		r.loading = time.Now()
+	}
 	if r.durable == r.sum.size && len(p) > 0 {
-		r.waiting = time.Now()
+		r.waiting = r.loading
 	}
 	r.pending = append(r.pending, p...)
 	_, _ = r.sum.Write(p)
@@ -217,7 +220,7 @@ func (r *LiveRecorder) landed(err error) {
 		r.failures, r.begun = 0, true
 		r.durable += int64(len(r.flight))
 		r.flight = r.flight[:0]
-		if r.waiting = time.Now(); r.durable == r.sum.size {
+		if r.waiting = r.loading; r.durable == r.sum.size {
 			r.waiting = time.Time{}
 		}
 		if r.sealing || r.gap > 0 || len(r.pending) >= LivePieceBytesMax {

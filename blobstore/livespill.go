@@ -32,37 +32,31 @@ func (r *LiveRecorder) Release() {
 }
 
 // Waiting says since when the oldest byte waits that the Writer has not
-// acknowledged, zero when none does.
+// acknowledged, zero when none does. Of a backlog it is the oldest that was
+// there when it began.
 func (r *LiveRecorder) Waiting() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.waiting
 }
 
-// Spill hands what waits, and was not handed over before, to keep, in pieces of
-// at most LivePieceBytesMax. What keep has taken can from then on be read from
-// back, at its offset in the blob. It says how far the recording is kept, there
-// or by the Writer. One goroutine at a time may call it.
-func (r *LiveRecorder) Spill(keep func(off int64, p []byte) error, back io.ReaderAt) (int64, error) {
-	for {
-		r.mu.Lock()
-		if r.back != back {
-			r.back, r.spilled = back, r.durable
-		}
-		off := max(r.spilled, r.durable)
-		p := r.copyLocked(off, LivePieceBytesMax)
-		r.mu.Unlock()
-		if len(p) == 0 {
-			return off, nil
-		}
-		if err := keep(off, p); err != nil {
-			return off, err
-		}
-		r.mu.Lock()
-		r.spilled = off + int64(len(p))
-		r.trimLocked()
-		r.mu.Unlock()
-	}
+// Unspilled returns a copy of bytes that wait, at most LivePieceBytesMax, from
+// off on or from where they begin if that is later, and their offset in the blob.
+// What is before off is spilled or is about to be. Empty: there are no more.
+func (r *LiveRecorder) Unspilled(off int64) (at int64, p []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at = max(off, r.durable)
+	return at, r.copyLocked(at, LivePieceBytesMax)
+}
+
+// Spilled says that what waits up to end can from now on be read from back, at
+// its offset in the blob, for as long as it waits.
+func (r *LiveRecorder) Spilled(back io.ReaderAt, end int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.back = back
+	r.trimLocked(end)
 }
 
 // copyLocked copies up to n bytes at off that are in memory.
@@ -81,8 +75,8 @@ func (r *LiveRecorder) copyLocked(off int64, n int) []byte {
 func (r *LiveRecorder) memoryLocked() int64 { return r.durable + int64(len(r.flight)) + r.gap }
 
 // trimLocked lets go of what is spilled, if it is much.
-func (r *LiveRecorder) trimLocked() {
-	k := min(r.spilled-r.memoryLocked(), int64(len(r.pending)))
+func (r *LiveRecorder) trimLocked(spilled int64) {
+	k := min(spilled-r.memoryLocked(), int64(len(r.pending)))
 	if k <= spilledBytesMax {
 		return
 	}

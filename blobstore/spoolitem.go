@@ -1,32 +1,10 @@
 package blobstore
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
-	"os"
-	"path/filepath"
-	"sync"
 	"time"
-)
-
-// The form of a spooled item: magic and version, then records, each a kind, its
-// length (u32) and its CRC-32C (u32, over kind and payload), all little endian,
-// and its payload.
-const (
-	spoolMagic     = "CSPL"
-	spoolVersion   = 1
-	spoolHeadBytes = len(spoolMagic) + 1 + 8 // and when it was created, ms
-	recordHead     = 1 + 4 + 4
-
-	recordMeta = 'M' // the owner's words; the last one counts
-	recordOp   = 'O' // one operation, as AppendOps writes it
-	recordEnd  = 'E' // the item is whole; the owner's words about that
-
-	// spoolMetaBytesMax bounds the owner's words.
-	spoolMetaBytesMax = RowBytesMax + 16<<10
 )
 
 // SpoolItem is one item of a Spool. Its owner appends operations, ends it, and
@@ -35,22 +13,19 @@ type SpoolItem struct {
 	s       *Spool
 	seq     uint64
 	created time.Time
+	own     *segment // an item of the release before has a file of its own
+	next    uint32   // number of the next record; guarded by Spool.writing
+	going   bool     // the end of it is being written; guarded by Spool.writing
 
-	mu      sync.Mutex
-	f       *os.File // nil once removed, guarded by mu
-	size    int64    // guarded by mu
-	meta    []byte   // guarded by mu
-	end     []byte   // guarded by mu
-	ended   bool     // guarded by mu
-	damaged bool     // guarded by mu
-	extents []extent // guarded by mu
-}
-
-// extent is where the data of an operation lies in the file.
-type extent struct {
-	off int64 // in the blob
-	at  int64 // of the record
-	n   int   // bytes of data
+	// Guarded by Spool.mu, and written with Spool.writing held, too.
+	records []spoolRecord // in order
+	rest    []spoolRecord // what is beyond a damaged part, and this
+	size    int64
+	meta    []byte
+	end     []byte
+	ended   bool
+	damaged bool
+	gone    bool
 }
 
 // Name is the item's, unique on this node for ever.
@@ -61,232 +36,121 @@ func (i *SpoolItem) Created() time.Time { return i.created }
 
 // Meta is what the owner wrote last.
 func (i *SpoolItem) Meta() []byte {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+	i.s.mu.Lock()
+	defer i.s.mu.Unlock()
 	return i.meta
 }
 
 // End is what the owner wrote at the end, and whether it has.
 func (i *SpoolItem) End() ([]byte, bool) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+	i.s.mu.Lock()
+	defer i.s.mu.Unlock()
 	return i.end, i.ended
 }
 
 // Damaged says that a part in the middle cannot be read: what is before it can.
 func (i *SpoolItem) Damaged() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+	i.s.mu.Lock()
+	defer i.s.mu.Unlock()
 	return i.damaged
 }
 
-// Size is what the item takes on the disk.
+// Size is what the item takes of the spool.
 func (i *SpoolItem) Size() int64 {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+	i.s.mu.Lock()
+	defer i.s.mu.Unlock()
 	return i.size
 }
 
-func (i *SpoolItem) create(meta []byte) error {
-	if err := i.s.take(int64(spoolHeadBytes)); err != nil {
-		return err
+// takes says whether a record of that kind may be added.
+func (i *SpoolItem) takes(kind byte) error {
+	i.s.mu.Lock()
+	defer i.s.mu.Unlock()
+	switch {
+	case i.gone || i.s.closed:
+		return fmt.Errorf("spool: %w", ErrClosed)
+	case i.ended && kind != recordMeta:
+		return fmt.Errorf("spooled item %s: %w", i.Name(), ErrSealed)
 	}
-	f, err := os.OpenFile(i.s.path(i.seq), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	head := append([]byte(spoolMagic), spoolVersion)
-	head = binary.LittleEndian.AppendUint64(head, uint64(i.created.UnixMilli()))
-	i.mu.Lock()
-	i.f, i.size = f, int64(spoolHeadBytes)
-	i.mu.Unlock()
-	if _, err := f.WriteAt(head, 0); err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	return i.SetMeta(meta)
+	return nil
 }
+
+// add counts a record that is durable. The lock Spool.mu is held.
+func (i *SpoolItem) add(r spoolRecord, payload []byte) {
+	switch r.kind {
+	case recordNew:
+		i.meta = payload[createdBytes:]
+	case recordMeta:
+		i.meta = payload
+	case recordEnd:
+		i.end, i.ended = payload, true
+	}
+	i.records = append(i.records, r)
+	i.size += r.bytes()
+}
+
+// createdBytes is the time before the words of a recordNew.
+const createdBytes = 8
 
 // SetMeta replaces the owner's words.
 func (i *SpoolItem) SetMeta(meta []byte) error {
-	return i.write(recordMeta, meta, func(int64) { i.meta = append([]byte(nil), meta...) })
+	b := i.s.Batch()
+	if err := b.SetMeta(i, meta); err != nil {
+		return err
+	}
+	return b.Commit()
 }
 
 // Append adds operations, durable when it returns. ErrNoSpace: the spool is
 // full; ErrSealed: the item has ended.
 func (i *SpoolItem) Append(ops ...Op) error {
-	for k := range ops {
-		op := ops[k]
-		err := i.write(recordOp, AppendOps(nil, ops[k:k+1]), func(at int64) {
-			if len(op.Data) > 0 {
-				i.extents = append(i.extents, extent{op.Offset, at, len(op.Data)})
-			}
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	b := i.s.Batch()
+	return errors.Join(b.Append(i, ops...), b.Commit())
 }
 
 // Finish says that the item is whole. Again: success.
 func (i *SpoolItem) Finish(end []byte) error {
-	if _, ended := i.End(); ended {
-		return nil
-	}
-	return i.write(recordEnd, end, func(int64) { i.end, i.ended = append([]byte(nil), end...), true })
-}
-
-// write appends one record and syncs it; then is called with the lock held.
-func (i *SpoolItem) write(kind byte, payload []byte, then func(at int64)) error {
-	if kind != recordOp && len(payload) > spoolMetaBytesMax {
-		return fmt.Errorf("spool: words of %d bytes: %w", len(payload), ErrTooLarge)
-	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	switch {
-	case i.f == nil:
-		return fmt.Errorf("spool: %w", ErrClosed)
-	case i.ended && kind != recordMeta:
-		return fmt.Errorf("spooled item %s: %w", i.Name(), ErrSealed)
-	}
-	record := make([]byte, recordHead, recordHead+len(payload))
-	record[0] = kind
-	binary.LittleEndian.PutUint32(record[1:], uint32(len(payload)))
-	binary.LittleEndian.PutUint32(record[5:], recordSum(kind, payload))
-	record = append(record, payload...)
-	if err := i.s.take(int64(len(record))); err != nil {
+	b := i.s.Batch()
+	if err := b.Finish(i, end); err != nil {
 		return err
 	}
-	at := i.size
-	_, err := i.f.WriteAt(record, at)
-	if err == nil {
-		err = i.f.Sync()
-	}
-	if err != nil { // what is there of it is written over, or dropped by the next start
-		_ = i.s.take(-int64(len(record)))
-		return fmt.Errorf("spool: %w: %w", ErrNoSpace, err)
-	}
-	i.size += int64(len(record))
-	then(at)
-	return nil
+	return b.Commit()
 }
 
-func recordSum(kind byte, payload []byte) uint32 {
-	return crc32.Update(crc32.Checksum([]byte{kind}, castagnoli()), castagnoli(), payload)
-}
-
-// load reads an item of a former life. Nil: a crash left nothing of it.
-func (s *Spool) load(seq uint64) (*SpoolItem, error) {
-	f, err := os.OpenFile(s.path(seq), os.O_RDWR, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open spool: %w", err)
+// read returns a record of the item with its payload. io.EOF: there are no more.
+func (i *SpoolItem) read(k int) (spoolRecord, []byte, error) {
+	s := i.s
+	s.files.RLock() // the segment stays until it is read
+	defer s.files.RUnlock()
+	s.mu.Lock()
+	gone := i.gone || s.closed
+	var r spoolRecord
+	if k < len(i.records) {
+		r = i.records[k]
 	}
-	i := &SpoolItem{s: s, seq: seq, f: f}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open spool: %w", err), f.Close())
+	s.mu.Unlock()
+	switch {
+	case gone:
+		return r, nil, fmt.Errorf("spool: %w", ErrClosed)
+	case r.seg == nil:
+		return r, nil, io.EOF
 	}
-	head := make([]byte, spoolHeadBytes)
-	if _, err := f.ReadAt(head, 0); err != nil || info.Size() < int64(spoolHeadBytes+recordHead) {
-		s.log.Warn("spooled item without content dropped", "item", i.Name())
-		return nil, errors.Join(f.Close(), os.Remove(s.path(seq)))
-	}
-	if string(head[:len(spoolMagic)]) != spoolMagic || head[len(spoolMagic)] != spoolVersion {
-		err := fmt.Errorf("spooled item %s begins with %q: %w", i.Name(), head[:5], ErrFormat)
-		return nil, errors.Join(err, f.Close())
-	}
-	i.created = fromMillis(int64(binary.LittleEndian.Uint64(head[len(spoolMagic)+1:])))
-	i.scan(info.Size())
-	if i.size < info.Size() && !i.damaged {
-		s.log.Warn("end of a spooled item dropped, a crash cut it", "item", i.Name(), "bytes", info.Size()-i.size)
-		if err := errors.Join(f.Truncate(i.size), f.Sync()); err != nil {
-			return nil, errors.Join(fmt.Errorf("open spool: %w", err), f.Close())
-		}
-	}
-	return i, nil
-}
-
-// scan finds the records. The last may be torn; one in the middle that cannot
-// be read is damage, since each was synced before the next.
-func (i *SpoolItem) scan(total int64) {
-	i.size = int64(spoolHeadBytes)
-	for i.size < total {
-		kind, payload, err := i.record(i.size)
-		if err != nil {
-			i.damaged = i.more(total)
-			return
-		}
-		at := i.size
-		switch kind {
-		case recordMeta:
-			i.meta = payload
-		case recordEnd:
-			i.end, i.ended = payload, true
-		case recordOp:
-			op, _, err := decodeOp(payload)
-			if err != nil {
-				i.damaged = true
-				return
-			}
-			if len(op.Data) > 0 {
-				i.extents = append(i.extents, extent{op.Offset, at, len(op.Data)})
-			}
-		}
-		i.size += int64(recordHead + len(payload))
-	}
-}
-
-// more says whether a whole record follows the bad one at size: then that one
-// was not the last that was written.
-func (i *SpoolItem) more(total int64) bool {
-	head := make([]byte, recordHead)
-	if _, err := i.f.ReadAt(head, i.size); err != nil {
-		return false
-	}
-	next := i.size + recordHead + int64(binary.LittleEndian.Uint32(head[1:]))
-	if next >= total {
-		return false
-	}
-	_, _, err := i.record(next)
-	return err == nil
-}
-
-// record reads one record, checked.
-func (i *SpoolItem) record(at int64) (kind byte, payload []byte, err error) {
-	head := make([]byte, recordHead)
-	if _, err := i.f.ReadAt(head, at); err != nil {
-		return 0, nil, fmt.Errorf("spool: record at %d: %w: %w", at, ErrCorrupt, err)
-	}
-	n := binary.LittleEndian.Uint32(head[1:])
-	if n > max(OpBytesMax, spoolMetaBytesMax) {
-		return 0, nil, fmt.Errorf("spool: record at %d of %d bytes: %w", at, n, ErrCorrupt)
-	}
-	payload = make([]byte, n)
-	if _, err := i.f.ReadAt(payload, at+recordHead); err != nil {
-		return 0, nil, fmt.Errorf("spool: record at %d: %w: %w", at, ErrCorrupt, err)
-	}
-	if recordSum(head[0], payload) != binary.LittleEndian.Uint32(head[5:]) {
-		return 0, nil, fmt.Errorf("spool: record at %d: checksum: %w", at, ErrCorrupt)
-	}
-	return head[0], payload, nil
+	p, err := r.read()
+	return r, p, err
 }
 
 // Replay calls fn for each operation in order, and stops at its first error.
 // Data is fn's. ErrCorrupt: the disk has lost what was there.
 func (i *SpoolItem) Replay(fn func(Op) error) error {
-	for at, end := int64(spoolHeadBytes), i.Size(); at < end; {
-		i.mu.Lock()
-		if i.f == nil {
-			i.mu.Unlock()
-			return fmt.Errorf("spool: %w", ErrClosed)
+	for k := 0; ; k++ {
+		r, payload, err := i.read(k)
+		if errors.Is(err, io.EOF) && r.seg == nil {
+			return nil
 		}
-		kind, payload, err := i.record(at)
-		i.mu.Unlock()
 		if err != nil {
 			return err
 		}
-		at += int64(recordHead + len(payload))
-		if kind != recordOp {
+		if r.kind != recordOp {
 			continue
 		}
 		op, _, err := decodeOp(payload)
@@ -297,93 +161,86 @@ func (i *SpoolItem) Replay(fn func(Op) error) error {
 			return err
 		}
 	}
-	return nil
 }
 
 // ReadAt reads bytes of the blob that operations have appended, checked. It
 // returns what there is from off on without a gap; io.EOF for nothing.
 func (i *SpoolItem) ReadAt(p []byte, off int64) (int, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+	k := i.find(off)
+	if k < 0 {
+		return 0, io.EOF
+	}
 	n := 0
-	for k := len(i.extents) - 1; k >= 0 && n == 0; k-- { // newest first: readers follow the end
-		e := i.extents[k]
-		if off < e.off || off >= e.off+int64(e.n) {
-			continue
+	for ; n < len(p); k++ {
+		r, payload, err := i.read(k)
+		if errors.Is(err, io.EOF) && r.seg == nil {
+			break
 		}
-		for ; k < len(i.extents) && n < len(p); k++ {
-			e := i.extents[k]
-			skip := off + int64(n) - e.off
-			if skip < 0 || skip >= int64(e.n) || i.f == nil {
-				break
-			}
-			_, payload, err := i.record(e.at)
-			if err != nil {
-				return n, err
-			}
+		if err != nil {
+			return n, err
+		}
+		skip := off + int64(n) - r.off
+		if r.data > 0 && skip < 0 {
+			break
+		}
+		if skip < int64(r.data) {
 			n += copy(p[n:], payload[opHeadBytes+int(skip):])
 		}
-		return n, nil
 	}
-	return 0, io.EOF
+	return n, nil
 }
 
-// Extent is what the item holds of the blob: the least offset and the end of
-// the contiguous bytes from there. Both zero: nothing.
-func (i *SpoolItem) Extent() (start, end int64) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for k, e := range i.extents {
-		if k == 0 {
-			start, end = e.off, e.off
+// find is the newest record that has the byte at off, -1 for none: readers
+// follow the end.
+func (i *SpoolItem) find(off int64) int {
+	i.s.mu.Lock()
+	defer i.s.mu.Unlock()
+	for k := len(i.records) - 1; k >= 0; k-- {
+		if r := &i.records[k]; off >= r.off && off < r.off+int64(r.data) {
+			return k
 		}
-		if e.off == end {
-			end += int64(e.n)
+	}
+	return -1
+}
+
+// Extent is where the last bytes of the blob lie that the item holds in one
+// piece. Where it has a gap, what is before that was taken by the cluster. Both
+// zero: nothing.
+func (i *SpoolItem) Extent() (start, end int64) {
+	i.s.mu.Lock()
+	defer i.s.mu.Unlock()
+	for k := range i.records {
+		r := &i.records[k]
+		switch {
+		case r.data == 0:
+		case end == 0 || r.off > end || r.off < start:
+			start, end = r.off, r.off+int64(r.data)
+		default:
+			end = max(end, r.off+int64(r.data))
 		}
 	}
 	return start, end
 }
 
-// Remove deletes the item: it has been replayed, or was taken by nobody.
+// Remove deletes the item: it has been replayed, or was taken by nobody. After
+// an error it waits no more, and may come back at the next start.
 func (i *SpoolItem) Remove() error {
-	if err := i.close(); err != nil {
+	b, s := i.s.Batch(), i.s
+	b.Remove(i)
+	err := b.Commit()
+	if err == nil || errors.Is(err, ErrClosed) {
 		return err
 	}
-	i.s.forget(i, i.Size(), false)
-	if err := os.Remove(i.s.path(i.seq)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("spool: %w", err)
+	// A full disk must not keep what is to make room: its segments go all the
+	// same, and the log hears of it when it can.
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	if !i.gone {
+		s.release(i)
+		s.owed = append(s.owed, i.seq)
 	}
-	return syncPath(i.s.cfg.Dir)
-}
-
-// Quarantine puts the item aside with the reason beside it: it could not be
-// replayed, and a person must decide. It waits no more.
-func (i *SpoolItem) Quarantine(reason string) error {
-	if err := i.close(); err != nil {
-		return err
-	}
-	dir := filepath.Join(i.s.cfg.Dir, quarantineDir)
-	if err := writeSynced(filepath.Join(dir, i.Name()+reasonExt), reason+"\n"); err != nil {
-		return err
-	}
-	if err := os.Rename(i.s.path(i.seq), filepath.Join(dir, i.Name()+spoolExt)); err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	i.s.forget(i, i.Size(), true)
-	i.s.log.Error("spooled item put aside, look at it", "item", i.Name(), "reason", reason, "dir", dir)
-	return errors.Join(syncPath(dir), syncPath(i.s.cfg.Dir))
-}
-
-func (i *SpoolItem) close() error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.f == nil {
-		return nil
-	}
-	err := i.f.Close()
-	i.f = nil
-	if err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	return nil
+	s.mu.Unlock()
+	s.dropDead()
+	return err
 }

@@ -1,6 +1,10 @@
 package cluster
 
-import "time"
+import (
+	"time"
+
+	"carillon/blobstore"
+)
 
 // SpoolStatus is what waits in a node's spool for a leader.
 type SpoolStatus struct {
@@ -10,11 +14,15 @@ type SpoolStatus struct {
 	Quarantined int        `json:"quarantined"` // put aside for a person to look at
 }
 
-func (n *Node) spoolStatus() SpoolStatus {
+func (n *Node) spoolStats() blobstore.SpoolStats {
 	if n.spool == nil {
-		return SpoolStatus{}
+		return blobstore.SpoolStats{}
 	}
-	st := n.spool.Stats()
+	return n.spool.Stats()
+}
+
+func (n *Node) spoolStatus() SpoolStatus {
+	st := n.spoolStats()
 	s := SpoolStatus{Items: st.Items, Bytes: st.Bytes, Quarantined: st.Quarantined}
 	if !st.Oldest.IsZero() {
 		s.Oldest = &st.Oldest

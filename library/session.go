@@ -31,11 +31,13 @@ type Session struct {
 	rec  Recording
 	cast sync.Once // closes done
 
-	keeping  sync.Mutex           // guards the three below, over writes to the spool
-	item     *blobstore.SpoolItem // what waits, nil for nothing
-	kept     bool                 // the last word about it is spoken
-	troubled bool                 // the spool did not take it
-	titled   time.Time            // when the title was committed last; only watch knows it
+	keeping  sync.Mutex // guards the five below, over writes to the spool
+	spooled  kept       // what waits
+	next     kept       // what is to be so, while that is written
+	trouble  error      // why not all that waits is to be so
+	over     bool       // the last word about it is spoken
+	troubled bool       // the spool did not take it
+	titled   time.Time  // when the title was committed last; only watch knows it
 
 	ending  chan struct{} // closed when the source has left
 	done    chan struct{} // closed when the recording was ended from elsewhere

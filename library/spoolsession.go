@@ -1,13 +1,12 @@
 package library
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"carillon/blobstore"
 	"carillon/library/spool"
@@ -16,14 +15,17 @@ import (
 const (
 	// spoolAfter is how long a byte of a recording waits for a majority before
 	// it is made durable here: the second that is promised for it, less a look.
+	// Since a byte may have waited blobstore.FlushInterval before it was offered,
+	// this is where a commit takes 350 ms. It could be later only by breaking the
+	// promise, and need not be: when the disk is slow, all recordings together
+	// cost it one write and one fsync in a look, and their bytes a second time.
+	// Earlier would gain nothing that was promised.
 	spoolAfter = 750 * time.Millisecond
 	// spoolLook is how often sessions are looked at.
 	spoolLook = 250 * time.Millisecond
 	// spoolClaimWait is how long a source waits for a leader to take its claim
 	// before the recording begins in the spool: what it says before is lost.
 	spoolClaimWait = time.Second
-	// spillsMax bounds the files that are synced at once.
-	spillsMax = 32
 )
 
 // spoolRecordingEnd is what is known of a spooled recording whose source left.
@@ -48,83 +50,128 @@ func (l *Library) keepSessions(ctx context.Context) {
 			all = append(all, s)
 		}
 		l.mu.Unlock()
-		var work errgroup.Group
-		work.SetLimit(spillsMax)
-		for _, s := range all {
-			work.Go(func() error {
-				s.keep(ctx)
-				return nil
-			})
-		}
-		_ = work.Wait() // its functions return no errors
+		l.keep(ctx, all, time.Now())
 		if wait = spoolLook; len(all) == 0 {
 			wait = spool.Every // an idle node is not woken for nothing
 		}
 	}
 }
 
-// keep spools what has waited for too long, and lets the spool go when nothing
-// waits any more.
-func (s *Session) keep(ctx context.Context) {
-	s.keeping.Lock()
-	defer s.keeping.Unlock()
-	err := s.keepLocked(ctx, time.Now())
-	if err != nil && !s.troubled {
-		s.lib.log.ErrorContext(ctx, "recording waits in memory only", "recording_id", s.id, "error", err)
+// keep spools what has waited for too long, and lets go of what waits no more:
+// what all sessions have to say goes to the disk at once.
+func (l *Library) keep(ctx context.Context, all []*Session, now time.Time) {
+	for len(all) > 0 {
+		b, n := l.spool.Batch(), 0
+		for ; n < len(all) && !b.Full(); n++ {
+			all[n].keeping.Lock()
+			all[n].stage(ctx, b, now)
+		}
+		err := b.Commit()
+		begun := 0
+		for _, s := range all[:n] {
+			if s.staged(ctx, err) {
+				begun++
+			}
+			s.keeping.Unlock()
+		}
+		if begun > 0 {
+			l.log.WarnContext(ctx, "no majority in time: recordings go on in the spool", "recordings", begun)
+		}
+		all = all[n:]
 	}
-	s.troubled = err != nil
 }
 
-func (s *Session) keepLocked(ctx context.Context, now time.Time) error {
+// kept is what the spool has of a recording.
+type kept struct {
+	item *blobstore.SpoolItem // nil: nothing
+	end  int64                // of its bytes in the recording, 0 for none
+}
+
+// stage puts into b what has waited for too long, or that nothing of what is
+// spooled waits any more. The lock keeping is held until staged was called.
+func (s *Session) stage(ctx context.Context, b *blobstore.SpoolBatch, now time.Time) {
+	s.next, s.trouble = s.spooled, nil
+	if s.over {
+		return
+	}
 	waiting, deferred := s.live.Waiting(), s.isDeferred()
 	s.mu.Lock()
 	ended, since := s.ended, s.when
 	s.mu.Unlock()
+	late := !waiting.IsZero() && now.Sub(waiting) >= spoolAfter || ended && now.Sub(since) >= spoolAfter
 	switch {
-	case s.kept:
-		return nil
-	case s.item == nil && !deferred && (waiting.IsZero() || now.Sub(waiting) < spoolAfter) &&
-		(!ended || now.Sub(since) < spoolAfter):
-		return nil
-	case s.item != nil && !deferred && !ended && waiting.IsZero():
-		item := s.item
-		s.item = nil
-		return item.Remove()
+	case late || deferred || ended && s.next.item != nil:
+		s.trouble = s.spill(ctx, b)
+	case s.next.item != nil && s.live.Durable() >= s.next.end:
+		b.Remove(s.next.item)
+		s.next = kept{}
 	}
-	return s.spillLocked(ctx)
 }
 
-// spillLocked writes all that waits into the item, and the end if it has come.
-func (s *Session) spillLocked(ctx context.Context) error {
-	if s.item == nil {
-		if err := s.openItem(ctx, nil); err != nil {
-			return err
-		}
-	}
-	if _, ended := s.item.End(); ended {
-		return nil
-	}
+// spill puts all that waits into b, as much as one write takes, and the end if
+// it has come.
+func (s *Session) spill(ctx context.Context, b *blobstore.SpoolBatch) error {
 	s.mu.Lock()
 	ended, by, when := s.ended, s.endedByLocked(), s.when
 	s.mu.Unlock()
-	kept, err := s.live.Spill(func(off int64, p []byte) error {
-		return s.item.Append(blobstore.Op{
-			Kind: blobstore.OpAppend, ID: s.blob, Offset: off, Data: p, At: time.Now(),
-		})
-	}, s.item)
-	if err != nil || !ended || kept < s.live.Size() {
-		return err
+	at, p := s.live.Unspilled(s.next.end)
+	if s.next.item != nil && at > s.next.end {
+		b.Remove(s.next.item) // the cluster has all of it, and what came after
+		s.next = kept{}
+	}
+	if s.next.item == nil {
+		if err := s.openItem(ctx, b, nil); err != nil {
+			return err
+		}
+		s.next.end = at // what is before that the cluster has
+	}
+	if _, over := s.next.item.End(); over {
+		return nil
+	}
+	for ; len(p) > 0; at, p = s.live.Unspilled(at) {
+		if b.Full() {
+			return nil // the rest is for the next look
+		}
+		op := blobstore.Op{Kind: blobstore.OpAppend, ID: s.blob, Offset: at, Data: p, At: time.Now()}
+		if err := b.Append(s.next.item, op); err != nil {
+			return err
+		}
+		at += int64(len(p))
+		s.next.end = at
+	}
+	if !ended || at < s.live.Size() {
+		return nil
 	}
 	end, err := json.Marshal(spoolRecordingEnd{by, when.UnixMilli()})
 	if err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	return s.item.Finish(end)
+	return b.Finish(s.next.item, end)
+}
+
+// staged says what became of the batch that stage has put something into, and
+// returns whether the recording is in the spool from now on.
+func (s *Session) staged(ctx context.Context, err error) (begun bool) {
+	if err == nil {
+		begun = s.next.item != nil && s.next.item != s.spooled.item
+		s.spooled = s.next
+	}
+	if begun {
+		s.lib.spool.Created()
+	}
+	if s.spooled.item != nil {
+		s.live.Spilled(s.spooled.item, s.spooled.end)
+	}
+	if err = cmp.Or(s.trouble, err); err != nil && !s.troubled {
+		s.lib.log.ErrorContext(ctx, "recording waits in memory only", "recording_id", s.id, "error", err)
+	}
+	s.troubled = err != nil
+	return begun
 }
 
 // openItem makes the item of the recording, as it is or, if that could not be
 // committed, as it is to be.
-func (s *Session) openItem(ctx context.Context, as *stored) error {
+func (s *Session) openItem(ctx context.Context, b *blobstore.SpoolBatch, as *stored) error {
 	claimed := as == nil
 	if claimed {
 		var err error
@@ -136,15 +183,10 @@ func (s *Session) openItem(ctx context.Context, as *stored) error {
 	if err != nil {
 		return err
 	}
-	s.item, err = s.lib.spool.Create(&spool.Meta{
+	s.next.item, err = s.lib.spool.Create(b, &spool.Meta{
 		Account: as.Account, Record: s.id, Row: row, Revision: as.Revision, Claimed: claimed,
 	})
-	if err != nil {
-		return err
-	}
-	s.lib.log.WarnContext(ctx, "no majority: recording goes on in the spool", "recording_id", s.id,
-		"spool_id", s.item.Name())
-	return nil
+	return err
 }
 
 // keepEnd is the last word about the spooled part: it goes when the recording
@@ -155,16 +197,31 @@ func (s *Session) keepEnd(ctx context.Context, settled error) {
 	}
 	s.keeping.Lock()
 	defer s.keeping.Unlock()
-	s.kept = true
+	s.over = true
 	var err error
 	switch {
-	case settled == nil && s.item != nil:
-		err = s.item.Remove()
-	case settled != nil && (s.item != nil || s.isDeferred() || !s.live.Waiting().IsZero()):
-		err = s.spillLocked(ctx)
+	case settled == nil && s.spooled.item != nil:
+		err = s.spooled.item.Remove()
+		s.spooled = kept{}
+	case settled != nil && (s.spooled.item != nil || s.isDeferred() || !s.live.Waiting().IsZero()):
+		err = s.spillAll(ctx)
 	}
 	if err != nil {
 		s.lib.log.ErrorContext(ctx, "spooled recording", "recording_id", s.id, "error", err)
+	}
+}
+
+// spillAll spills until nothing is left.
+func (s *Session) spillAll(ctx context.Context) error {
+	for {
+		b, before := s.lib.spool.Batch(), s.spooled
+		s.next, s.trouble = s.spooled, nil
+		s.trouble = s.spill(ctx, b)
+		err := b.Commit()
+		s.staged(ctx, err)
+		if err = cmp.Or(s.trouble, err); err != nil || s.spooled == before {
+			return err
+		}
 	}
 }
 
@@ -174,9 +231,17 @@ func (s *Session) deferClaim(ctx context.Context, as *stored) error {
 	s.live.Hold() // its blob is referred to by nothing yet
 	s.keeping.Lock()
 	defer s.keeping.Unlock()
-	if err := s.openItem(ctx, as); err != nil {
+	b := s.lib.spool.Batch()
+	s.next, s.trouble = kept{}, nil
+	if err := s.openItem(ctx, b, as); err != nil {
 		return err
 	}
+	if err := b.Commit(); err != nil {
+		return err
+	}
+	s.staged(ctx, nil)
+	s.lib.log.WarnContext(ctx, "no majority: recording begins in the spool", "recording_id", s.id,
+		"spool_id", s.spooled.item.Name())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	begun := *as

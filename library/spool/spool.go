@@ -132,19 +132,22 @@ func (s *Spool) Upload(account, id string) *Writer {
 	return &Writer{s: s, meta: meta, taken: make(map[int64]int)}
 }
 
-// Create makes the item of a recording. The version and the kind of m are set.
-func (s *Spool) Create(m *Meta) (*blobstore.SpoolItem, error) {
+// Batch returns an empty batch of changes.
+func (s *Spool) Batch() *blobstore.SpoolBatch { return s.deps.Items.Batch() }
+
+// Create makes the item of a recording, as a part of a batch. The version and
+// the kind of m are set.
+func (s *Spool) Create(b *blobstore.SpoolBatch, m *Meta) (*blobstore.SpoolItem, error) {
 	m.Version, m.Kind = version, Recording
 	meta, err := json.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
-	item, err := s.deps.Items.Create(meta)
-	if err == nil {
-		s.deps.Meter.Spooled(Recording)
-	}
-	return item, err
+	return b.Create(meta)
 }
+
+// Created counts the item of a recording that is in the spool.
+func (s *Spool) Created() { s.deps.Meter.Spooled(Recording) }
 
 // Holds says whether a part of a recording waits in the spool.
 func (s *Spool) Holds(recordingID string) bool {
