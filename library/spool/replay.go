@@ -102,20 +102,54 @@ func (s *Spool) replaySpoken(ctx context.Context, item *blobstore.SpoolItem) err
 }
 
 // Operations brings an item's operations to the cluster. They may have been
-// there before: all can be repeated.
+// there before: all can be repeated. The pieces of a recording, which are as
+// small as a look finds them, go in pieces as large as they may be.
 func (s *Spool) Operations(ctx context.Context, item *blobstore.SpoolItem) error {
-	return item.Replay(func(op blobstore.Op) error {
-		switch op.Kind {
-		case blobstore.OpBegin:
-			return s.deps.Writer.Begin(ctx, op.ID, op.Spec)
-		case blobstore.OpAppend:
-			return s.deps.Writer.Append(ctx, op.ID, op.Offset, op.Data)
-		case blobstore.OpSeal:
-			return s.deps.Writer.Seal(ctx, op.ID, op.Totals)
-		case blobstore.OpPut:
-			return s.deps.Writer.Put(ctx, op.ID, op.Spec, op.Data, op.Totals)
-		case blobstore.OpRemove:
+	var piece blobstore.Op // not written yet
+	flush := func() error {
+		if len(piece.Data) == 0 {
+			return nil
 		}
-		return fmt.Errorf("operation %d: %w", op.Kind, blobstore.ErrFormat)
+		err := s.deps.Writer.Append(ctx, piece.ID, piece.Offset, piece.Data)
+		piece.Data = nil
+		return err
+	}
+	err := item.Replay(func(op blobstore.Op) error {
+		if op.Kind == blobstore.OpAppend && follows(&piece, &op) {
+			piece.Data = append(piece.Data, op.Data...)
+			return nil
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+		if op.Kind == blobstore.OpAppend {
+			piece = op
+			return nil
+		}
+		return s.operation(ctx, &op)
 	})
+	if err != nil {
+		return err
+	}
+	return flush()
+}
+
+// follows says whether an append goes on where piece ends, and fits into one
+// with it. The chunks of an upload never do.
+func follows(piece, op *blobstore.Op) bool {
+	return len(piece.Data) > 0 && op.ID == piece.ID && op.Offset == piece.Offset+int64(len(piece.Data)) &&
+		len(piece.Data)+len(op.Data) <= blobstore.LivePieceBytesMax
+}
+
+func (s *Spool) operation(ctx context.Context, op *blobstore.Op) error {
+	switch op.Kind {
+	case blobstore.OpBegin:
+		return s.deps.Writer.Begin(ctx, op.ID, op.Spec)
+	case blobstore.OpSeal:
+		return s.deps.Writer.Seal(ctx, op.ID, op.Totals)
+	case blobstore.OpPut:
+		return s.deps.Writer.Put(ctx, op.ID, op.Spec, op.Data, op.Totals)
+	case blobstore.OpAppend, blobstore.OpRemove:
+	}
+	return fmt.Errorf("operation %d: %w", op.Kind, blobstore.ErrFormat)
 }
