@@ -1,6 +1,7 @@
 package library
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync"
@@ -93,7 +94,8 @@ func TestSpillEnds(t *testing.T) {
 		held += int64(len(op.Data))
 		return nil
 	}))
-	if start, end := items[0].Extent(); err != nil || start > durable || end != session.live.Size() || held != end-start {
+	start, end := items[0].Extent()
+	if err != nil || start > durable || end != session.live.Size() || held != end-start {
 		t.Errorf("spilled are %d bytes from %d to %d, %v", held, start, end, err)
 	}
 	s.find()
@@ -101,4 +103,34 @@ func TestSpillEnds(t *testing.T) {
 		s.write(session, sound[:mp3FrameBytes]) // something waits at each look
 		return s.spool.Stats().Items == 0
 	})
+}
+
+// Goal: a full spool refuses uploads, and a recording goes on in memory until
+// there is room or a leader.
+func TestSpoolIsFull(t *testing.T) {
+	t.Parallel()
+	s := newSpooling(t)
+	s.close()
+	s.bytesMax = 8 << 10
+	s.open()
+	ticket := libtest.Must[Recording](t)(s.CreateRecording(t.Context(), RecordingRequest{Account: "acme"}))
+	session := s.claim(ticketRequest(s.Library, ticket))
+	s.lose()
+	s.put("small.wav", wavSound(100))
+	large := bytes.NewReader(wavSound(10_000))
+	_, _, err := s.Put(t.Context(), "acme", "large.wav", large, PutOptions{Length: -1})
+	libtest.WantErr(t, "upload", err, blobstore.ErrNoSpace)
+	sound := mp3Sound(100)
+	s.write(session, sound)
+	s.keep(t.Context(), []*Session{session}, time.Now().Add(spoolAfter))
+	session.keeping.Lock()
+	libtest.WantErr(t, "recording", session.trouble, blobstore.ErrNoSpace)
+	session.keeping.Unlock()
+	libtest.Equal(t, "what waits", s.spool.Stats().Bytes <= s.bytesMax, true)
+	s.find()
+	if err := session.Close(libtest.Bounded(t), EndedClean); err != nil {
+		t.Fatal(err)
+	}
+	s.sounds(ticket.ID, sound, StateSealed)
+	libtest.WaitFor(t, "the spool is empty", func() bool { return s.spool.Stats().Items == 0 })
 }

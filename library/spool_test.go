@@ -28,6 +28,8 @@ type spooling struct {
 	dir   string
 	spool *blobstore.Spool
 	led   atomic.Bool
+
+	bytesMax int64 // of the spool; 0: its default
 }
 
 func newSpooling(t *testing.T) *spooling {
@@ -42,8 +44,9 @@ func newSpooling(t *testing.T) *spooling {
 func (s *spooling) open() {
 	s.t.Helper()
 	var err error
-	s.spool, err = blobstore.OpenSpool(blobstore.SpoolConfig{Dir: filepath.Join(s.dir, "spool")},
-		slog.New(slog.DiscardHandler))
+	s.spool, err = blobstore.OpenSpool(blobstore.SpoolConfig{
+		Dir: filepath.Join(s.dir, "spool"), BytesMax: s.bytesMax,
+	}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		s.t.Fatal(err)
 	}

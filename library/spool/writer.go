@@ -221,7 +221,12 @@ func (w *Writer) Whole(
 	if err := w.open(ctx, id); err != nil {
 		return nil, err
 	}
-	return w.item, w.item.Append(last)
+	if err := w.item.Append(last); err != nil {
+		item := w.item
+		w.item = nil
+		return nil, errors.Join(err, item.Remove())
+	}
+	return w.item, nil
 }
 
 // read is what the shelf has of a blob.
