@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"carillon/audio/layer3"
 )
 
 // converterFrames is how many moments of sound a converter works on at once. A
@@ -205,7 +207,7 @@ func (c *conversion) frames(out []int16) (int, error) {
 	}
 	if c.gain != 1 {
 		for i, v := range out[:n*c.mixed] {
-			out[i] = round16(float32(v) * c.gain)
+			out[i] = layer3.Round16(float32(v) * c.gain)
 		}
 	}
 	if c.mixed < c.channels {

@@ -1,6 +1,10 @@
 package audio
 
-import "math"
+import (
+	"math"
+
+	"carillon/audio/layer3"
+)
 
 // The filter of the resampler: a sinc of resampleZeros zero crossings to each
 // side under a Kaiser window. Its figures are in DESIGN.md, and a test measures
@@ -179,7 +183,7 @@ func (r *resampler) read(pcm []int16) int {
 			break
 		}
 		for c := range r.channels {
-			pcm[frames*r.channels+c] = round16(r.sample(r.buf[c][first : first+2*r.half]))
+			pcm[frames*r.channels+c] = layer3.Round16(r.sample(r.buf[c][first : first+2*r.half]))
 		}
 		r.frac += r.down
 		r.at += r.frac / r.up
@@ -230,8 +234,4 @@ func dot(in, filter []float32) float32 {
 		a += in[i] * filter[i]
 	}
 	return a + b + c + d
-}
-
-func round16(v float32) int16 {
-	return int16(math.RoundToEven(float64(min(max(v, math.MinInt16), math.MaxInt16))))
 }

@@ -147,7 +147,7 @@ func (s *synthesis) polyphase(slot *[subbands]float32, pcm []int16, step int) {
 		}
 	}
 	for j, v := range &sum {
-		pcm[j*step] = round16(v)
+		pcm[j*step] = Round16(v)
 	}
 }
 
@@ -186,6 +186,8 @@ func (s *synthesis) cosines(x *[subbands]float32) {
 	}
 }
 
-func round16(v float32) int16 {
+// Round16 is the nearest sample to a value, the even one of two, at most full
+// scale.
+func Round16(v float32) int16 {
 	return int16(math.RoundToEven(float64(min(max(v, math.MinInt16), math.MaxInt16))))
 }
