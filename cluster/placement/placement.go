@@ -63,6 +63,7 @@ type Map struct {
 	Groups map[string][]string `json:"groups"` // blob group → members
 }
 
+// Equal says whether everything is to be in the same places; epochs do not count.
 func (p *Map) Equal(o *Map) bool {
 	return slices.Equal(p.Nodes, o.Nodes) && slices.Equal(p.Voters, o.Voters) &&
 		maps.EqualFunc(p.Groups, o.Groups, slices.Equal[[]string])

@@ -104,6 +104,7 @@ func Remove(path string) error {
 	return SyncDir(filepath.Dir(path))
 }
 
+// SyncDir makes the names in a directory durable.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir) //nolint:gosec // below the data directory
 	if err != nil {

@@ -79,7 +79,7 @@ func (d *Decoder) Varint() int64 {
 	return v
 }
 
-// Count reads the number of the elements that follow, at most most.
+// Count reads the number of the elements that follow, no more than most.
 func (d *Decoder) Count(most int) int {
 	v := d.Uvarint()
 	if v > uint64(most) || v > uint64(len(d.b)) { // every element has at least a byte
@@ -101,7 +101,7 @@ func (d *Decoder) Size() int64 {
 	return int64(v)
 }
 
-// Bytes reads what AppendBytes wrote, at most most bytes, which stay shared.
+// Bytes reads what AppendBytes wrote, no more than most bytes, which stay shared.
 func (d *Decoder) Bytes(most int) []byte {
 	v := d.Uvarint()
 	if v > uint64(most) || v > uint64(len(d.b)) {
