@@ -151,7 +151,8 @@ func (l *Local) Commit(ctx context.Context, txn Txn) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	index := l.Rows.Applied() + 1
-	results, err := l.Rows.Apply([]TxnEntry{{Index: index, ID: txn.ID, Txn: txn}}) //nolint:contextcheck // an apply ends
+	entry := TxnEntry{Index: index, ID: txn.ID, Txn: txn}
+	results, err := l.Rows.Apply([]TxnEntry{entry}) //nolint:contextcheck // an apply ends
 	if err != nil {
 		return 0, err
 	}

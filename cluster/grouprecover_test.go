@@ -46,9 +46,18 @@ func TestRecoverGroup(t *testing.T) {
 	survivor = closeAndReopen(t, bystander, survivor, lost)
 
 	refusedWhileUnnamed(t, bystander, survivor, lost)
+	early, err := bystander.tied(t.Context(), refers(idIn(bystander, s)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	f, err := bystander.RecoverGroup(t.Context(), name, survivor.id, idsOf(lost...))
 	if err != nil || !slices.Equal(f.Missing, []string{"lost"}) {
 		t.Fatalf("recovery: %+v %v", f, err)
+	}
+	// What the lost members acknowledged to who had not heard of it, as when they
+	// all come back at that moment.
+	if _, err := (catalog{bystander.Node}).commit(t.Context(), early); !errors.Is(err, blobstore.ErrConflict) {
+		t.Errorf("a document from before the recovery: %v", err)
 	}
 	recoverOthers(t, bystander)
 	rest := others(nodes, members...)
@@ -56,6 +65,10 @@ func TestRecoverGroup(t *testing.T) {
 	waitSettled(t, "full replicas", rest...)
 	waitReady(t, rest...)
 	k.check(t, rest...)
+	_, err = bystander.Catalog().Commit(t.Context(), refers(idIn(bystander, s)))
+	if !errors.Is(err, blobstore.ErrUnavailable) {
+		t.Errorf("a document whose sound the recovered group lacks: %v", err)
+	}
 	for _, n := range rest {
 		if err := checkItem(t.Context(), n, "lost", nil); !errors.Is(err, blobstore.ErrNotFound) {
 			t.Errorf("%s: the item that was lost: %v", n.id, err)
@@ -67,6 +80,73 @@ func TestRecoverGroup(t *testing.T) {
 	lostStayOut(t, bystander, lost)
 	k.check(t, rest...)
 	sameCatalogs(t, rest...)
+}
+
+// refers is a document of a blob.
+func refers(id blobstore.ID) blobstore.Txn {
+	return blobstore.Txn{Put: []blobstore.Row{{Key: blobstore.RefKey(id, "late"), Value: []byte("x")}}}
+}
+
+// TestRecoverGroupAnew loses all members of a group for ever: the one that was to
+// go on with it, too, before it could obey. The group begins anew, empty, on another
+// node, is filled up, and the catalog lists what was lost.
+func TestRecoverGroupAnew(t *testing.T) {
+	t.Parallel()
+	nodes := startCluster(t, 7, func(c *Config) { c.Shards = 8 })
+	waitSettled(t, "seven nodes", nodes...)
+	s, members := 0, []*testNode(nil)
+	for ; s < 8; s++ { // one whose loss leaves the catalog its majority
+		members = membersOf(nodes, s)
+		voters := nodes[0].catalog.voters()
+		votes := func(id string) bool { return slices.Contains(voters, id) }
+		if slices.ContainsFunc(idsOf(members...), func(id string) bool { return !votes(id) }) {
+			break
+		}
+	}
+	if s == 8 {
+		t.Fatal("each group has three of the catalog's voters")
+	}
+	name := placement.BlobGroup(s)
+	into(t, nodes[0], s, "lost", noise(1, 300_000))
+	rest := others(nodes, members...)
+	dies := members[0]
+	for _, n := range members[1:] {
+		n.close(t)
+	}
+	by := rest[0]
+	eventually(t, "two are gone", func() error {
+		for _, n := range members[1:] {
+			if !by.Gone(n.id) {
+				return errNotLeft
+			}
+		}
+		return (catalog{by.Node}).Fresh(t.Context())
+	})
+	dies.close(t)
+	eventually(t, "the order to a node that cannot obey", func() error {
+		return by.orderRecovery(t.Context(), name, GroupRecovery{Node: dies.id, Lost: idsOf(members[1:]...)})
+	})
+	eventually(t, "another one is named", func() error {
+		f, err := by.GroupRecovery(t.Context(), name, "")
+		if err == nil {
+			f, err = by.RecoverGroup(t.Context(), name, f.Node, f.Lost)
+		}
+		if err == nil && f.State != GroupRecoveryAsked && f.State != GroupRecoveryDone {
+			err = errNotLeft
+		}
+		return err
+	})
+	recoverOthers(t, by)
+	waitSettled(t, "full replicas", rest...)
+	waitReady(t, rest...)
+	k := &kept{items: map[string][]byte{"after": noise(2, 400_000)}}
+	into(t, by, s, "after", k.items["after"])
+	k.check(t, rest...)
+	for _, n := range rest {
+		if err := checkItem(t.Context(), n, "lost", nil); !errors.Is(err, blobstore.ErrNotFound) {
+			t.Errorf("%s: what was lost with all members: %v", n.id, err)
+		}
+	}
 }
 
 // closeAndReopen ends the lost nodes and starts the survivor again.
@@ -119,6 +199,11 @@ func lostStayOut(t *testing.T, known *testNode, lost []*testNode) {
 		case <-time.After(testWait):
 			t.Error("node that was given up does not stop")
 		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if at, err := n.Catalog().Commit(ctx, refers(idIn(n, 1))); err == nil {
+			t.Errorf("node that was given up commits at %d", at)
+		}
+		cancel()
 	}
 }
 

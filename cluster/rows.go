@@ -71,6 +71,15 @@ func (c catalog) Commit(ctx context.Context, t blobstore.Txn) (uint64, error) {
 	if err := c.n.commitRoom(&t); err != nil {
 		return 0, err
 	}
+	t, err := c.n.tied(ctx, t)
+	if err != nil {
+		return 0, err
+	}
+	return c.commit(ctx, t)
+}
+
+// commit proposes a transaction that may be.
+func (c catalog) commit(ctx context.Context, t blobstore.Txn) (uint64, error) {
 	carried, err := c.store(ctx, t)
 	if err != nil {
 		return 0, err
