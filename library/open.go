@@ -74,6 +74,7 @@ type Library struct {
 	webhooks *webhook.Set
 	exports  *export.Queue
 	spool    *spool.Spool
+	keeps    sync.Mutex    // held over a look at sessions, which locks many of them
 	edits    chan struct{} // of editsAtOnce
 	searches chan struct{} // of usesAtOnce
 	flusher  *blobstore.Flusher

@@ -60,6 +60,8 @@ func (l *Library) keepSessions(ctx context.Context) {
 // keep spools what has waited for too long, and lets go of what waits no more:
 // what all sessions have to say goes to the disk at once.
 func (l *Library) keep(ctx context.Context, all []*Session, now time.Time) {
+	l.keeps.Lock() // two looks that take sessions in different order would wait for one another
+	defer l.keeps.Unlock()
 	for len(all) > 0 {
 		b, n := l.spool.Batch(), 0
 		for ; n < len(all) && !b.Full(); n++ {
