@@ -212,7 +212,7 @@ func TestBackupDamaged(t *testing.T) {
 	if err := os.WriteFile(blobs[0], damaged, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, _ := appliance(t, exitError, "backup", "verify", dir)
+	out, _ := appliance(t, exitDamaged, "backup", "verify", dir)
 	contains(t, out, "SHA-256", "1 problems")
 	to := Start(t, 1, nil)
 	to.Node(0).cli(t, exitError, "restore", dir)
@@ -222,7 +222,7 @@ func TestBackupDamaged(t *testing.T) {
 	if err := os.Remove(blobs[0]); err != nil {
 		t.Fatal(err)
 	}
-	appliance(t, exitError, "backup", "verify", dir)
+	appliance(t, exitDamaged, "backup", "verify", dir)
 	if again := c.backup(t, dir); again.Fetched != 1 {
 		t.Errorf("backup after a loss: %+v", again)
 	}

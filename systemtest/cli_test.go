@@ -18,6 +18,8 @@ const (
 	exitNotFound    = 3
 	exitUnavailable = 4
 	exitDenied      = 5
+	exitNewer       = 6 // too old for its data or its cluster
+	exitDamaged     = 7
 )
 
 // TestCLI is a session of an operator against three nodes.

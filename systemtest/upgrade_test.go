@@ -14,14 +14,11 @@ import (
 	"time"
 )
 
-// exitNewer is the exit code of a node that is too old for its data or cluster.
-const exitNewer = 6
-
 // buildNewer builds the appliance as a version that reads one more format of log
 // commands, and says which the present and the newer one are.
 func buildNewer(t *testing.T) (binary string, before, after int) {
 	t.Helper()
-	source, err := filepath.Abs("../cluster/format.go")
+	source, err := filepath.Abs("../cluster/command/command.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +32,7 @@ func buildNewer(t *testing.T) (binary string, before, after int) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	newer, overlay := filepath.Join(dir, "format.go"), filepath.Join(dir, "overlay.json")
+	newer, overlay := filepath.Join(dir, "command.go"), filepath.Join(dir, "overlay.json")
 	text = line.ReplaceAll(text, fmt.Appendf(nil, "FormatMax = %d", before+1))
 	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{source: newer}})
 	err = errors.Join(err, os.WriteFile(newer, text, 0o600), os.WriteFile(overlay, replace, 0o600))
