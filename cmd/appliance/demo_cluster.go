@@ -14,6 +14,9 @@ import (
 // demoNodes is the smallest cluster that survives the loss of a node.
 const demoNodes = 3
 
+// demoPorts a node listens on: HTTP, SHOUT, gossip, peers.
+const demoPorts = 4
+
 // demoCluster is three nodes of this process on loopback, configured as real
 // ones are.
 type demoCluster struct {
@@ -68,6 +71,10 @@ func (d *demoCluster) configure(ctx context.Context, base config.Config, dir str
 		return err
 	}
 	d.token = token.Reveal()
+	ports, err := freePorts(ctx, "127.0.0.1", len(d.nodes)*demoPorts)
+	if err != nil {
+		return err
+	}
 	var join []config.Addr
 	for i := range d.nodes {
 		cfg := base
@@ -77,13 +84,8 @@ func (d *demoCluster) configure(ctx context.Context, base config.Config, dir str
 		cfg.Cluster.Secret = secret
 		cfg.Storage.ReserveBytes = config.Bytes(0) // its directory may be on a disk in memory
 		cfg.Outbound.Deny = nil                    // the receivers of a demo are on this machine
-		for _, bind := range []*config.Addr{
-			&cfg.HTTP.Bind, &cfg.Shout.Bind, &cfg.Cluster.Bind, &cfg.Cluster.PeerBind,
-		} {
-			if *bind, err = freePort(ctx, "127.0.0.1"); err != nil {
-				return err
-			}
-		}
+		own := ports[i*demoPorts:]
+		cfg.HTTP.Bind, cfg.Shout.Bind, cfg.Cluster.Bind, cfg.Cluster.PeerBind = own[0], own[1], own[2], own[3]
 		join = append(join, cfg.Cluster.Bind)
 		d.nodes[i].cfg = cfg
 	}

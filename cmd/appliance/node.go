@@ -337,24 +337,46 @@ func (d doors) Close() error {
 // freePort finds a port that is free now for TCP and UDP. It is used where the
 // number must be known before the listener is made, in demos and tests.
 func freePort(ctx context.Context, host string) (config.Addr, error) {
-	const tries = 20 // a port that is free for TCP is seldom taken for UDP
+	all, err := freePorts(ctx, host, 1)
+	if err != nil {
+		return config.Addr{}, err
+	}
+	return all[0], nil
+}
+
+// freePorts finds so many different ones: each is held until all are found, since
+// the kernel may give a port that was let go to the next who asks.
+func freePorts(ctx context.Context, host string, n int) (all []config.Addr, err error) {
+	var held []io.Closer
+	defer func() {
+		for _, c := range held {
+			err = errors.Join(err, c.Close())
+		}
+		if err != nil {
+			all, err = nil, fmt.Errorf("find a free port: %w", err)
+		}
+	}()
+	const failuresMax = 20 // a port that is free for TCP is seldom taken for UDP
 	var lc net.ListenConfig
-	var last error
-	for range tries {
+	for failures := 0; len(all) < n; {
 		tcp, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
-			return config.Addr{}, fmt.Errorf("find a free port: %w", err)
+			return nil, err //nolint:wrapcheck // above
 		}
+		held = append(held, tcp)
 		udp, err := lc.ListenPacket(ctx, "udp", tcp.Addr().String())
-		if err = errors.Join(err, tcp.Close()); err != nil {
-			last = err
+		if err != nil {
+			if failures++; failures == failuresMax {
+				return nil, err //nolint:wrapcheck // above
+			}
 			continue
 		}
-		addr := tcp.Addr().String()
-		if err := udp.Close(); err != nil {
-			return config.Addr{}, fmt.Errorf("find a free port: %w", err)
+		held = append(held, udp)
+		addr, err := config.ParseAddr(tcp.Addr().String())
+		if err != nil {
+			return nil, err //nolint:wrapcheck // above
 		}
-		return config.ParseAddr(addr) //nolint:wrapcheck // it is an address
+		all = append(all, addr)
 	}
-	return config.Addr{}, fmt.Errorf("find a free port: %w", last)
+	return all, nil
 }

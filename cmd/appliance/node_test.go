@@ -171,3 +171,20 @@ func TestOpenFailsClean(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFreePorts: ports that are found together are different ones.
+func TestFreePorts(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	all, err := freePorts(t.Context(), "127.0.0.1", n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[uint16]bool{}
+	for _, addr := range all {
+		seen[addr.Port()] = true
+	}
+	if len(seen) != n {
+		t.Errorf("%d different ports of %d", len(seen), n)
+	}
+}
