@@ -193,7 +193,14 @@ func (s *Store) detach(id ID, f *follow) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// A live blob stays, with its tail, for the next listener.
-	if f.refs--; f.refs == 0 && f.tail == nil && s.follows[id] == f {
+	if f.refs--; f.refs == 0 && !f.live() && s.follows[id] == f {
 		delete(s.follows, id)
 	}
+}
+
+// live says whether the blob has grown since it is followed.
+func (f *follow) live() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tail != nil
 }
