@@ -17,7 +17,8 @@ const (
 	// RowBytesMax bounds a row's value. Documents are small; what is larger
 	// belongs into a blob.
 	RowBytesMax = 64 << 10
-	// TxnOpsMax bounds the operations of one Txn, conditions included.
+	// TxnOpsMax bounds the operations of one Txn, conditions included. A cluster
+	// adds one to a Txn that refers to a blob.
 	TxnOpsMax = 256
 	// appendedKeyBytes is what an appended row's key has behind its prefix: 16
 	// hexadecimal digits of the position, a slash, two of the number.

@@ -19,7 +19,8 @@ import (
 // sound. See RECOVERY.md.
 
 // tied is a transaction with the condition that the recoveries of groups are those
-// that this node knows, if it refers to blobs. ErrUnavailable: a group was recovered
+// that this node knows, if it refers to blobs: one operation of TxnOpsMax is then
+// for that. ErrUnavailable: a group was recovered
 // without the sound, or this node was given up.
 func (n *Node) tied(ctx context.Context, t blobstore.Txn) (blobstore.Txn, error) {
 	if !slices.ContainsFunc(t.Put, isReference) {
@@ -42,9 +43,7 @@ func (n *Node) tied(ctx context.Context, t blobstore.Txn) (blobstore.Txn, error)
 			}
 		}
 	}
-	if len(t.If)+len(t.Put)+len(t.Delete)+len(t.Append) < blobstore.TxnOpsMax {
-		t.If = append(slices.Clip(t.If), blobstore.Cond{Key: ordersKey, Revision: revision})
-	}
+	t.If = append(slices.Clip(t.If), blobstore.Cond{Key: ordersKey, Revision: revision})
 	return t, nil
 }
 
