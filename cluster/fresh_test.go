@@ -4,42 +4,47 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"carillon/blobstore"
 )
 
-// TestFreshWithoutLeader: in an outage not every read that asks for the leader
-// waits for it, and the first one after it is fresh again.
+// TestFreshWithoutLeader: in an outage one read waits for the leader, and those
+// after it do not, in virtual time; the first one after the outage is fresh.
 func TestFreshWithoutLeader(t *testing.T) {
-	t.Parallel()
-	nodes := startCluster(t, 3, nil)
-	nodes[1].close(t)
-	nodes[2].close(t)
-	eventually(t, "a wait in vain", func() error {
-		if err := nodes[0].Catalog().Fresh(t.Context()); !errors.Is(err, blobstore.ErrUnavailable) {
-			return fmt.Errorf("fresh without a majority: %w", errors.Join(err, errors.New("want ErrUnavailable")))
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, dir)
+		defer s.closeAll()
+		s.commit(0)
+		n := s.node(0)
+		s.net.Isolate(hostName(0))
+		s.wait(time.Minute) // nobody leads in what is left
+		fresh := func() time.Duration {
+			begun := time.Now()
+			if err := n.Catalog().Fresh(t.Context()); !errors.Is(err, blobstore.ErrUnavailable) {
+				t.Errorf("fresh without a majority: %v", err)
+			}
+			return time.Since(begun)
 		}
-		if !nodes[0].leaderless.Load() {
-			return errors.New("it did not wait")
+		if took := fresh(); took != freshWait {
+			t.Errorf("the first read waited %v, want %v", took, freshWait)
 		}
-		return nil
+		for range 30 {
+			if took := fresh(); took > freshWait/100 {
+				t.Errorf("another read waited %v", took)
+			}
+		}
+		s.net.HealAll()
+		eventually(t, "fresh again", func() error {
+			if err := n.Catalog().Fresh(t.Context()); err != nil {
+				return fmt.Errorf("after the outage: %w", err)
+			}
+			return nil
+		})
+		if n.leaderless.Load() {
+			t.Error("reads still do not wait")
+		}
 	})
-	const reads = 30
-	began := time.Now()
-	for range reads {
-		if err := nodes[0].Catalog().Fresh(t.Context()); !errors.Is(err, blobstore.ErrUnavailable) {
-			t.Errorf("fresh without a majority: %v", err)
-		}
-	}
-	// Each would wait freshWait: a third of that in all is far from both.
-	if took := time.Since(began); took > reads*freshWait/3 {
-		t.Errorf("%d reads took %v", reads, took)
-	}
-	nodes[1] = openNode(t, nodes[1].dir, nodes[1].cfg, Deps{})
-	t.Cleanup(func() { nodes[1].close(t) })
-	eventually(t, "a leader", func() error { return nodes[0].Catalog().Fresh(t.Context()) })
-	if nodes[0].leaderless.Load() {
-		t.Error("reads still do not wait")
-	}
 }
