@@ -37,9 +37,9 @@ func accountOf(c echo.Context) (string, error) {
 	return account, naming.CheckAccount(account)
 }
 
-// putMedia stores the sound in the body, of a PUT or a POST. Everything that can be refused is refused before
-// the first read: until then a client that sent `Expect: 100-continue` has
-// not sent its body.
+// putMedia stores the sound in the body, of a PUT or a POST. Everything that can
+// be refused is refused before the first read: until then a client that sent
+// `Expect: 100-continue` has not sent its body.
 func (s *Server) putMedia(c echo.Context) error {
 	r := c.Request()
 	if err := s.checkIngest(r, c.Param("account")); err != nil {
