@@ -19,6 +19,7 @@ import (
 
 	"carillon/internal/audience"
 	"carillon/internal/ring"
+	"carillon/internal/tcptest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -58,7 +59,7 @@ type left struct {
 // join connects a client to a listener's place.
 func join(t *testing.T, a *audience.Audience, l audience.Listener) (*net.TCPConn, chan left) {
 	t.Helper()
-	client, conn := pair(t)
+	client, conn := tcptest.Pair(t)
 	ended := make(chan left, 1)
 	l.Conn = conn
 	l.ByteRate = byteRate
@@ -70,33 +71,6 @@ func join(t *testing.T, a *audience.Audience, l audience.Listener) (*net.TCPConn
 		t.Fatal(err)
 	}
 	return client, ended
-}
-
-// pair is both ends of a connection.
-func pair(t *testing.T) (client, server *net.TCPConn) {
-	t.Helper()
-	var lc net.ListenConfig
-	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	var d net.Dialer
-	dialed, err := d.DialContext(t.Context(), "tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = dialed.Close() })
-	conn, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := dialed.SetDeadline(time.Now().Add(testWait)); err != nil {
-		t.Fatal(err)
-	}
-	client, _ = dialed.(*net.TCPConn)
-	server, _ = conn.(*net.TCPConn)
-	return client, server
 }
 
 func noise(n int) []byte {

@@ -17,6 +17,7 @@ import (
 
 	"carillon/internal/audience"
 	"carillon/internal/ring"
+	"carillon/internal/tcptest"
 )
 
 // still is a sound that is there, and says when it is closed.
@@ -39,7 +40,7 @@ func (s still) Close() error {
 // hear connects a client to a listener of a stored sound.
 func hear(t *testing.T, a *audience.Audience, s audience.Stored) (*net.TCPConn, chan left) {
 	t.Helper()
-	client, conn := pair(t)
+	client, conn := tcptest.Pair(t)
 	ended := make(chan left, 1)
 	s.Conn = conn
 	if s.Stall == 0 {
@@ -197,7 +198,7 @@ func TestStoredEnds(t *testing.T) {
 	if waits.open.Load() != 0 || last.open.Load() != 0 {
 		t.Error("not closed")
 	}
-	_, late := pair(t)
+	_, late := tcptest.Pair(t)
 	if err := a.Play(audience.Stored{Conn: late, From: newStill(nil)}); !errors.Is(err, audience.ErrClosed) {
 		t.Error(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carillon/internal/outlet"
+	"carillon/internal/tcptest"
 )
 
 const testWait = 10 * time.Second
@@ -17,27 +18,13 @@ const testWait = 10 * time.Second
 // pair is a connection and the Outlet of its other end.
 func pair(t *testing.T) (*net.TCPConn, *outlet.Outlet) {
 	t.Helper()
-	var lc net.ListenConfig
-	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	client, conn := tcptest.Pair(t)
+	t.Cleanup(func() { _ = conn.Close() })
+	o, err := outlet.New(conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = ln.Close() }()
-	var d net.Dialer
-	client, err := d.DialContext(t.Context(), "tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _, _ = client.Close(), conn.Close() })
-	o, err := outlet.New(conn.(*net.TCPConn))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client.(*net.TCPConn), o
+	return client, o
 }
 
 // Goal: who writes is told at once that there is no room, knows what was taken,

@@ -62,6 +62,7 @@ func arrows() map[string][]string {
 		// Leaves.
 		"internal/ring":     {},
 		"internal/outlet":   {},
+		"internal/tcptest":  {},
 		"internal/audience": {"internal/ring", "internal/outlet"},
 		"internal/config":   {},
 		"internal/hlog":     {},
@@ -95,11 +96,13 @@ func owners() map[string][]string {
 			"library", "shoutd", "streamserver", "admin", "internal/web", "internal/outbound", "cmd/appliance",
 			"systemtest",
 		},
-		"github.com/rogpeppe/go-internal":     {}, // tests only
-		"go.uber.org/goleak":                  {},
-		"pgregory.net/rapid":                  {},
-		"github.com/google/go-cmp":            {},
-		"testing":                             {"blobstore/storetest", "library/libtest", "audio/audiotest"},
+		"github.com/rogpeppe/go-internal": {}, // tests only
+		"go.uber.org/goleak":              {},
+		"pgregory.net/rapid":              {},
+		"github.com/google/go-cmp":        {},
+		"testing": {
+			"blobstore/storetest", "library/libtest", "audio/audiotest", "internal/tcptest",
+		},
 		"github.com/prometheus/client_golang": everyone(),
 	}
 }

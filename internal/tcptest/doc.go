@@ -1,0 +1,2 @@
+// Package tcptest owns what tests of several packages need of TCP.
+package tcptest
