@@ -58,7 +58,7 @@ func (l *Library) signed(ctx context.Context, w Listening) error {
 	if err != nil {
 		return err
 	}
-	t, err := parseToken(key, w.Token)
+	t, err := l.parseToken(key, w.Token)
 	if err != nil {
 		return err
 	}

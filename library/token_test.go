@@ -77,6 +77,37 @@ func TestTokenExpiry(t *testing.T) {
 	}
 }
 
+// TestAcceptedKeys: while the secret of a cluster is changed, a node takes what
+// another has signed with the old one, to play by it and to listen with it.
+func TestAcceptedKeys(t *testing.T) {
+	t.Parallel()
+	local := libtest.OpenStore(t, t.TempDir())
+	open := func(key string, accept ...[]byte) *Library {
+		cfg := testConfig()
+		cfg.Key, cfg.AcceptKeys = []byte(key), accept
+		return openLibrary(t, cfg, testDeps(local))
+	}
+	before := open("old")
+	put(t, before, "acme", "x.mp3", mp3Sound(10), PutOptions{})
+	answer := libtest.Must[Lookup](t)(before.Lookup(t.Context(), LookupRequest{Name: "x.mp3", Account: "acme"}))
+	_, rest, _ := strings.Cut(answer.StreamURL, "/play/")
+	token, _, _ := strings.Cut(rest, "/")
+	for _, c := range []struct {
+		name string
+		l    *Library
+		want error
+	}{
+		{"the node that signed", before, nil},
+		{"a node that accepts the old key", open("new", []byte("older"), []byte("old")), nil},
+		{"a node that does not", open("new", []byte("older")), ErrBadToken},
+	} {
+		_, err := c.l.OpenPlay(t.Context(), token)
+		libtest.WantErr(t, "play by "+c.name, err, c.want)
+		err = c.l.MayListen(t.Context(), Listening{Account: "acme", ID: "x.mp3", Token: token})
+		libtest.WantErr(t, "listen to "+c.name, err, c.want)
+	}
+}
+
 // TestPlayURLs: the rules that FreeSWITCH needs of a URL hold for any id.
 func TestPlayURLs(t *testing.T) {
 	t.Parallel()
