@@ -11,6 +11,7 @@ import (
 	"carillon/blobstore"
 	"carillon/library/feed"
 	"carillon/library/naming"
+	"carillon/library/playtoken"
 	"carillon/library/rows"
 	"carillon/library/webhook"
 )
@@ -42,7 +43,8 @@ type BackupRow struct {
 // what at the moment, holds, and the key of playback URLs, which name revisions.
 func outsideBackups() []string {
 	return []string{
-		feed.Prefix, "c1/", "z1/", webhook.StatePrefix, feed.TrimKey, signingKey, blobstore.HoldPrefix, restoreKey,
+		feed.Prefix, "c1/", "z1/", webhook.StatePrefix, feed.TrimKey, playtoken.KeyRow, blobstore.HoldPrefix,
+		restoreKey,
 	}
 }
 

@@ -54,20 +54,16 @@ func (l *Library) MayListen(ctx context.Context, w Listening) error {
 // signed says whether a token is good for what is asked for. It opens a name,
 // as a stream does; who needs the very sound plays by the URL of the lookup.
 func (l *Library) signed(ctx context.Context, w Listening) error {
-	key, err := l.signingKey(ctx)
+	t, err := l.tokens.Parse(ctx, w.Token)
 	if err != nil {
 		return err
 	}
-	t, err := l.parseToken(key, w.Token)
-	if err != nil {
-		return err
-	}
-	if !time.Now().Before(t.expiry) {
-		return fmt.Errorf("listen to %s/%s: %w", t.account, t.id, ErrExpired)
+	if t.Expired(time.Now()) {
+		return fmt.Errorf("listen to %s/%s: %w", t.Account, t.ID, ErrExpired)
 	}
 	stem, _ := CutFormExt(w.ID)
-	own, _ := CutFormExt(t.id)
-	if t.account != w.Account || t.id != w.ID && t.id != stem && own != stem {
+	own, _ := CutFormExt(t.ID)
+	if t.Account != w.Account || t.ID != w.ID && t.ID != stem && own != stem {
 		return fmt.Errorf("token is of another item: %w", ErrBadToken)
 	}
 	return nil

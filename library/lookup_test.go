@@ -1,12 +1,12 @@
 package library
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
 
 	"carillon/library/libtest"
+	"carillon/library/playtoken"
 )
 
 // TestLookupNames: which item, of several with like names, a name means.
@@ -184,8 +184,8 @@ func TestPlay(t *testing.T) {
 	libtest.WantErr(t, "play after deletion", err, ErrNotFound)
 	_, err = l.OpenPlay(ctx, token+"x")
 	libtest.WantErr(t, "play with a changed token", err, ErrBadToken)
-	old := playToken{version: tokenVersion, account: "acme", id: "x", expiry: d.Created.Add(-1)}
-	_, err = l.OpenPlay(ctx, old.sign(*l.key.Load()))
+	old := playtoken.Token{Account: "acme", ID: "x", Expiry: d.Created.Add(-1)}
+	_, err = l.OpenPlay(ctx, libtest.Must[string](t)(l.tokens.Sign(ctx, old)))
 	libtest.WantErr(t, "play with an old token", err, ErrExpired)
 }
 
@@ -208,40 +208,6 @@ func TestShoutProtocol(t *testing.T) {
 	got, err = l.Lookup(t.Context(), LookupRequest{Name: "tone.wav", Account: "acme", Protocol: "shout"})
 	if err != nil || !strings.HasPrefix(got.FreeSWITCH, "http_cache://http://") {
 		t.Errorf("answer is %+v, %v", got, err)
-	}
-}
-
-// TestKeyIsShared: without a configured key all libraries of a cluster agree on
-// one, also when they start at once.
-func TestKeyIsShared(t *testing.T) {
-	t.Parallel()
-	local := libtest.OpenStore(t, t.TempDir())
-	opened := make(chan *Library, 3)
-	for range cap(opened) {
-		go func() {
-			l, err := Open(t.Context(), testConfig(), testDeps(local))
-			if err != nil {
-				t.Error(err)
-			}
-			opened <- l
-		}()
-	}
-	var first []byte
-	for range cap(opened) {
-		l := <-opened
-		if l == nil {
-			continue
-		}
-		key := libtest.Must[[]byte](t)(l.signingKey(t.Context()))
-		if first == nil {
-			first = key
-		}
-		if len(key) != signingKeyBytes || !slices.Equal(key, first) {
-			t.Errorf("keys differ: %x and %x", key, first)
-		}
-		if err := errors.Join(l.Close(), l.Close()); err != nil {
-			t.Error(err)
-		}
 	}
 }
 

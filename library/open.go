@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"carillon/blobstore"
@@ -17,6 +16,7 @@ import (
 	"carillon/library/feed"
 	"carillon/library/forms"
 	"carillon/library/naming"
+	"carillon/library/playtoken"
 	"carillon/library/rows"
 	"carillon/library/spool"
 	"carillon/library/webhook"
@@ -58,11 +58,11 @@ var _ Service = (*Library)(nil)
 type Library struct {
 	cfg      Config
 	deps     Deps
-	key      atomic.Pointer[[]byte]
 	writer   blobstore.Writer
 	shelf    blobstore.Shelf
 	rows     rows.Store
 	feed     *feed.Feed
+	tokens   *playtoken.Signer
 	log      *slog.Logger
 	metrics  *metrics
 	cache    *documentCache
@@ -107,6 +107,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 		log: deps.Log.With("component", "library"),
 		feed: feed.New(feed.Config{Kept: cfg.EventsKept, Max: cfg.EventsMax},
 			rows.Store{Catalog: deps.Catalog}),
+		tokens:   playtoken.New(rows.Store{Catalog: deps.Catalog}, cfg.Key, cfg.AcceptKeys...),
 		cache:    newDocumentCache(),
 		buffers:  blobstore.NewBuffers(),
 		edits:    make(chan struct{}, editsAtOnce),
@@ -121,10 +122,6 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 		l.sources = append(l.sources, sourceHash{
 			sha256.Sum256([]byte(s.User)), sha256.Sum256([]byte(s.Password)), s.Account,
 		})
-	}
-	if len(cfg.Key) > 0 {
-		key := tokenKey(cfg.Key) // derived, so that a secret may serve other purposes too
-		l.key.Store(&key)
 	}
 	var err error
 	if l.metrics, err = newMetrics(deps.Metrics); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"carillon/audio"
 	"carillon/library/naming"
+	"carillon/library/playtoken"
 )
 
 // streamExtant is what asks for a continuous stream, in a lookup and in the
@@ -56,16 +57,15 @@ func (l *Library) stationAnswer(ctx context.Context, m Mount, r *LookupRequest) 
 	case m.Recording != nil:
 		answer.Account, answer.ID, answer.Revision = m.Recording.Account, m.Recording.Name, m.Recording.Revision
 	}
-	key, err := l.signingKey(ctx)
+	token, err := l.tokens.Sign(ctx, playtoken.Token{
+		Account: answer.Account, ID: answer.ID, Stream: true,
+		Expiry: playtoken.Expiry(time.Now(), l.cfg.PlayTTL),
+	})
 	if err != nil {
 		return Lookup{}, err
 	}
-	t := playToken{
-		version: streamVersion, account: answer.Account, id: answer.ID,
-		expiry: tokenExpiry(time.Now(), l.cfg.PlayTTL),
-	}
 	// The HTTP port knows the token; to mod_shout all ports are alike.
-	base := l.cfg.HTTPURL + "/play/" + t.sign(key) + "/"
+	base := l.cfg.HTTPURL + "/play/" + token + "/"
 	name := escapePath(withExt(answer.ID, audio.FormatMP3))
 	if len(base)+len(name) > urlBytesMax {
 		name = "audio" + audio.FormatMP3.Ext()
@@ -77,21 +77,4 @@ func (l *Library) stationAnswer(ctx context.Context, m Mount, r *LookupRequest) 
 		answer.StreamURL = l.shoutURL(answer.Account, name) + "?stream=" + streamExtant
 	}
 	return answer, nil
-}
-
-// OpenStream checks a /play token and says which continuous stream it is of;
-// not ok: it is of an item, see OpenPlay. ErrBadToken and ErrExpired.
-func (l *Library) OpenStream(ctx context.Context, token string) (account, id string, ok bool, err error) {
-	key, err := l.signingKey(ctx)
-	if err != nil {
-		return "", "", false, err
-	}
-	t, err := l.parseToken(key, token)
-	if err != nil || t.version != streamVersion {
-		return "", "", false, err
-	}
-	if !time.Now().Before(t.expiry) {
-		return "", "", false, fmt.Errorf("stream %s/%s: %w", t.account, t.id, ErrExpired)
-	}
-	return t.account, t.id, true, nil
 }

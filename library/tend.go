@@ -37,7 +37,7 @@ const (
 // then again and again.
 func (l *Library) tend(ctx context.Context) {
 	for {
-		if _, err := l.signingKey(ctx); err != nil {
+		if err := l.tokens.Agree(ctx); err != nil {
 			l.log.WarnContext(ctx, "playback URLs cannot be signed yet", "error", err)
 		}
 		wait := passEvery*3/4 + rand.N(passEvery/2) //nolint:gosec // spreads load, keeps no secret

@@ -41,8 +41,9 @@ func arrows() map[string][]string {
 		"library/export": {
 			"library/fault", "library/naming", "library/rows", "library/delivery", "library/feed", "blobstore",
 		},
-		"library/spool":   {"library/fault", "library/naming", "library/rows", "blobstore"},
-		"library/libtest": {"library/fault", "library/rows", "library/delivery", "blobstore"},
+		"library/playtoken": {"library/fault", "library/naming", "library/rows", "blobstore"},
+		"library/spool":     {"library/fault", "library/naming", "library/rows", "blobstore"},
+		"library/libtest":   {"library/fault", "library/rows", "library/delivery", "blobstore"},
 		// Agreement knows bytes, not what they sound like.
 		"cluster": {"blobstore", "internal/hlog", "internal/simnet"},
 		// Its parts know one another downwards, never the node.
