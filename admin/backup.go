@@ -16,6 +16,8 @@ import (
 	"carillon/blobstore"
 	"carillon/internal/web"
 	"carillon/library"
+	"carillon/library/backup"
+	"carillon/library/restore"
 )
 
 const (
@@ -31,15 +33,15 @@ const (
 
 // backupLibrary is the part of the library that backups need.
 type backupLibrary interface {
-	BackupRows(ctx context.Context, since uint64) (iter.Seq2[library.BackupRow, error], *uint64)
+	BackupRows(ctx context.Context, since uint64) (iter.Seq2[backup.Row, error], *uint64)
 	Hold(ctx context.Context, id string) (string, time.Time, error)
 	Release(ctx context.Context, id string) error
 	BackupBlob(ctx context.Context, id string) (*blobstore.Reader, error)
 	BeginRestore(ctx context.Context, source string, merge bool) (bool, error)
 	EndRestore(ctx context.Context) error
-	RestoredBlob(ctx context.Context, spec library.BlobSpec) (bool, error)
-	RestoreBlob(ctx context.Context, spec library.BlobSpec, body io.Reader) error
-	RestoreRows(ctx context.Context, rows []library.BackupRow, merge bool) (library.RestoreReport, error)
+	RestoredBlob(ctx context.Context, spec backup.Blob) (bool, error)
+	RestoreBlob(ctx context.Context, spec backup.Blob, body io.Reader) error
+	RestoreRows(ctx context.Context, rows []backup.Row, merge bool) (restore.Report, error)
 }
 
 func (s *Server) backupRoutes(e *echo.Echo) {
@@ -59,7 +61,7 @@ func (s *Server) holdBackup(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, http.StatusOK, library.BackupHold{Hold: id, Until: until})
+	return sendJSON(c, http.StatusOK, backup.Hold{ID: id, Until: until})
 }
 
 func (s *Server) releaseBackup(c echo.Context) error {
@@ -77,7 +79,7 @@ func (s *Server) backupRows(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	head := library.BackupLine{Format: library.BackupFormat}
+	head := backup.Line{Format: backup.Format}
 	if text := q.get("since"); text != "" {
 		if head.Since, err = strconv.ParseUint(text, 10, 64); err != nil {
 			return fmt.Errorf("since is a log position: %w", library.ErrBadRequest)
@@ -100,7 +102,7 @@ func (s *Server) backupRows(c echo.Context) error {
 		}
 		sent++
 	}
-	if err := e.Encode(library.BackupLine{End: true, Position: *position, Rows: sent}); err != nil {
+	if err := e.Encode(backup.Line{End: true, Position: *position, Rows: sent}); err != nil {
 		return out.broken(err)
 	}
 	return out.broken(out.Flush())
@@ -124,7 +126,7 @@ func (s *Server) backupBlob(c echo.Context) error {
 		return err
 	}
 	defer func() { _ = r.Close() }() // it was only read
-	spec := library.SpecOf(r.Info())
+	spec := backup.BlobOf(r.Info())
 	if offset > spec.Size {
 		return fmt.Errorf("blob of %d bytes has no offset %d: %w", spec.Size, offset, library.ErrBadRequest)
 	}
@@ -132,7 +134,7 @@ func (s *Server) backupBlob(c echo.Context) error {
 	if err != nil {
 		return fmt.Errorf("describe blob %s: %w", spec.ID, err)
 	}
-	c.Response().Header().Set(library.BlobHeader, string(text))
+	c.Response().Header().Set(backup.BlobHeader, string(text))
 	c.Response().Header().Set("Content-Length", strconv.FormatInt(spec.Size-offset, 10))
 	out := newBackupWriter(c, "application/octet-stream")
 	if _, err := r.WriteRange(out, offset, spec.Size-offset); err != nil {
@@ -179,7 +181,7 @@ func (w *patientWriter) Write(p []byte) (int, error) {
 }
 
 func (s *Server) beginRestore(c echo.Context) error {
-	var in library.RestoreBegin
+	var in restore.Begin
 	if err := readJSON(c, &in); err != nil {
 		return err
 	}
@@ -193,8 +195,8 @@ func (s *Server) beginRestore(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	hold := library.BackupHold{Hold: id, Until: until}
-	return sendJSON(c, http.StatusOK, library.RestoreBegun{BackupHold: hold, Again: again})
+	hold := backup.Hold{ID: id, Until: until}
+	return sendJSON(c, http.StatusOK, restore.Begun{Hold: hold, Again: again})
 }
 
 func (s *Server) endRestore(c echo.Context) error {
@@ -208,10 +210,10 @@ func (s *Server) endRestore(c echo.Context) error {
 // is there already and its body was not needed, else 201.
 func (s *Server) restoreBlob(c echo.Context) error {
 	r := c.Request()
-	var spec library.BlobSpec
-	err := json.Unmarshal([]byte(r.Header.Get(library.BlobHeader)), &spec)
+	var spec backup.Blob
+	err := json.Unmarshal([]byte(r.Header.Get(backup.BlobHeader)), &spec)
 	if err != nil || spec.ID != c.Param("id") {
-		return fmt.Errorf("header %s does not describe blob %.40q: %w", library.BlobHeader, c.Param("id"),
+		return fmt.Errorf("header %s does not describe blob %.40q: %w", backup.BlobHeader, c.Param("id"),
 			library.ErrBadRequest)
 	}
 	there, err := s.deps.Library.RestoredBlob(r.Context(), spec)
@@ -232,12 +234,12 @@ func (s *Server) restoreBlob(c echo.Context) error {
 }
 
 func (s *Server) restoreRows(c echo.Context) error {
-	var in library.RestoreBatch
+	var in restore.Batch
 	body := io.LimitReader(web.NewBody(c.Response(), c.Request()), restoreBodyBytesMax)
 	if err := json.NewDecoder(body).Decode(&in); err != nil {
 		return fmt.Errorf("rows: %w: %w", library.ErrBadRequest, err)
 	}
-	rows := make([]library.BackupRow, len(in.Rows))
+	rows := make([]backup.Row, len(in.Rows))
 	for i, l := range in.Rows {
 		rows[i] = l.Row()
 	}

@@ -5,7 +5,9 @@ import (
 	"slices"
 
 	"carillon/library"
+	"carillon/library/backup"
 	"carillon/library/export"
+	"carillon/library/restore"
 	"carillon/library/spool"
 	"carillon/library/webhook"
 )
@@ -314,8 +316,8 @@ func clusterOperations() []operation {
 func backupOperations() []operation {
 	const stream = "application/octet-stream"
 	return []operation{
-		{method: http.MethodPost, path: "/v1/backup", summary: "Hold what is there", out: library.BackupHold{}},
-		{method: http.MethodPost, path: "/v1/backup/{hold}", summary: "Hold it longer", out: library.BackupHold{}},
+		{method: http.MethodPost, path: "/v1/backup", summary: "Hold what is there", out: backup.Hold{}},
+		{method: http.MethodPost, path: "/v1/backup/{hold}", summary: "Hold it longer", out: backup.Hold{}},
 		{
 			method: http.MethodDelete, path: "/v1/backup/{hold}", summary: "Let it go", status: http.StatusNoContent,
 		},
@@ -329,7 +331,7 @@ func backupOperations() []operation {
 		},
 		{
 			method: http.MethodPost, path: "/v1/restore", summary: "Begin or go on with a restore",
-			in: map[string]any{}, out: library.RestoreBegun{},
+			in: map[string]any{}, out: restore.Begun{},
 		},
 		{
 			method: http.MethodDelete, path: "/v1/restore", summary: "Say that all is restored",
@@ -341,7 +343,7 @@ func backupOperations() []operation {
 		},
 		{
 			method: http.MethodPost, path: "/v1/restore/rows", summary: "Bring rows back", in: map[string]any{},
-			out: library.RestoreReport{},
+			out: restore.Report{},
 		},
 	}
 }

@@ -17,7 +17,8 @@ const (
 	livePrefix      = "l1/"     // l1/{account}/{mount}: the live source of a configured account
 	accountPrefix   = "s1/"     // s1/{account}/: settings of an account; the slash sorts them as its media are
 	reapKey         = "z1/reap" // the last pass over what is too old, see reapRow
-	// Of others are e1/ (feed), k1/play (playtoken), w1/ and ws1/ (webhook), x1/, xo1/ and xd1/ (export).
+	// Of others are e1/ (feed), k1/play (playtoken), k1/restore (restore), w1/ and
+	// ws1/ (webhook), x1/, xo1/ and xd1/ (export).
 )
 
 func mediaKey(account, id string) string { return mediaPrefix + account + "/" + id }

@@ -17,6 +17,7 @@ import (
 	"carillon/library/forms"
 	"carillon/library/naming"
 	"carillon/library/playtoken"
+	"carillon/library/restore"
 	"carillon/library/rows"
 	"carillon/library/spool"
 	"carillon/library/webhook"
@@ -74,6 +75,7 @@ type Library struct {
 	webhooks *webhook.Set
 	exports  *export.Queue
 	spool    *spool.Spool
+	restore  restore.Target
 	keeps    sync.Mutex    // held over a look at sessions, which locks many of them
 	edits    chan struct{} // of editsAtOnce
 	searches chan struct{} // of usesAtOnce
@@ -131,6 +133,10 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 		NodeID: deps.NodeID, Rows: l.rows, Shelf: deps.Shelf, Sender: deps.Sender, Sounds: sounds{l},
 		Meter: exportMeter{l.metrics}, Log: l.log,
 	})
+	l.restore = restore.Target{
+		Catalog: l.rows, Shelf: deps.Shelf, Writer: deps.Writer, Buffers: l.buffers, Log: l.log,
+		Holdings: []string{mediaPrefix, recordingPrefix, deletedPrefix},
+	}
 	l.spool = spool.New(cfg.SpoolWait, spool.Deps{
 		Items: deps.Spool, Writer: deps.Writer, Shelf: deps.Shelf, Led: deps.Led, Replayer: replayer{l},
 		Meter: spoolMeter{l.metrics}, Log: l.log,

@@ -2,9 +2,15 @@ package library
 
 import (
 	"context"
+	"io"
+	"iter"
+	"time"
 
+	"carillon/blobstore"
+	"carillon/library/backup"
 	"carillon/library/export"
 	"carillon/library/feed"
+	"carillon/library/restore"
 	"carillon/library/spool"
 	"carillon/library/webhook"
 )
@@ -102,3 +108,51 @@ func (l *Library) Spooled() []spool.Entry { return l.spool.Entries() }
 // SpoolEntry says what became of a spooled item; ErrNotFound for one that this
 // node does not know any more.
 func (l *Library) SpoolEntry(id string) (spool.Entry, error) { return l.spool.Entry(id) }
+
+// BackupRows yields the rows of a backup from one view, in order of their keys;
+// see [backup.Source.Rows]. Call Hold first.
+func (l *Library) BackupRows(
+	ctx context.Context, since uint64,
+) (found iter.Seq2[backup.Row, error], position *uint64) {
+	return l.source().Rows(ctx, since)
+}
+
+// Hold keeps all blobs from being swept for backup.HoldTTL, and says until when.
+// An empty id makes a hold, that of one prolongs it.
+func (l *Library) Hold(ctx context.Context, id string) (string, time.Time, error) {
+	return l.source().Hold(ctx, id)
+}
+
+// Release ends a hold. One that is not there: success.
+func (l *Library) Release(ctx context.Context, id string) error { return l.source().Release(ctx, id) }
+
+// BackupBlob opens a blob by its id; the caller must close it.
+func (l *Library) BackupBlob(ctx context.Context, id string) (*blobstore.Reader, error) {
+	return l.source().Blob(ctx, id)
+}
+
+func (l *Library) source() backup.Source { return backup.Source{Catalog: l.rows, Shelf: l.shelf} }
+
+// BeginRestore prepares for a backup, which source names, and says whether its
+// restore was begun before.
+func (l *Library) BeginRestore(ctx context.Context, source string, merge bool) (again bool, err error) {
+	return l.restore.Begin(ctx, source, merge)
+}
+
+// EndRestore says that everything has been restored. Again: success.
+func (l *Library) EndRestore(ctx context.Context) error { return l.restore.End(ctx) }
+
+// RestoredBlob says whether the blob is here already, whole and the same.
+func (l *Library) RestoredBlob(ctx context.Context, spec backup.Blob) (bool, error) {
+	return l.restore.Has(ctx, spec)
+}
+
+// RestoreBlob stores a blob under the id that it had.
+func (l *Library) RestoreBlob(ctx context.Context, spec backup.Blob, body io.Reader) error {
+	return l.restore.Blob(ctx, spec, body)
+}
+
+// RestoreRows writes rows that belong together in one commit.
+func (l *Library) RestoreRows(ctx context.Context, found []backup.Row, merge bool) (restore.Report, error) {
+	return l.restore.Rows(ctx, found, merge)
+}

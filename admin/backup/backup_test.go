@@ -18,11 +18,13 @@ import (
 
 	"carillon/blobstore"
 	"carillon/library"
+	"carillon/library/backup"
+	"carillon/library/restore"
 )
 
 // fakeCluster is a catalog and blobs in memory, with failures on demand.
 type fakeCluster struct {
-	rows     map[string]library.BackupRow
+	rows     map[string]backup.Row
 	blobs    map[string][]byte
 	open     map[string]bool // not sealed
 	position uint64
@@ -35,7 +37,7 @@ type fakeCluster struct {
 
 func newFakeCluster() *fakeCluster {
 	return &fakeCluster{
-		rows: map[string]library.BackupRow{}, blobs: map[string][]byte{}, open: map[string]bool{},
+		rows: map[string]backup.Row{}, blobs: map[string][]byte{}, open: map[string]bool{},
 	}
 }
 
@@ -49,20 +51,20 @@ func (f *fakeCluster) item(name string, body []byte) {
 }
 
 func (f *fakeCluster) put(key, value string) {
-	f.rows[key] = library.BackupRow{Key: key, Revision: f.position, Value: []byte(value)}
+	f.rows[key] = backup.Row{Key: key, Revision: f.position, Value: []byte(value)}
 }
 
-func (f *fakeCluster) HoldBackup(context.Context, string) (library.BackupHold, error) {
-	return library.BackupHold{Hold: "h"}, nil
+func (f *fakeCluster) HoldBackup(context.Context, string) (backup.Hold, error) {
+	return backup.Hold{ID: "h"}, nil
 }
 func (f *fakeCluster) ReleaseBackup(context.Context, string) error { return nil }
 func (f *fakeCluster) EndRestore(context.Context) error            { return nil }
 
 func (f *fakeCluster) BackupRows(_ context.Context, since uint64) (
-	iter.Seq2[library.BackupRow, error], *uint64,
+	iter.Seq2[backup.Row, error], *uint64,
 ) {
 	position := new(uint64)
-	return func(yield func(library.BackupRow, error) bool) {
+	return func(yield func(backup.Row, error) bool) {
 		for _, key := range slices.Sorted(maps.Keys(f.rows)) {
 			row := f.rows[key]
 			if row.Revision <= since {
@@ -77,14 +79,14 @@ func (f *fakeCluster) BackupRows(_ context.Context, since uint64) (
 }
 
 func (f *fakeCluster) BackupBlob(_ context.Context, id string, offset int64) (
-	library.BlobSpec, io.ReadCloser, error,
+	backup.Blob, io.ReadCloser, error,
 ) {
 	body, ok := f.blobs[id]
 	if !ok {
-		return library.BlobSpec{}, nil, library.ErrNotFound
+		return backup.Blob{}, nil, library.ErrNotFound
 	}
 	fetch := f.fetches.Add(1)
-	spec := library.BlobSpec{ID: id, Size: int64(len(body)), Sealed: !f.open[id], Live: f.open[id]}
+	spec := backup.Blob{ID: id, Size: int64(len(body)), Sealed: !f.open[id], Live: f.open[id]}
 	if spec.Sealed {
 		sum := sha256.Sum256(body)
 		spec.SHA256 = hex.EncodeToString(sum[:])
@@ -101,17 +103,17 @@ type errReader struct{}
 func (errReader) Read([]byte) (int, error) { return 0, errors.New("cut off") }
 
 func (f *fakeCluster) BeginRestore(_ context.Context, source string, merge bool) (
-	library.RestoreBegun, error,
+	restore.Begun, error,
 ) {
 	if len(f.rows) > 0 && f.source != source && !merge {
-		return library.RestoreBegun{}, library.ErrExists
+		return restore.Begun{}, library.ErrExists
 	}
 	again := f.source == source
 	f.source = source
-	return library.RestoreBegun{Again: again}, nil
+	return restore.Begun{Again: again}, nil
 }
 
-func (f *fakeCluster) RestoreBlob(_ context.Context, spec library.BlobSpec, body io.Reader) (bool, error) {
+func (f *fakeCluster) RestoreBlob(_ context.Context, spec backup.Blob, body io.Reader) (bool, error) {
 	b, err := io.ReadAll(body)
 	f.arriving.Lock()
 	defer f.arriving.Unlock()
@@ -126,14 +128,14 @@ func (f *fakeCluster) RestoreBlob(_ context.Context, spec library.BlobSpec, body
 	return true, nil
 }
 
-func (f *fakeCluster) RestoreRows(_ context.Context, rows []library.BackupRow, _ bool) (
-	library.RestoreReport, error,
+func (f *fakeCluster) RestoreRows(_ context.Context, rows []backup.Row, _ bool) (
+	restore.Report, error,
 ) {
 	for _, r := range rows {
 		f.order = append(f.order, r.Revision)
 		f.rows[r.Key] = r
 	}
-	return library.RestoreReport{Written: len(rows)}, nil
+	return restore.Report{Written: len(rows)}, nil
 }
 
 // TestGenerations takes backups of a cluster that changes, restores each, and
@@ -150,7 +152,7 @@ func TestGenerations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	take := func(keep int) (Generation, map[string]library.BackupRow) {
+	take := func(keep int) (Generation, map[string]backup.Row) {
 		t.Helper()
 		g, err := dir.Take(t.Context(), c, "cafe", keep, nil)
 		if err != nil {
@@ -174,13 +176,13 @@ func TestGenerations(t *testing.T) {
 	}
 	for _, want := range []struct {
 		g    Generation
-		rows map[string]library.BackupRow
+		rows map[string]backup.Row
 	}{{first, firstRows}, {second, secondRows}} {
 		to := newFakeCluster()
 		if _, err := dir.Restore(t.Context(), to, want.g, false, nil); err != nil {
 			t.Fatal(err)
 		}
-		same := func(a, b library.BackupRow) bool {
+		same := func(a, b backup.Row) bool {
 			return a.Revision == b.Revision && bytes.Equal(a.Value, b.Value)
 		}
 		if !maps.EqualFunc(to.rows, want.rows, same) || !slices.IsSorted(to.order) {

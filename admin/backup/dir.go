@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
-	"carillon/library"
+	"carillon/library/backup"
 )
 
 const (
@@ -226,9 +226,9 @@ func read[T any](path, want string) iter.Seq2[T, error] {
 }
 
 // rows yields the catalog of a generation.
-func (d *Dir) rows(g Generation) iter.Seq2[library.BackupRow, error] {
-	return func(yield func(library.BackupRow, error) bool) {
-		for l, err := range read[library.BackupLine](d.file(g.name("catalog")), g.CatalogSHA256) {
+func (d *Dir) rows(g Generation) iter.Seq2[backup.Row, error] {
+	return func(yield func(backup.Row, error) bool) {
+		for l, err := range read[backup.Line](d.file(g.name("catalog")), g.CatalogSHA256) {
 			if !yield(l.Row(), err) || err != nil {
 				return
 			}
@@ -237,13 +237,13 @@ func (d *Dir) rows(g Generation) iter.Seq2[library.BackupRow, error] {
 }
 
 // blobs yields what a generation knows of its blobs.
-func (d *Dir) blobs(g Generation) iter.Seq2[library.BlobSpec, error] {
-	return read[library.BlobSpec](d.file(g.name("blobs")), g.BlobsSHA256)
+func (d *Dir) blobs(g Generation) iter.Seq2[backup.Blob, error] {
+	return read[backup.Blob](d.file(g.name("blobs")), g.BlobsSHA256)
 }
 
 // references yields the ids of the blobs that rows refer to, each once, in order,
 // with the first key that does.
-func references(rows iter.Seq2[library.BackupRow, error]) iter.Seq2[reference, error] {
+func references(rows iter.Seq2[backup.Row, error]) iter.Seq2[reference, error] {
 	return func(yield func(reference, error) bool) {
 		last := ""
 		for row, err := range rows {

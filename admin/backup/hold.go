@@ -5,15 +5,15 @@ import (
 	"fmt"
 	"time"
 
-	"carillon/library"
+	"carillon/library/backup"
 )
 
-// renewEvery is how often a hold is prolonged, well inside library.HoldTTL.
-const renewEvery = library.HoldTTL / 5
+// renewEvery is how often a hold is prolonged, well inside backup.HoldTTL.
+const renewEvery = backup.HoldTTL / 5
 
 // Holder keeps the cluster's sweep away from blobs that a transfer needs.
 type Holder interface {
-	HoldBackup(ctx context.Context, hold string) (library.BackupHold, error)
+	HoldBackup(ctx context.Context, hold string) (backup.Hold, error)
 	ReleaseBackup(ctx context.Context, hold string) error
 }
 
@@ -37,7 +37,7 @@ func keepHold(ctx context.Context, h Holder, hold string) (held context.Context,
 			switch _, err := h.HoldBackup(held, hold); {
 			case err == nil:
 				last = time.Now()
-			case time.Since(last) > library.HoldTTL-renewEvery:
+			case time.Since(last) > backup.HoldTTL-renewEvery:
 				stop(fmt.Errorf("the cluster does not hold blobs for this backup any more: %w", err))
 				return
 			}

@@ -13,7 +13,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"carillon/library"
+	"carillon/library/backup"
+	"carillon/library/restore"
 )
 
 const (
@@ -30,10 +31,10 @@ const (
 
 // Target is a cluster to restore into: the API's client.
 type Target interface {
-	BeginRestore(ctx context.Context, source string, merge bool) (library.RestoreBegun, error)
+	BeginRestore(ctx context.Context, source string, merge bool) (restore.Begun, error)
 	EndRestore(ctx context.Context) error
-	RestoreBlob(ctx context.Context, spec library.BlobSpec, body io.Reader) (sent bool, err error)
-	RestoreRows(ctx context.Context, rows []library.BackupRow, merge bool) (library.RestoreReport, error)
+	RestoreBlob(ctx context.Context, spec backup.Blob, body io.Reader) (sent bool, err error)
+	RestoreRows(ctx context.Context, rows []backup.Row, merge bool) (restore.Report, error)
 	Holder
 }
 
@@ -61,7 +62,7 @@ func (d *Dir) Restore(ctx context.Context, to Target, g Generation, merge bool, 
 		return done, fmt.Errorf("restore: %w", err)
 	}
 	done.Again = begun.Again
-	ctx, release := keepHold(ctx, to, begun.Hold)
+	ctx, release := keepHold(ctx, to, begun.ID)
 	defer func() { _ = release() }() // it ends by itself
 	if err := d.restoreBlobs(ctx, to, g, &done, progress); err != nil {
 		return done, cause(ctx, err)
@@ -111,7 +112,7 @@ func (d *Dir) restoreBlobs(
 }
 
 // send brings one blob there, checked on the way by whoever takes it.
-func (d *Dir) send(ctx context.Context, to Target, spec library.BlobSpec) (bool, error) {
+func (d *Dir) send(ctx context.Context, to Target, spec backup.Blob) (bool, error) {
 	f, err := os.Open(d.blobFile(spec.ID))
 	if err != nil {
 		return false, fmt.Errorf("blob %s: %w: %w", spec.ID, ErrDamaged, err)
@@ -144,7 +145,7 @@ func (d *Dir) restoreRows(ctx context.Context, to Target, g Generation, merge bo
 		return fmt.Errorf("read backup: %w", err)
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	var batch []library.BackupRow
+	var batch []backup.Row
 	bytes := int64(0)
 	flush := func() error {
 		if len(batch) == 0 {
@@ -211,14 +212,14 @@ func (d *Dir) places(g Generation) ([]place, error) {
 	return out, nil
 }
 
-func readRow(f *os.File, p place) (library.BackupRow, error) {
+func readRow(f *os.File, p place) (backup.Row, error) {
 	raw := make([]byte, p.bytes)
-	var l library.BackupLine
+	var l backup.Line
 	if _, err := f.ReadAt(raw, p.offset); err != nil {
-		return library.BackupRow{}, fmt.Errorf("row at %d: %w: %w", p.offset, ErrDamaged, err)
+		return backup.Row{}, fmt.Errorf("row at %d: %w: %w", p.offset, ErrDamaged, err)
 	}
 	if err := json.Unmarshal(raw, &l); err != nil {
-		return library.BackupRow{}, fmt.Errorf("row at %d: %w: %w", p.offset, ErrDamaged, err)
+		return backup.Row{}, fmt.Errorf("row at %d: %w: %w", p.offset, ErrDamaged, err)
 	}
 	return l.Row(), nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"carillon/library"
+	"carillon/library/backup"
 )
 
 const (
@@ -27,8 +28,8 @@ const (
 // Source is a cluster to back up: the API's client.
 type Source interface {
 	Holder
-	BackupRows(ctx context.Context, since uint64) (iter.Seq2[library.BackupRow, error], *uint64)
-	BackupBlob(ctx context.Context, id string, offset int64) (library.BlobSpec, io.ReadCloser, error)
+	BackupRows(ctx context.Context, since uint64) (iter.Seq2[backup.Row, error], *uint64)
+	BackupBlob(ctx context.Context, id string, offset int64) (backup.Blob, io.ReadCloser, error)
 }
 
 // Progress is told how far a transfer is: blobs and their bytes.
@@ -55,7 +56,7 @@ func (d *Dir) Take(ctx context.Context, from Source, cluster string, keep int, p
 	if err != nil {
 		return g, fmt.Errorf("backup: %w", err)
 	}
-	ctx, release := keepHold(ctx, from, hold.Hold)
+	ctx, release := keepHold(ctx, from, hold.ID)
 	defer func() {
 		if rerr := release(); rerr != nil && err == nil {
 			err = fmt.Errorf("backup is complete, but its hold was not ended: %w", rerr)
@@ -119,9 +120,9 @@ func firstError(err error, f func() (string, error)) (string, error) {
 }
 
 func (d *Dir) mergeRows(
-	rows iter.Seq2[library.BackupRow, error], base Generation, g *Generation, catalog, gone *lines,
+	rows iter.Seq2[backup.Row, error], base Generation, g *Generation, catalog, gone *lines,
 ) error {
-	old := func() (library.BackupRow, error, bool) { return library.BackupRow{}, nil, false }
+	old := func() (backup.Row, error, bool) { return backup.Row{}, nil, false }
 	if base.Cluster != "" {
 		next, stop := iter.Pull2(d.rows(base))
 		defer stop()
@@ -155,9 +156,9 @@ func (d *Dir) mergeRows(
 // merger reads the catalog of the generation before beside the new one, and
 // notes what is not in the new one.
 type merger struct {
-	next func() (library.BackupRow, error, bool)
+	next func() (backup.Row, error, bool)
 	gone *lines
-	row  library.BackupRow
+	row  backup.Row
 	err  error
 	more bool
 }
@@ -166,14 +167,14 @@ func (m *merger) advance() { m.row, m.err, m.more = m.next() }
 
 // drop notes the row in hand as gone.
 func (m *merger) drop() error {
-	err := m.gone.add(library.BackupRow{Key: m.row.Key, Revision: m.row.Revision}.Line())
+	err := m.gone.add(backup.Row{Key: m.row.Key, Revision: m.row.Revision}.Line())
 	m.advance()
 	return err
 }
 
 // find returns the row of that key, nil if there was none; those before it are
 // gone.
-func (m *merger) find(key string) (*library.BackupRow, error) {
+func (m *merger) find(key string) (*backup.Row, error) {
 	for m.more && m.err == nil && m.row.Key < key {
 		if err := m.drop(); err != nil {
 			return nil, err
@@ -199,7 +200,7 @@ func (m *merger) rest() error {
 
 // fetched is a blob that is in the directory, or why not.
 type fetched struct {
-	spec library.BlobSpec
+	spec backup.Blob
 	new  bool
 	gone bool
 	err  error
@@ -281,7 +282,7 @@ func (d *Dir) fetchAll(
 }
 
 func (d *Dir) fetchInOrder(
-	ctx context.Context, from Source, g *Generation, known func(id string) (library.BlobSpec, bool, error),
+	ctx context.Context, from Source, g *Generation, known func(id string) (backup.Blob, bool, error),
 	queue chan<- chan fetched,
 ) error {
 	for ref, err := range references(d.rows(*g)) {
@@ -309,18 +310,18 @@ func (d *Dir) fetchInOrder(
 
 // knownBlobs looks blobs up in the list of the generation before: ids must be
 // asked for in order. One whose file has gone is not known.
-func (d *Dir) knownBlobs(base Generation) (func(id string) (library.BlobSpec, bool, error), func()) {
+func (d *Dir) knownBlobs(base Generation) (func(id string) (backup.Blob, bool, error), func()) {
 	if base.Cluster == "" {
-		return func(string) (library.BlobSpec, bool, error) { return library.BlobSpec{}, false, nil }, func() {}
+		return func(string) (backup.Blob, bool, error) { return backup.Blob{}, false, nil }, func() {}
 	}
 	next, stop := iter.Pull2(d.blobs(base))
 	spec, err, more := next()
-	return func(id string) (library.BlobSpec, bool, error) {
+	return func(id string) (backup.Blob, bool, error) {
 		for more && err == nil && spec.ID < id {
 			spec, err, more = next()
 		}
 		if err != nil || !more || spec.ID != id {
-			return library.BlobSpec{}, false, err
+			return backup.Blob{}, false, err
 		}
 		info, serr := os.Stat(d.blobFile(id))
 		return spec, serr == nil && info.Size() >= spec.Size, nil

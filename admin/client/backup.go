@@ -13,6 +13,8 @@ import (
 	"strconv"
 
 	"carillon/library"
+	"carillon/library/backup"
+	"carillon/library/restore"
 )
 
 // backupLineBytesMax bounds a line of the rows' stream: a row in base64.
@@ -20,8 +22,8 @@ const backupLineBytesMax = 1 << 20
 
 // HoldBackup keeps removed items from being freed until the time that the answer
 // names. An empty hold makes one; again with the same prolongs it.
-func (c *Client) HoldBackup(ctx context.Context, hold string) (library.BackupHold, error) {
-	var h library.BackupHold
+func (c *Client) HoldBackup(ctx context.Context, hold string) (backup.Hold, error) {
+	var h backup.Hold
 	path := "/v1/backup"
 	if hold != "" {
 		path += "/" + url.PathEscape(hold)
@@ -39,13 +41,13 @@ func (c *Client) ReleaseBackup(ctx context.Context, hold string) error {
 // which is valid when the loop has ended without an error. Rows that were not
 // changed after since come without their value.
 func (c *Client) BackupRows(ctx context.Context, since uint64) (
-	rows iter.Seq2[library.BackupRow, error], position *uint64,
+	rows iter.Seq2[backup.Row, error], position *uint64,
 ) {
 	position = new(uint64)
-	return func(yield func(library.BackupRow, error) bool) {
-		err := c.backupRows(ctx, since, position, func(r library.BackupRow) bool { return yield(r, nil) })
+	return func(yield func(backup.Row, error) bool) {
+		err := c.backupRows(ctx, since, position, func(r backup.Row) bool { return yield(r, nil) })
 		if err != nil && !errors.Is(err, errStopped) {
-			yield(library.BackupRow{}, err)
+			yield(backup.Row{}, err)
 		}
 	}, position
 }
@@ -54,7 +56,7 @@ func (c *Client) BackupRows(ctx context.Context, since uint64) (
 var errStopped = errors.New("stopped")
 
 func (c *Client) backupRows(
-	ctx context.Context, since uint64, position *uint64, yield func(library.BackupRow) bool,
+	ctx context.Context, since uint64, position *uint64, yield func(backup.Row) bool,
 ) (err error) {
 	q := url.Values{"since": {strconv.FormatUint(since, 10)}}
 	req, err := c.request(ctx, http.MethodGet, "/v1/backup", q, nil)
@@ -69,13 +71,13 @@ func (c *Client) backupRows(
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, backupLineBytesMax)
 	for n := int64(-1); lines.Scan(); n++ {
-		var l library.BackupLine
+		var l backup.Line
 		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
 			return fmt.Errorf("line %d of the catalog: %w", n+2, err)
 		}
 		switch {
-		case n < 0 && l.Format != library.BackupFormat:
-			return fmt.Errorf("catalog in format %d, this program reads %d: %w", l.Format, library.BackupFormat,
+		case n < 0 && l.Format != backup.Format:
+			return fmt.Errorf("catalog in format %d, this program reads %d: %w", l.Format, backup.Format,
 				library.ErrBadRequest)
 		case n < 0:
 		case l.End && l.Rows != n:
@@ -92,9 +94,9 @@ func (c *Client) backupRows(
 
 // BackupBlob opens a blob from offset on. The caller must close the body.
 func (c *Client) BackupBlob(ctx context.Context, id string, offset int64) (
-	library.BlobSpec, io.ReadCloser, error,
+	backup.Blob, io.ReadCloser, error,
 ) {
-	var spec library.BlobSpec
+	var spec backup.Blob
 	q := url.Values{"offset": {strconv.FormatInt(offset, 10)}}
 	req, err := c.request(ctx, http.MethodGet, "/v1/backup/blobs/"+url.PathEscape(id), q, nil)
 	if err != nil {
@@ -104,17 +106,17 @@ func (c *Client) BackupBlob(ctx context.Context, id string, offset int64) (
 	if err != nil {
 		return spec, nil, err
 	}
-	if err := json.Unmarshal([]byte(resp.Header.Get(library.BlobHeader)), &spec); err != nil {
-		return spec, nil, errors.Join(fmt.Errorf("header %s: %w", library.BlobHeader, err), resp.Body.Close())
+	if err := json.Unmarshal([]byte(resp.Header.Get(backup.BlobHeader)), &spec); err != nil {
+		return spec, nil, errors.Join(fmt.Errorf("header %s: %w", backup.BlobHeader, err), resp.Body.Close())
 	}
 	return spec, resp.Body, nil
 }
 
 // BeginRestore prepares an empty cluster, or with merge any, for a backup.
-func (c *Client) BeginRestore(ctx context.Context, source string, merge bool) (library.RestoreBegun, error) {
-	var b library.RestoreBegun
+func (c *Client) BeginRestore(ctx context.Context, source string, merge bool) (restore.Begun, error) {
+	var b restore.Begun
 	err := c.call(ctx, http.MethodPost, "/v1/restore", nil,
-		library.RestoreBegin{Source: source, Merge: merge}, &b)
+		restore.Begin{Source: source, Merge: merge}, &b)
 	return b, err
 }
 
@@ -125,7 +127,7 @@ func (c *Client) EndRestore(ctx context.Context) error {
 
 // RestoreBlob sends a blob, unless the cluster has it: then its body is not read,
 // if it is large.
-func (c *Client) RestoreBlob(ctx context.Context, spec library.BlobSpec, body io.Reader) (
+func (c *Client) RestoreBlob(ctx context.Context, spec backup.Blob, body io.Reader) (
 	sent bool, err error,
 ) {
 	text, err := json.Marshal(spec)
@@ -140,7 +142,7 @@ func (c *Client) RestoreBlob(ctx context.Context, spec library.BlobSpec, body io
 		return false, err
 	}
 	req.ContentLength = spec.Size
-	req.Header.Set(library.BlobHeader, string(text))
+	req.Header.Set(backup.BlobHeader, string(text))
 	req.Header.Set("Content-Type", "application/octet-stream")
 	if spec.Size >= expectBytesMin {
 		req.Header.Set("Expect", "100-continue")
@@ -153,14 +155,14 @@ func (c *Client) RestoreBlob(ctx context.Context, spec library.BlobSpec, body io
 }
 
 // RestoreRows writes rows that belong together.
-func (c *Client) RestoreRows(ctx context.Context, rows []library.BackupRow, merge bool) (
-	library.RestoreReport, error,
+func (c *Client) RestoreRows(ctx context.Context, rows []backup.Row, merge bool) (
+	restore.Report, error,
 ) {
-	in := library.RestoreBatch{Merge: merge, Rows: make([]library.BackupLine, len(rows))}
+	in := restore.Batch{Merge: merge, Rows: make([]backup.Line, len(rows))}
 	for i, r := range rows {
 		in.Rows[i] = r.Line()
 	}
-	var out library.RestoreReport
+	var out restore.Report
 	err := c.call(ctx, http.MethodPost, "/v1/restore/rows", nil, in, &out)
 	return out, err
 }

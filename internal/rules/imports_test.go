@@ -43,7 +43,12 @@ func arrows() map[string][]string {
 		},
 		"library/playtoken": {"library/fault", "library/naming", "library/rows", "blobstore"},
 		"library/spool":     {"library/fault", "library/naming", "library/rows", "blobstore"},
-		"library/libtest":   {"library/fault", "library/rows", "library/delivery", "blobstore"},
+		"library/backup": {
+			"library/fault", "library/naming", "library/rows", "library/playtoken", "library/feed", "library/webhook",
+			"blobstore",
+		},
+		"library/restore": {"library/fault", "library/naming", "library/rows", "library/backup", "blobstore"},
+		"library/libtest": {"library/fault", "library/rows", "library/delivery", "blobstore"},
 		// Agreement knows bytes, not what they sound like.
 		"cluster": {"blobstore", "internal/hlog", "internal/simnet"},
 		// Its parts know one another downwards, never the node.

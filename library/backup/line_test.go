@@ -1,4 +1,4 @@
-package library
+package backup
 
 import (
 	"encoding/json"
@@ -8,12 +8,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestBackupLines: a row comes back from its line as it was, whatever bytes its
+// TestLines: a row comes back from its line as it was, whatever bytes its
 // key and value have, and whether there is a value at all.
-func TestBackupLines(t *testing.T) {
+func TestLines(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		r := BackupRow{
+		r := Row{
 			Key:      string(rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "key")),
 			Revision: rapid.Uint64().Draw(t, "revision"), Weight: rapid.Uint64().Draw(t, "weight"),
 		}
@@ -24,7 +24,7 @@ func TestBackupLines(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var back BackupLine
+		var back Line
 		if err := json.Unmarshal(text, &back); err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +42,7 @@ func FuzzBackupLine(f *testing.F) {
 	f.Add([]byte(`{"kb":"/w==","z":true}`))
 	f.Add([]byte(`{"end":true,"position":9,"rows":2}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		var l BackupLine
+		var l Line
 		if json.Unmarshal(text, &l) != nil {
 			return
 		}
@@ -51,7 +51,7 @@ func FuzzBackupLine(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var back BackupLine
+		var back Line
 		if err := json.Unmarshal(again, &back); err != nil {
 			t.Fatal(err)
 		}
