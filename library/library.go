@@ -12,6 +12,7 @@ import (
 	"carillon/library/delivery"
 	"carillon/library/export"
 	"carillon/library/feed"
+	"carillon/library/station"
 	"carillon/library/webhook"
 )
 
@@ -175,7 +176,7 @@ type Service interface {
 	LookupAll(ctx context.Context, rs []LookupRequest) ([]LookupResult, error)
 	// Tune starts, or joins, the continuous stream of an item, an ended recording
 	// or a playlist.
-	Tune(ctx context.Context, account, id string, f Form) (Tuned, error)
+	Tune(ctx context.Context, account, id string, f Form) (station.Tuned, error)
 	// OpenStream says which continuous stream a /play token is of, if it is of one.
 	OpenStream(ctx context.Context, token string) (account, id string, ok bool, err error)
 	// The playlists of an account; see Playlist.

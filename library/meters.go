@@ -53,3 +53,9 @@ func (m spoolMeter) Spooled(kind string) { m.counters[metricSpooled].WithLabelVa
 func (m spoolMeter) Replayed(err error) {
 	m.counters[metricReplayed].WithLabelValues(resultOf(err)).Inc()
 }
+
+// stationMeter implements station.Meter.
+type stationMeter struct{ *metrics }
+
+// Playing implements station.Meter.
+func (m stationMeter) Playing(n float64) { m.gauges[metricStations].WithLabelValues().Add(n) }

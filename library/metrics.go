@@ -131,7 +131,7 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 	}
 	exportMeter{m}.Open(nil, 0)
 	m.reaped(&reapRow{})
-	m.station(0)
+	stationMeter{m}.Playing(0)
 	m.counters[metricExportAttempts].WithLabelValues(string(export.Done))
 	m.live = m.gauges[metricLive].WithLabelValues()
 	m.counters[metricSpooled].WithLabelValues(spool.Upload)
@@ -175,8 +175,6 @@ func (m *metrics) lookup(answer *Lookup, err error) {
 	}
 	m.counters[metricLookups].WithLabelValues(result).Inc()
 }
-
-func (m *metrics) station(n float64) { m.gauges[metricStations].WithLabelValues().Add(n) }
 
 func (m *metrics) claim(err error) {
 	m.counters[metricClaims].WithLabelValues(resultOf(err)).Inc()

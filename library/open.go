@@ -20,6 +20,7 @@ import (
 	"carillon/library/restore"
 	"carillon/library/rows"
 	"carillon/library/spool"
+	"carillon/library/station"
 	"carillon/library/webhook"
 )
 
@@ -46,6 +47,18 @@ const (
 	ShellStreamDefault = "/usr/local/bin/carillon-stream"
 	// SourcesMaxDefault is four times the load that we measure with.
 	SourcesMaxDefault = 4096
+	// BurstDefault is the sound that a new listener gets at once, and the lead
+	// that he then keeps: sources pause for up to 1.23 s (freeswitch-wire.md 2.4),
+	// bytes are a second on the way, and an empty decoder costs the caller a
+	// second of silence.
+	BurstDefault = 3 * time.Second
+	// BehindMaxDefault is how far a listener of what goes on may fall behind
+	// before he is dropped: longer than any hiccup of a network.
+	BehindMaxDefault = 20 * time.Second
+	// StationIdleDefault is how long a continuous stream goes on without a
+	// listener. Its position is the clock's, so ending it costs the next listener
+	// some milliseconds and nothing else.
+	StationIdleDefault = time.Minute
 )
 
 // closeWait bounds how long Close waits for recordings to be sealed. What is
@@ -70,7 +83,7 @@ type Library struct {
 	accounts stillCache[string, *AccountSettings]
 	names    stillCache[askedName, *Document]
 	forms    *forms.Cache
-	stations stations
+	stations *station.Set
 	buffers  *blobstore.Buffers
 	webhooks *webhook.Set
 	exports  *export.Queue
@@ -133,6 +146,9 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Library, error) {
 		NodeID: deps.NodeID, Rows: l.rows, Shelf: deps.Shelf, Sender: deps.Sender, Sounds: sounds{l},
 		Meter: exportMeter{l.metrics}, Log: l.log,
 	})
+	l.stations = station.New(
+		station.Config{Burst: l.cfg.Burst, BehindMax: l.cfg.BehindMax, Idle: l.cfg.StationIdle},
+		station.Deps{Sounds: programs{l}, Jobs: l.jobs, Meter: stationMeter{l.metrics}, Log: l.log})
 	l.restore = restore.Target{
 		Catalog: l.rows, Shelf: deps.Shelf, Writer: deps.Writer, Buffers: l.buffers, Log: l.log,
 		Holdings: []string{mediaPrefix, recordingPrefix, deletedPrefix},

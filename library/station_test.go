@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,6 +16,7 @@ import (
 	"carillon/audio"
 	"carillon/library/libtest"
 	"carillon/library/naming"
+	"carillon/library/station"
 )
 
 // toneWAV is a tone of so many samples at 8 kHz.
@@ -36,54 +38,32 @@ func putPlaylist(t *testing.T, l *Library, p Playlist) Playlist {
 	return p
 }
 
-func (l *Library) lineOf(t *testing.T, id string) *timeline {
-	t.Helper()
-	m, _, err := l.Playing(t.Context(), "acme", id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, err := l.timeline(t.Context(), m, Form{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return line
-}
-
-// Goal: every sample of the clock has its place, in order, round after round,
-// the same for all who ask, and shuffling changes the order only.
-func TestTimeline(t *testing.T) {
+// Goal: a program has what can be had of its items, at one rate, and what names
+// its order if it is shuffled.
+func TestProgram(t *testing.T) {
 	t.Parallel()
 	l, _ := newLibrary(t)
 	for i, n := range []int{800, 1500, 1} {
-		put(t, l, "acme", fmt.Sprintf("song%d", i), wavSound(n), PutOptions{})
+		put(t, l, "acme", fmt.Sprintf("song%d", i), wavSound(n), PutOptions{Name: fmt.Sprintf("%.*s", i, "AB")})
 	}
 	items := []string{"song0", "none", "song1", "/acme/song2"}
 	putPlaylist(t, l, Playlist{Account: "acme", ID: "moh", Items: items})
 	putPlaylist(t, l, Playlist{Account: "acme", ID: "mix", Items: items, Shuffle: true})
-	line := l.lineOf(t, "moh")
-	if line.total != 2301 || line.rate != 8000 || len(line.pieces) != 3 {
-		t.Fatalf("%+v", line)
-	}
-	orders := map[string]bool{}
-	for _, id := range []string{"moh", "mix"} {
-		line, other := l.lineOf(t, id), l.lineOf(t, id)
-		index, offset := line.at(0)
-		for sample := int64(1); sample < 40*line.total; sample++ {
-			i, at := line.at(sample)
-			if j, where := other.at(sample); j != i || where != at {
-				t.Fatalf("%s: two say %d, %d and %d, %d of %d", id, i, at, j, where, sample)
-			}
-			next := offset+1 == line.pieces[index].samples
-			if i == index && at != offset+1 && (at != 0 || !next) || i != index && (at != 0 || !next) {
-				t.Fatalf("%s: %d, %d follows %d, %d", id, i, at, index, offset)
-			}
-			index, offset = i, at
-			orders[fmt.Sprint(line.order)] = true
+	putPlaylist(t, l, Playlist{Account: "acme", ID: "empty", Items: []string{"none"}})
+	for _, c := range []struct{ id, shuffle string }{{"moh", ""}, {"mix", "acme/mix"}} {
+		p := libtest.Must[station.Program](t)(programs{l}.Program(t.Context(), "acme", c.id, station.Form{}))
+		libtest.Equal(t, "order of "+c.id, p.Shuffle, c.shuffle)
+		libtest.Equal(t, "rate of "+c.id, p.SampleRate, 8000)
+		var got []string
+		for _, piece := range p.Pieces {
+			got = append(got, fmt.Sprintf("%s %d", piece.Title, piece.Samples))
+		}
+		if want := []string{"song0 800", "A 1500", "AB 1"}; !slices.Equal(got, want) {
+			t.Errorf("%s plays %q, want %q", c.id, got, want)
 		}
 	}
-	if len(orders) != 6 {
-		t.Errorf("%d orders of three", len(orders))
-	}
+	_, err := programs{l}.ProgramNow(t.Context(), "acme", "empty", station.Form{})
+	libtest.WantErr(t, "a playlist of nothing", err, ErrNotFound)
 }
 
 // Goal: listeners of two nodes who join at other moments hear the same, and
@@ -94,44 +74,38 @@ func TestStation(t *testing.T) {
 	one := openLibrary(t, testConfig(), testDeps(local))
 	other := openLibrary(t, testConfig(), testDeps(local))
 	put(t, one, "acme", "tone", toneWAV(440, 8000*5/4), PutOptions{Name: "A"})
-	s, err := one.tune(t.Context(), "acme", "tone", Form{})
-	if err != nil {
-		t.Fatal(err)
+	s := libtest.Must[station.Tuned](t)(one.Tune(t.Context(), "acme", "tone", Form{}))
+	if from, to, ended := s.Ring.Span(); s.Offset < from || ended || s.Ring.Title() != "A" ||
+		to-s.Offset < int64(BurstDefault.Seconds()*float64(s.ByteRate)) {
+		t.Fatalf("begins at %d of %d to %d, title %q", s.Offset, from, to, s.Ring.Title())
 	}
-	at := s.offset(time.Now())
-	if from, to, ended := s.ring.Span(); at < from || ended || s.ring.Title() != "A" ||
-		to-at < int64(BurstDefault.Seconds()*float64(s.byteRate)) {
-		t.Fatalf("begins at %d of %d to %d, title %q", at, from, to, s.ring.Title())
+	again := libtest.Must[station.Tuned](t)(one.Tune(t.Context(), "acme", "tone", Form{}))
+	if again.Ring != s.Ring {
+		t.Fatal("a second listener has a station of his own")
 	}
-	again, err := one.tune(t.Context(), "acme", "tone", Form{})
-	if err != nil || again != s {
-		t.Fatalf("a second listener has a station of his own: %v", err)
-	}
-	far, err := other.tune(t.Context(), "acme", "tone.mp3", Form{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	far := libtest.Must[station.Tuned](t)(other.Tune(t.Context(), "acme", "tone.mp3", Form{}))
 	libtest.WaitFor(t, "six seconds of sound", func() bool {
-		_, to, _ := far.ring.Span()
-		_, here, _ := s.ring.Span()
-		return to > int64(6*far.byteRate) && here > int64(6*s.byteRate)
+		_, to, _ := far.Ring.Span()
+		_, here, _ := s.Ring.Span()
+		return to > int64(6*far.ByteRate) && here > int64(6*s.ByteRate)
 	})
-	here, there := s.sound(), far.sound()
+	here, there := soundOf(s), soundOf(far)
 	// Both begin at frames of one clock: the later is in the earlier.
-	begin := there[:20*s.frameBytes()]
+	const frameBytes = 576 * 4 / 8 // at 8 kHz and 32 kbit/s
+	begin := there[:20*frameBytes]
 	if !bytes.Contains(here, begin) {
 		t.Error("two nodes play other bytes")
 	}
 	checkTone(t, here)
-	for _, x := range []*station{s, s, far} {
-		x.leave()
+	for _, x := range []station.Tuned{s, again, far} {
+		x.Leave()
 	}
 }
 
-func (s *station) sound() []byte {
-	from, to, _ := s.ring.Span()
+func soundOf(s station.Tuned) []byte {
+	from, to, _ := s.Ring.Span()
 	p := make([]byte, to-from)
-	return p[:s.ring.ReadAt(p, from)]
+	return p[:s.Ring.ReadAt(p, from)]
 }
 
 // checkTone decodes MP3 and looks for 440 Hz in every tenth of a second.
@@ -175,6 +149,7 @@ func checkTone(t *testing.T, mp3 []byte) {
 // Goal: a station follows what its item becomes, and ends when it is gone or
 // when nobody has listened for long.
 func TestStationChanges(t *testing.T) {
+	const check = 5 * time.Second // how often a station looks
 	synctest.Test(t, func(t *testing.T) {
 		local := libtest.OpenStore(t, t.TempDir())
 		deps := testDeps(local)
@@ -188,49 +163,48 @@ func TestStationChanges(t *testing.T) {
 			}
 		}()
 		put(t, l, "acme", "a", wavSound(8000), PutOptions{Name: "first"})
-		s, err := l.tune(t.Context(), "acme", "a", Form{})
+		s, err := l.Tune(t.Context(), "acme", "a", Form{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
-		_, to, _ := s.ring.Span()
-		want := int64((10 + BurstDefault.Seconds()) * float64(s.byteRate))
-		if to < want || to > want+int64(s.byteRate) {
+		_, to, _ := s.Ring.Span()
+		want := int64((10 + BurstDefault.Seconds()) * float64(s.ByteRate))
+		if to < want || to > want+int64(s.ByteRate) {
 			t.Errorf("%d bytes after ten seconds, want %d", to, want)
 		}
 		put(t, l, "acme", "a", wavSound(12345), PutOptions{Name: "second"})
-		time.Sleep(2 * stationCheck)
-		if title := s.ring.Title(); title != "second" {
+		time.Sleep(2 * check)
+		if title := s.Ring.Title(); title != "second" {
 			t.Errorf("plays %q", title)
 		}
-		s.leave()
+		s.Leave()
 		time.Sleep(StationIdleDefault / 2)
-		same, err := l.tune(t.Context(), "acme", "a", Form{})
-		at := s.offset(time.Now())
-		if _, to, _ := s.ring.Span(); err != nil || same != s || to-at < int64(s.byteRate) {
-			t.Errorf("not joined: %v, begins at %d of %d", err, at, to)
+		same, err := l.Tune(t.Context(), "acme", "a", Form{})
+		if _, to, _ := s.Ring.Span(); err != nil || same.Ring != s.Ring || to-same.Offset < int64(s.ByteRate) {
+			t.Errorf("not joined: %v, begins at %d of %d", err, same.Offset, to)
 		}
 		time.Sleep(2 * StationIdleDefault)
-		if _, _, ended := s.ring.Span(); ended {
+		if _, _, ended := s.Ring.Span(); ended {
 			t.Error("ended with a listener")
 		}
-		s.leave()
+		same.Leave()
 		time.Sleep(2 * StationIdleDefault)
-		if _, _, ended := s.ring.Span(); !ended {
+		if _, _, ended := s.Ring.Span(); !ended {
 			t.Error("goes on without a listener")
 		}
-		s, err = l.tune(t.Context(), "acme", "a", Form{})
+		s, err = l.Tune(t.Context(), "acme", "a", Form{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := l.Delete(t.Context(), "acme", "a", ""); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * stationCheck)
-		if _, _, ended := s.ring.Span(); !ended {
+		time.Sleep(2 * check)
+		if _, _, ended := s.Ring.Span(); !ended {
 			t.Error("goes on without its item")
 		}
-		s.leave()
+		s.Leave()
 		if _, err := l.Tune(t.Context(), "acme", "a", Form{}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("error %v", err)
 		}

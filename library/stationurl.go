@@ -10,6 +10,7 @@ import (
 	"carillon/audio"
 	"carillon/library/naming"
 	"carillon/library/playtoken"
+	"carillon/library/station"
 )
 
 // streamExtant is what asks for a continuous stream, in a lookup and in the
@@ -42,7 +43,7 @@ func continuous(m Mount, r *LookupRequest) bool {
 // mod_shout: what the others fetch must have an end. An item that no stream can
 // be made of is played as it is.
 func (l *Library) stationAnswer(ctx context.Context, m Mount, r *LookupRequest) (Lookup, error) {
-	if _, err := l.timeline(ctx, m, Form{}); err != nil {
+	if _, err := l.program(ctx, m, station.Form{}); err != nil {
 		if m.Doc != nil && errors.Is(err, ErrNotFound) {
 			return l.itemAnswer(ctx, m.Doc, r)
 		}

@@ -12,6 +12,7 @@ import (
 	"carillon/audio"
 	"carillon/internal/ring"
 	"carillon/library"
+	"carillon/library/station"
 )
 
 // fakeLibrary keeps everything in memory and knows one login, foo:bar.
@@ -91,16 +92,16 @@ func (f *fakeLibrary) LiveGain(_ context.Context, _ string, form library.Form) (
 }
 
 // Tune plays what the test feeds.
-func (f *fakeLibrary) Tune(_ context.Context, account, id string, _ library.Form) (library.Tuned, error) {
+func (f *fakeLibrary) Tune(_ context.Context, account, id string, _ library.Form) (station.Tuned, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r := f.stations[account+"/"+id]
 	if r == nil {
-		return library.Tuned{}, library.ErrNotFound
+		return station.Tuned{}, library.ErrNotFound
 	}
 	_, to, _ := r.Span()
 	f.tuned.Add(1)
-	return library.Tuned{Ring: r, Offset: to, ByteRate: 2000, Leave: func() { f.tuned.Add(-1) }}, nil
+	return station.Tuned{Ring: r, Offset: to, ByteRate: 2000, Leave: func() { f.tuned.Add(-1) }}, nil
 }
 
 func (f *fakeLibrary) Recording(_ context.Context, id string) (library.Recording, error) {

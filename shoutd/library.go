@@ -7,6 +7,7 @@ import (
 	"carillon/blobstore"
 	"carillon/internal/audience"
 	"carillon/library"
+	"carillon/library/station"
 )
 
 // Library is the part of the library that this door uses. [Over] makes one
@@ -19,7 +20,7 @@ type Library interface {
 	// LiveGain is by how many dB a recording in progress is to be louder.
 	LiveGain(ctx context.Context, account string, f library.Form) (float64, error)
 	// Tune gives a listener a place in a continuous stream.
-	Tune(ctx context.Context, account, id string, f library.Form) (library.Tuned, error)
+	Tune(ctx context.Context, account, id string, f library.Form) (station.Tuned, error)
 	// Recording returns a recording.
 	Recording(ctx context.Context, id string) (library.Recording, error)
 	// Playing finds what {account}/{id} plays.
@@ -53,7 +54,7 @@ type Service interface {
 	Claim(ctx context.Context, r library.SourceRequest) (*library.Session, error)
 	MayListen(ctx context.Context, w library.Listening) error
 	LiveGain(ctx context.Context, account string, f library.Form) (float64, error)
-	Tune(ctx context.Context, account, id string, f library.Form) (library.Tuned, error)
+	Tune(ctx context.Context, account, id string, f library.Form) (station.Tuned, error)
 	Recording(ctx context.Context, id string) (library.Recording, error)
 	Playing(ctx context.Context, account, id string) (m library.Mount, ext string, err error)
 	Render(ctx context.Context, d *library.Document, f library.Form) (library.Rendition, error)

@@ -13,6 +13,7 @@ import (
 	"carillon/blobstore"
 	"carillon/library"
 	"carillon/library/naming"
+	"carillon/library/station"
 )
 
 // blob is a blob in memory that may grow.
@@ -242,8 +243,8 @@ func (f *fakeLibrary) LiveGain(_ context.Context, _ string, form library.Form) (
 	return form.GainDB, nil
 }
 
-func (f *fakeLibrary) Tune(context.Context, string, string, library.Form) (library.Tuned, error) {
-	return library.Tuned{}, library.ErrNotFound
+func (f *fakeLibrary) Tune(context.Context, string, string, library.Form) (station.Tuned, error) {
+	return station.Tuned{}, library.ErrNotFound
 }
 
 func (f *fakeLibrary) OpenStream(context.Context, string) (account, id string, ok bool, err error) {

@@ -17,6 +17,7 @@ import (
 	"carillon/internal/relay"
 	"carillon/internal/web"
 	"carillon/library"
+	"carillon/library/station"
 )
 
 // Library is the part of library.Service that playing needs.
@@ -24,7 +25,7 @@ type Library interface {
 	Get(ctx context.Context, account, id string, c library.Consistency) (library.Document, error)
 	MayListen(ctx context.Context, w library.Listening) error
 	LiveGain(ctx context.Context, account string, f library.Form) (float64, error)
-	Tune(ctx context.Context, account, id string, f library.Form) (library.Tuned, error)
+	Tune(ctx context.Context, account, id string, f library.Form) (station.Tuned, error)
 	OpenStream(ctx context.Context, token string) (account, id string, ok bool, err error)
 	OpenPlay(ctx context.Context, token string) (library.Document, error)
 	Playing(ctx context.Context, account, id string) (m library.Mount, ext string, err error)

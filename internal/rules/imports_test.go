@@ -48,6 +48,7 @@ func arrows() map[string][]string {
 			"blobstore",
 		},
 		"library/restore": {"library/fault", "library/naming", "library/rows", "library/backup", "blobstore"},
+		"library/station": {"library/fault", "audio", "internal/ring"},
 		"library/libtest": {"library/fault", "library/rows", "library/delivery", "blobstore"},
 		// Agreement knows bytes, not what they sound like.
 		"cluster": {"blobstore", "internal/hlog", "internal/simnet"},
