@@ -14,6 +14,7 @@ import (
 
 	"carillon/internal/web"
 	"carillon/library"
+	"carillon/library/field"
 )
 
 const (
@@ -102,7 +103,7 @@ func (f *formFile) Read(p []byte) (n int, err error) {
 	}
 	if f.file == nil {
 		if f.file, f.err = f.next(); errors.Is(f.err, io.EOF) {
-			f.err = library.FieldErrors{"file": {Code: "required", Message: "is not in the form"}}
+			f.err = field.Errors{"file": {Code: field.Required, Message: "is not in the form"}}
 		}
 		if f.err != nil {
 			return 0, f.err
@@ -112,7 +113,7 @@ func (f *formFile) Read(p []byte) (n int, err error) {
 	f.around.sound += int64(n)
 	if errors.Is(err, io.EOF) {
 		if _, err = f.next(); err == nil {
-			err = library.FieldErrors{"file": {Code: "too_long", Message: "is there more than once"}}
+			err = field.Errors{"file": {Code: field.TooLong, Message: "is there more than once"}}
 		}
 	}
 	f.err = err

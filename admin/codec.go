@@ -19,6 +19,7 @@ import (
 
 	"carillon/internal/web"
 	"carillon/library"
+	"carillon/library/field"
 )
 
 // listOf is how one page of a list is answered; Next is the after of the
@@ -91,12 +92,12 @@ func jsonError(err error) error {
 		if kind, value, found := strings.Cut(typed.Value, " "); found { // "number 1e99"
 			message = fmt.Sprintf("cannot be the %s %.40s", kind, value)
 		}
-		return library.FieldErrors{typed.Field: {Code: "invalid", Message: message}}
+		return field.Errors{typed.Field: {Code: field.Invalid, Message: message}}
 	}
 	// There is no type for this one.
 	if name, found := strings.CutPrefix(text, "unknown field "); found {
-		if field, err := strconv.Unquote(name); err == nil {
-			return library.FieldErrors{field: {Code: "unknown", Message: "is no field of this request"}}
+		if unknown, err := strconv.Unquote(name); err == nil {
+			return field.Errors{unknown: {Code: field.Unknown, Message: "is no field of this request"}}
 		}
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
@@ -175,10 +176,10 @@ func newPutQuery(r *http.Request, known ...string) (query, error) {
 			continue
 		}
 		if value, err = url.QueryUnescape(value); err != nil {
-			return query{}, library.FieldErrors{name: {Code: "invalid", Message: "has a bad escape"}}
+			return query{}, field.Errors{name: {Code: field.Invalid, Message: "has a bad escape"}}
 		}
 		if values.Has(name) {
-			return query{}, library.FieldErrors{name: {Code: "invalid", Message: "is given twice"}}
+			return query{}, field.Errors{name: {Code: field.Invalid, Message: "is given twice"}}
 		}
 		values.Set(name, value)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"carillon/internal/web"
 	"carillon/library"
+	"carillon/library/field"
 	"carillon/library/naming"
 )
 
@@ -119,7 +120,7 @@ func boolOf(q url.Values, name string) (*bool, error) {
 	case "false":
 		return new(false), nil
 	}
-	return nil, library.FieldErrors{name: {Code: "invalid", Message: "must be true or false"}}
+	return nil, field.Errors{name: {Code: field.Invalid, Message: "must be true or false"}}
 }
 
 // checkBodyForm refuses bodies that are not the bytes themselves, all of them.

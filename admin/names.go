@@ -10,6 +10,7 @@ import (
 
 	"carillon/internal/web"
 	"carillon/library"
+	"carillon/library/field"
 )
 
 // nameLibrary is the part of the library that finds names and moves them.
@@ -87,9 +88,9 @@ type oneFound struct {
 
 // lookupFailure is what is wrong with one of several lookups.
 type lookupFailure struct {
-	Code    string              `json:"code"`
-	Message string              `json:"message"`
-	Fields  library.FieldErrors `json:"fields,omitempty"`
+	Code    string       `json:"code"`
+	Message string       `json:"message"`
+	Fields  field.Errors `json:"fields,omitempty"`
 }
 
 func (o *oneLookup) over(whole *oneLookup, consistency library.Consistency) library.LookupRequest {
@@ -120,7 +121,7 @@ func (s *Server) lookupAll(c echo.Context) error {
 		return err
 	}
 	if body.Name != "" { // one would wait for an answer that does not come
-		return library.FieldErrors{"name": {Code: "invalid", Message: "stands in the entries of lookups"}}
+		return field.Errors{"name": {Code: field.Invalid, Message: "stands in the entries of lookups"}}
 	}
 	rs := make([]library.LookupRequest, len(body.Lookups))
 	for i := range body.Lookups {

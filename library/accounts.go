@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/field"
 	"carillon/library/naming"
 	"carillon/library/secret"
 )
@@ -176,7 +177,7 @@ func (l *Library) ancestry(ctx context.Context, account string) ([]*AccountSetti
 
 // UpdateAccount changes an account's settings: edit is given those that are
 // there and changes them; it may run several times. IfMatch is the raw header.
-// FieldErrors for settings that are not valid.
+// field.Errors for settings that are not valid.
 func (l *Library) UpdateAccount(
 	ctx context.Context, account, ifMatch string, edit func(*AccountSettings) error,
 ) (AccountSettings, error) {
@@ -251,17 +252,17 @@ func (l *Library) DeleteAccount(ctx context.Context, account, ifMatch string) er
 func (l *Library) checkSettings(ctx context.Context, before, s *AccountSettings) error {
 	var c checks
 	s.Language = strings.ToLower(s.Language)
-	c.text("name", s.Name, TextBytesMax)
+	c.Text("name", s.Name, TextBytesMax)
 	c.language("language", s.Language)
-	c.text("fallback_sound", s.Fallback, lookupNameBytesMax)
+	c.Text("fallback_sound", s.Fallback, lookupNameBytesMax)
 	if math.Abs(s.GainDB) > gainMax || math.IsNaN(s.GainDB) {
-		c.fail("gain_db", fieldRange, "must be between -%d and %d", gainMax, gainMax)
+		c.Fail("gain_db", field.Range, "must be between -%d and %d", gainMax, gainMax)
 	}
 	if s.Quota.Bytes < 0 {
-		c.fail("quota.bytes", fieldRange, "must not be negative")
+		c.Fail("quota.bytes", field.Range, "must not be negative")
 	}
 	if s.Quota.Items < 0 {
-		c.fail("quota.items", fieldRange, "must not be negative")
+		c.Fail("quota.items", field.Range, "must not be negative")
 	}
 	c.retention(s.RetentionSeconds)
 	maps.DeleteFunc(s.RetentionSeconds, func(_ Class, seconds int64) bool { return seconds == 0 })
@@ -270,15 +271,15 @@ func (l *Library) checkSettings(ctx context.Context, before, s *AccountSettings)
 	if err := l.checkParent(ctx, &c, s); err != nil {
 		return err
 	}
-	return c.err()
+	return c.Err()
 }
 
 func (c *checks) retention(seconds map[Class]int64) {
 	for class, n := range seconds {
 		if !slices.Contains(classes(), class) {
-			c.fail("retention_seconds", fieldUnknown, "%s is no class of media", naming.Shown(string(class)))
+			c.Fail("retention_seconds", field.Unknown, "%s is no class of media", naming.Shown(string(class)))
 		} else if n < 0 || n > retentionMax {
-			c.fail("retention_seconds."+string(class), fieldRange, "must be 0 to %d", int64(retentionMax))
+			c.Fail("retention_seconds."+string(class), field.Range, "must be 0 to %d", int64(retentionMax))
 		}
 	}
 }
@@ -288,7 +289,7 @@ func (l *Library) checkParent(ctx context.Context, c *checks, s *AccountSettings
 		return nil
 	}
 	if err := naming.CheckAccount(s.Parent); err != nil {
-		c.fail("parent", fieldInvalid, "is no account name")
+		c.Fail("parent", field.Invalid, "is no account name")
 		return nil //nolint:nilerr // it is in c
 	}
 	chain, err := l.ancestry(ctx, s.Parent)
@@ -298,29 +299,29 @@ func (l *Library) checkParent(ctx context.Context, c *checks, s *AccountSettings
 	switch {
 	case s.Parent == s.Account,
 		slices.ContainsFunc(chain, func(a *AccountSettings) bool { return a.Account == s.Account }):
-		c.fail("parent", fieldLoop, "would make %s its own ancestor", s.Account)
+		c.Fail("parent", field.Loop, "would make %s its own ancestor", s.Account)
 	case len(chain) > ParentsMax:
-		c.fail("parent", fieldRange, "has %d ancestors, at most %d", len(chain), ParentsMax)
+		c.Fail("parent", field.Range, "has %d ancestors, at most %d", len(chain), ParentsMax)
 	}
 	return nil
 }
 
 func checkListenerAuth(c *checks, before, a *ListenerAuth) {
-	c.oneOf("listener_auth.mode", a.Mode, ListenToken, ListenBasic)
-	c.text("listener_auth.user", a.User, naming.AccountBytesMax)
+	c.OneOf("listener_auth.mode", a.Mode, ListenToken, ListenBasic)
+	c.Text("listener_auth.user", a.User, naming.AccountBytesMax)
 	if strings.Contains(a.User, ":") { // it ends the user in Basic credentials
-		c.fail("listener_auth.user", fieldInvalid, "must not hold a colon")
+		c.Fail("listener_auth.user", field.Invalid, "must not hold a colon")
 	}
 	switch a.Password {
 	case "", before.Password:
 	case secret.Shown:
 		a.Password = before.Password
 	default:
-		c.text("listener_auth.password", a.Password.Reveal(), TextBytesMax)
+		c.Text("listener_auth.password", a.Password.Reveal(), TextBytesMax)
 		a.Password = secret.Hash(a.Password.Reveal())
 	}
 	if a.Mode == ListenBasic && (a.User == "" || a.Password == "") {
-		c.fail("listener_auth", fieldRequired, "needs user and password")
+		c.Fail("listener_auth", field.Required, "needs user and password")
 	}
 }
 
@@ -328,11 +329,11 @@ func checkExport(c *checks, before, e *ExportSettings) {
 	if e.URL != "" {
 		u, err := url.Parse(e.URL)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || len(e.URL) > urlBytesMax {
-			c.fail("export.url", fieldInvalid, "must be an http or https URL of at most %d bytes", urlBytesMax)
+			c.Fail("export.url", field.Invalid, "must be an http or https URL of at most %d bytes", urlBytesMax)
 		}
 	}
 	if len(e.Headers) > exportHeadersMax {
-		c.fail("export.headers", fieldTooLong, "has %d entries, at most %d", len(e.Headers), exportHeadersMax)
+		c.Fail("export.headers", field.TooLong, "has %d entries, at most %d", len(e.Headers), exportHeadersMax)
 	}
 	size := 0
 	for name, value := range e.Headers {
@@ -346,11 +347,11 @@ func checkExport(c *checks, before, e *ExportSettings) {
 		}
 		size += len(name) + len(value)
 		if !isToken(name) || !naming.IsPlain(value.Reveal()) {
-			c.fail("export.headers", fieldInvalid, "%s is no header", naming.Shown(name))
+			c.Fail("export.headers", field.Invalid, "%s is no header", naming.Shown(name))
 		}
 	}
 	if size > exportHeadersBytesMax {
-		c.fail("export.headers", fieldTooLong, "has %d bytes, at most %d", size, exportHeadersBytesMax)
+		c.Fail("export.headers", field.TooLong, "has %d bytes, at most %d", size, exportHeadersBytesMax)
 	}
 }
 

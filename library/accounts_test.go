@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"carillon/blobstore"
+	"carillon/library/field"
 	"carillon/library/libtest"
 	"carillon/library/secret"
 )
@@ -111,16 +112,17 @@ func TestAccountFields(t *testing.T) {
 		return nil
 	})
 	libtest.WantErr(t, "wrong settings", err, ErrBadRequest)
-	fields, _ := errors.AsType[FieldErrors](err)
+	fields, _ := errors.AsType[field.Errors](err)
 	got := make(map[string]string)
-	for field, e := range fields {
-		got[field] = e.Code
+	for name, e := range fields {
+		got[name] = e.Code
 	}
 	want := map[string]string{
-		"parent": fieldLoop, "language": fieldInvalid, "gain_db": fieldRange, "name": fieldInvalid,
-		"fallback_sound": fieldTooLong, "retention_seconds": fieldUnknown, "retention_seconds.upload": fieldRange,
-		"quota.bytes": fieldRange, "quota.items": fieldRange, "listener_auth.user": fieldInvalid,
-		"listener_auth": fieldRequired, "export.url": fieldInvalid, "export.headers": fieldInvalid,
+		"parent": field.Loop, "language": field.Invalid, "gain_db": field.Range, "name": field.Invalid,
+		"fallback_sound":    field.TooLong,
+		"retention_seconds": field.Unknown, "retention_seconds.upload": field.Range,
+		"quota.bytes": field.Range, "quota.items": field.Range, "listener_auth.user": field.Invalid,
+		"listener_auth": field.Required, "export.url": field.Invalid, "export.headers": field.Invalid,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("fields:\n%s", diff)

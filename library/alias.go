@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/field"
 	"carillon/library/naming"
 )
 
@@ -24,9 +25,9 @@ type ItemName struct {
 // String returns "account/id".
 func (n ItemName) String() string { return n.Account + "/" + n.ID }
 
-func (n ItemName) check(c *checks, field string) {
+func (n ItemName) check(c *checks, name string) {
 	if err := naming.CheckItem(n.Account, n.ID); err != nil {
-		c.fail(field, fieldInvalid, "is no item: %v", err)
+		c.Fail(name, field.Invalid, "is no item: %v", err)
 	}
 }
 
@@ -71,9 +72,9 @@ func (l *Library) Alias(ctx context.Context, r AliasRequest) (Document, error) {
 	r.Alias.check(&c, "alias")
 	r.Of.check(&c, "of")
 	if r.Alias == r.Of {
-		c.fail("alias", fieldInvalid, "is the item itself")
+		c.Fail("alias", field.Invalid, "is the item itself")
 	}
-	if err := c.err(); err != nil {
+	if err := c.Err(); err != nil {
 		return Document{}, err
 	}
 	var d Document

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/field"
 )
 
 // CopyRequest copies or renames an item, also across accounts. No bytes move.
@@ -26,7 +27,7 @@ type CopyRequest struct {
 
 // Copy makes another item of an item's sound, with its fields. Of a second name
 // it copies the item that it stands for. ErrNotFound, ErrExists,
-// ErrPrecondition, ErrQuota, FieldErrors.
+// ErrPrecondition, ErrQuota, field.Errors.
 func (l *Library) Copy(ctx context.Context, r CopyRequest) (Document, error) {
 	return l.copyItem(ctx, &r, false)
 }
@@ -42,9 +43,9 @@ func (l *Library) copyItem(ctx context.Context, r *CopyRequest, move bool) (Docu
 	r.From.check(&c, "from")
 	r.To.check(&c, "to")
 	if r.From == r.To {
-		c.fail("to", fieldInvalid, "is the item itself")
+		c.Fail("to", field.Invalid, "is the item itself")
 	}
-	if err := c.err(); err != nil {
+	if err := c.Err(); err != nil {
 		return Document{}, err
 	}
 	var d Document
@@ -141,7 +142,7 @@ func (l *Library) copyOf(source *Document, r *CopyRequest, move bool) (Document,
 	}
 	var c checks
 	c.fields(&d)
-	return d, c.err()
+	return d, c.Err()
 }
 
 // settleMoves lets a row that is written win over its own removal: a rename

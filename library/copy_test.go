@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/field"
 	"carillon/library/libtest"
 )
 
@@ -20,9 +21,9 @@ func newKeeping(t *testing.T) (*Library, *blobstore.Local) {
 	return openLibrary(t, cfg, testDeps(local)), local
 }
 
-func fieldCode(err error, field string) string {
-	fields, _ := errors.AsType[FieldErrors](err)
-	return fields[field].Code
+func fieldCode(err error, name string) string {
+	fields, _ := errors.AsType[field.Errors](err)
+	return fields[name].Code
 }
 
 // TestCopy: the same sound under another name, its own document, and the sound
@@ -66,9 +67,9 @@ func TestCopy(t *testing.T) {
 	libtest.WantErr(t, "copy of another sound", err, ErrPrecondition)
 	to.IfMatch, to.Set = "", Patch{Prompt: new("a/b")}
 	_, err = l.Copy(ctx, to)
-	libtest.Equal(t, "prompt id with a slash", fieldCode(err, "prompt_id"), fieldInvalid)
+	libtest.Equal(t, "prompt id with a slash", fieldCode(err, "prompt_id"), field.Invalid)
 	_, err = l.Copy(ctx, CopyRequest{From: ItemName{"acme", "b"}, To: ItemName{"acme", "b"}})
-	libtest.Equal(t, "copy onto itself", fieldCode(err, "to"), fieldInvalid)
+	libtest.Equal(t, "copy onto itself", fieldCode(err, "to"), field.Invalid)
 	_, err = l.Copy(ctx, CopyRequest{From: ItemName{"acme", "nothing"}, To: ItemName{"acme", "c"}})
 	libtest.WantErr(t, "copy of nothing", err, ErrNotFound)
 
@@ -253,9 +254,9 @@ func TestPromptTaken(t *testing.T) {
 	libtest.Equal(t, "prompt",
 		libtest.Must[Lookup](t)(l.Lookup(ctx, LookupRequest{Name: "prompt://acme/hello/en"})).ID, "old")
 	_, err := l.Update(ctx, "acme", "old", Patch{Language: new("fr")})
-	libtest.Equal(t, "another language", fieldCode(err, "language"), fieldFixed)
+	libtest.Equal(t, "another language", fieldCode(err, "language"), field.Fixed)
 	_, _, err = l.Put(ctx, "acme", "old", bytes.NewReader(mp3Sound(3)), PutOptions{Length: -1, Prompt: "bye"})
-	libtest.Equal(t, "another prompt", fieldCode(err, "prompt_id"), fieldFixed)
+	libtest.Equal(t, "another prompt", fieldCode(err, "prompt_id"), field.Fixed)
 	put(t, l, "acme", "old", mp3Sound(5), opts) // another sound of the same
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"carillon/library/field"
 	"carillon/library/naming"
 )
 
@@ -24,48 +25,48 @@ const (
 
 // checkFields collects what is wrong with a document's descriptive fields.
 func (c *checks) fields(d *Document) {
-	c.text("name", d.Name, TextBytesMax)
-	c.text("description", d.Description, TextBytesMax)
+	c.Text("name", d.Name, TextBytesMax)
+	c.Text("description", d.Description, TextBytesMax)
 	c.prompt(d.Prompt, d.Language)
-	c.oneOf("media_source", d.Source, sourceUpload, sourceRecording, sourceTTS)
-	c.text("source_id", d.SourceID, sourceBytesMax)
-	c.text("source_type", d.SourceType, sourceBytesMax)
-	c.oneOf("class", string(d.Class), string(ClassUpload), string(ClassVoicemail), string(ClassRecording),
+	c.OneOf("media_source", d.Source, sourceUpload, sourceRecording, sourceTTS)
+	c.Text("source_id", d.SourceID, sourceBytesMax)
+	c.Text("source_type", d.SourceType, sourceBytesMax)
+	c.OneOf("class", string(d.Class), string(ClassUpload), string(ClassVoicemail), string(ClassRecording),
 		string(ClassSystem))
 	if d.TTS != nil {
 		if len(d.TTS.Text) > ttsTextBytesMax || !utf8.ValidString(d.TTS.Text) {
-			c.fail("tts.text", fieldTooLong, "must be UTF-8 of at most %d bytes", ttsTextBytesMax)
+			c.Fail("tts.text", field.TooLong, "must be UTF-8 of at most %d bytes", ttsTextBytesMax)
 		}
-		c.text("tts.voice", d.TTS.Voice, ttsVoiceBytesMax)
+		c.Text("tts.voice", d.TTS.Voice, ttsVoiceBytesMax)
 	}
 	if d.Source == sourceTTS && (d.TTS == nil || d.TTS.Text == "") {
-		c.fail("tts.text", fieldRequired, "must be given for media_source tts")
+		c.Fail("tts.text", field.Required, "must be given for media_source tts")
 	}
 	c.metadata(d.Metadata)
 }
 
 // prompt checks what stands in an index row. Both may be empty.
 func (c *checks) prompt(prompt, language string) {
-	c.text("prompt_id", prompt, promptBytesMax)
+	c.Text("prompt_id", prompt, promptBytesMax)
 	if strings.Contains(prompt, "/") {
-		c.fail("prompt_id", fieldInvalid, "must not hold a slash")
+		c.Fail("prompt_id", field.Invalid, "must not hold a slash")
 	}
 	c.language("language", language)
 }
 
 func (c *checks) metadata(m map[string]string) {
 	if len(m) > MetadataEntriesMax {
-		c.fail("metadata", fieldTooLong, "has %d entries, at most %d", len(m), MetadataEntriesMax)
+		c.Fail("metadata", field.TooLong, "has %d entries, at most %d", len(m), MetadataEntriesMax)
 	}
 	size := 0
 	for k, v := range m {
 		size += len(k) + len(v)
 		if k == "" || !naming.IsPlain(k) || !utf8.ValidString(v) {
-			c.fail("metadata", fieldInvalid, "keys must be text and values UTF-8")
+			c.Fail("metadata", field.Invalid, "keys must be text and values UTF-8")
 		}
 	}
 	if size > MetadataBytesMax {
-		c.fail("metadata", fieldTooLong, "has %d bytes, at most %d", size, MetadataBytesMax)
+		c.Fail("metadata", field.TooLong, "has %d bytes, at most %d", size, MetadataBytesMax)
 	}
 }
 
@@ -77,10 +78,10 @@ func (c *checks) identity(before, d *Document) {
 		return
 	}
 	if before.Prompt != d.Prompt {
-		c.fail("prompt_id", fieldFixed, "is %s and stays it; copy or rename the item", naming.Shown(before.Prompt))
+		c.Fail("prompt_id", field.Fixed, "is %s and stays it; copy or rename the item", naming.Shown(before.Prompt))
 	}
 	if before.Language != d.Language {
-		c.fail("language", fieldFixed, "of a prompt is %s and stays it; copy or rename the item",
+		c.Fail("language", field.Fixed, "of a prompt is %s and stays it; copy or rename the item",
 			naming.Shown(before.Language))
 	}
 }
@@ -166,7 +167,7 @@ func (p *Patch) apply(d *Document) {
 	}
 }
 
-// patched is d after the patch. FieldErrors for what may not be.
+// patched is d after the patch. field.Errors for what may not be.
 func (l *Library) patched(d Document, p *Patch) (Document, error) {
 	before := d
 	p.apply(&d)
@@ -178,23 +179,23 @@ func (l *Library) patched(d Document, p *Patch) (Document, error) {
 	c.fields(&d)
 	c.identity(&before, &d)
 	d.Class = classOf(&d)
-	return d, c.err()
+	return d, c.Err()
 }
 
 // checkPrompt returns an ErrBadRequest unless the two may stand in an index row.
 func checkPrompt(prompt, language string) error {
 	var c checks
 	c.prompt(prompt, language)
-	return c.err()
+	return c.Err()
 }
 
 // checkTexts returns an ErrBadRequest unless name and description are short,
 // well formed text.
 func checkTexts(name, description string) error {
 	var c checks
-	c.text("name", name, TextBytesMax)
-	c.text("description", description, TextBytesMax)
-	return c.err()
+	c.Text("name", name, TextBytesMax)
+	c.Text("description", description, TextBytesMax)
+	return c.Err()
 }
 
 // checkMetadata returns an ErrBadRequest unless the free metadata are within
@@ -202,5 +203,5 @@ func checkTexts(name, description string) error {
 func checkMetadata(m map[string]string) error {
 	var c checks
 	c.metadata(m)
-	return c.err()
+	return c.Err()
 }

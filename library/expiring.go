@@ -44,7 +44,7 @@ func (l *Library) Expiring(ctx context.Context, account string, q ExpiryQuery) (
 	}
 	var c checks
 	c.retention(q.RetentionSeconds)
-	if err := c.err(); err != nil {
+	if err := c.Err(); err != nil {
 		return Expiry{}, err
 	}
 	if err := l.rows.CatchUp(ctx); err != nil {

@@ -15,6 +15,7 @@ import (
 	"carillon/library/delivery"
 	"carillon/library/export"
 	"carillon/library/feed"
+	"carillon/library/field"
 	"carillon/library/libtest"
 	"carillon/library/secret"
 )
@@ -328,7 +329,7 @@ func TestExportItemToItsAccount(t *testing.T) {
 	}
 	_, err := order("vm/a b", export.Target{})
 	libtest.WantErr(t, "without a URL", err, ErrBadRequest)
-	if fields, ok := errors.AsType[FieldErrors](err); !ok || fields["url"].Code != fieldRequired {
+	if fields, ok := errors.AsType[field.Errors](err); !ok || fields["url"].Code != field.Required {
 		t.Errorf("without a URL: %v", err)
 	}
 	libtest.Must[AccountSettings](t)(l.UpdateAccount(t.Context(), "acme", "", func(s *AccountSettings) error {

@@ -12,6 +12,7 @@ import (
 	"carillon/blobstore"
 	"carillon/library/export"
 	"carillon/library/feed"
+	"carillon/library/field"
 	"carillon/library/naming"
 	"carillon/library/rows"
 )
@@ -71,7 +72,7 @@ type ItemExport struct {
 // ExportItem orders the sound of an item to be sent to a target, as
 // ExportRecording does. What is sent is the sound that it has now, whatever
 // replaces it meanwhile. Each call is an order of its own. ErrNotFound,
-// ErrPrecondition, ErrTarget, ErrLimit, FieldErrors.
+// ErrPrecondition, ErrTarget, ErrLimit, field.Errors.
 func (l *Library) ExportItem(ctx context.Context, r ItemExport) (export.Order, error) {
 	if err := naming.CheckItem(r.Account, r.ID); err != nil {
 		return export.Order{}, err
@@ -122,7 +123,7 @@ func (l *Library) toAccountTarget(ctx context.Context, t *export.Target, d *Docu
 		return err
 	}
 	if settings.Export.URL == "" {
-		return FieldErrors{"url": {fieldRequired, "is needed: the account has no export.url"}}
+		return field.Errors{"url": {Code: field.Required, Message: "is needed: the account has no export.url"}}
 	}
 	own := settings.exportTarget(d)
 	t.URL = own.URL

@@ -131,7 +131,7 @@ func (l *Library) admit(ctx context.Context, account, id string, opts *PutOption
 	d := opts.described(account, id)
 	var c checks
 	c.fields(&d)
-	if err := errors.Join(c.err(), checkContentType(opts.ContentType)); err != nil {
+	if err := errors.Join(c.Err(), checkContentType(opts.ContentType)); err != nil {
 		return err
 	}
 	if opts.Length > l.cfg.UploadBytesMax {
@@ -178,7 +178,7 @@ func (l *Library) replacing(
 	l.inherit(&d, before)
 	var c checks
 	c.identity(before, &d)
-	return d, c.err()
+	return d, c.Err()
 }
 
 // current is the document that a write would replace, nil for none.

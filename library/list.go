@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"carillon/blobstore"
+	"carillon/library/field"
 	"carillon/library/naming"
 	"carillon/library/rows"
 )
@@ -68,25 +69,25 @@ func (q *ListQuery) place(account string) (base, after string, err error) {
 	}
 	q.Language, q.Name = strings.ToLower(q.Language), strings.ToLower(q.Name)
 	var c checks
-	c.text("prefix", q.Prefix, naming.IDBytesMax)
-	c.text("name", q.Name, TextBytesMax)
-	c.oneOf("class", string(q.Class), string(ClassSystem), string(ClassUpload), string(ClassVoicemail),
+	c.Text("prefix", q.Prefix, naming.IDBytesMax)
+	c.Text("name", q.Name, TextBytesMax)
+	c.OneOf("class", string(q.Class), string(ClassSystem), string(ClassUpload), string(ClassVoicemail),
 		string(ClassRecording))
 	base = mediaKey(account, "")
 	if !q.Deleted {
-		c.text("after", q.After, naming.IDBytesMax)
+		c.Text("after", q.After, naming.IDBytesMax)
 	} else {
 		base = deletedPrefix + account + "/"
 		id, err := base64.RawURLEncoding.DecodeString(q.After)
 		if err != nil || len(id) > naming.IDBytesMax+1+rows.IDBytes {
-			c.fail("after", fieldInvalid, "is not what a page of deleted items ended with")
+			c.Fail("after", field.Invalid, "is not what a page of deleted items ended with")
 		}
 		q.After = string(id)
 	}
 	if q.After != "" {
 		after = base + q.After
 	}
-	return base, after, c.err()
+	return base, after, c.Err()
 }
 
 func (q *ListQuery) wants(d *Document) bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"carillon/library/field"
 	"carillon/library/naming"
 )
 
@@ -53,7 +54,7 @@ type LookupResult struct {
 // asked of the leader once for all. ErrBadRequest for more than LookupBatchMax.
 func (l *Library) LookupAll(ctx context.Context, rs []LookupRequest) ([]LookupResult, error) {
 	if len(rs) > LookupBatchMax {
-		return nil, FieldErrors{"lookups": {fieldTooLong, fmt.Sprintf("has %d entries, at most %d",
+		return nil, field.Errors{"lookups": {Code: field.TooLong, Message: fmt.Sprintf("has %d entries, at most %d",
 			len(rs), LookupBatchMax)}}
 	}
 	all := make([]LookupResult, len(rs))
@@ -249,13 +250,13 @@ func checkLookup(r *LookupRequest) error {
 		return fmt.Errorf("name %s holds control characters or is not UTF-8: %w", naming.Shown(r.Name), ErrBadName)
 	}
 	var c checks
-	c.oneOf("stream", r.Stream, "new", "extant")
-	c.oneOf("protocol", r.Protocol, "http", "shout")
-	c.oneOf("player", string(r.Player), string(PlayerShout), string(PlayerShellStream), string(PlayerHTTPCache),
+	c.OneOf("stream", r.Stream, "new", "extant")
+	c.OneOf("protocol", r.Protocol, "http", "shout")
+	c.OneOf("player", string(r.Player), string(PlayerShout), string(PlayerShellStream), string(PlayerHTTPCache),
 		string(PlayerHTTAPI), string(PlayerPlain))
 	r.Language = strings.ToLower(r.Language)
 	c.language("language", r.Language)
-	if err := c.err(); err != nil {
+	if err := c.Err(); err != nil {
 		return err
 	}
 	if r.Account == "" {

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"carillon/library/field"
 	"carillon/library/libtest"
 	"carillon/library/naming"
 )
@@ -106,8 +107,8 @@ func TestMediaNames(t *testing.T) {
 		t.Errorf("speech: %v", err)
 	}
 	_, err = l.Lookup(t.Context(), LookupRequest{Name: "x", Player: "vlc", Language: "a b"})
-	libtest.Equal(t, "unknown player", fieldCode(err, "player"), fieldUnknown)
-	libtest.Equal(t, "no language", fieldCode(err, "language"), fieldInvalid)
+	libtest.Equal(t, "unknown player", fieldCode(err, "player"), field.Unknown)
+	libtest.Equal(t, "no language", fieldCode(err, "language"), field.Invalid)
 }
 
 // TestPromptsOfParents: an account hears its own prompts, then those of the
@@ -294,7 +295,7 @@ func TestLookupAll(t *testing.T) {
 		libtest.Equal(t, "id", got[i].Lookup.ID, want.id)
 	}
 	_, err := l.LookupAll(ctx, make([]LookupRequest, LookupBatchMax+1))
-	libtest.Equal(t, "too many", fieldCode(err, "lookups"), fieldTooLong)
+	libtest.Equal(t, "too many", fieldCode(err, "lookups"), field.TooLong)
 }
 
 // FuzzPlaces: whatever a name is, it leads to a handful of well formed places,

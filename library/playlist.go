@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/field"
 	"carillon/library/naming"
 	"carillon/library/rows"
 )
@@ -61,25 +62,25 @@ func decodePlaylist(account, id string, row blobstore.Row) (Playlist, error) {
 	}, nil
 }
 
-// check returns FieldErrors unless the playlist can be stored.
+// check returns field.Errors unless the playlist can be stored.
 func (p *Playlist) check() error {
 	var c checks
-	c.text("name", p.Name, TextBytesMax)
+	c.Text("name", p.Name, TextBytesMax)
 	switch {
 	case len(p.Items) == 0:
-		c.fail("items", fieldRequired, "must name an item")
+		c.Fail("items", field.Required, "must name an item")
 	case len(p.Items) > PlaylistItemsMax:
-		c.fail("items", fieldTooLong, "has %d entries, at most %d", len(p.Items), PlaylistItemsMax)
+		c.Fail("items", field.TooLong, "has %d entries, at most %d", len(p.Items), PlaylistItemsMax)
 	}
 	for _, name := range p.Items {
 		account, id := p.place(name)
 		if err := naming.CheckItem(account, id); err != nil {
-			c.fail("items", fieldInvalid, "holds %s: %v", naming.Shown(name), err)
+			c.Fail("items", field.Invalid, "holds %s: %v", naming.Shown(name), err)
 		} else if account == p.Account && id == p.ID {
-			c.fail("items", fieldLoop, "holds the playlist itself")
+			c.Fail("items", field.Loop, "holds the playlist itself")
 		}
 	}
-	return c.err()
+	return c.Err()
 }
 
 // place is where an item of the playlist lies.
@@ -121,7 +122,7 @@ func (l *Library) playlist(ctx context.Context, account, id string) (*Playlist, 
 }
 
 // PutPlaylist creates or replaces a playlist, and says whether it is new. The
-// conditions are the raw headers. It returns FieldErrors for what is not valid.
+// conditions are the raw headers. It returns field.Errors for what is not valid.
 func (l *Library) PutPlaylist(
 	ctx context.Context, p Playlist, ifMatch, ifNoneMatch string,
 ) (Playlist, bool, error) {

@@ -50,11 +50,11 @@ func (l *Library) Prompts(ctx context.Context, account string, q PromptQuery) (P
 	}
 	q.Language, q.Missing = strings.ToLower(q.Language), strings.ToLower(q.Missing)
 	var c checks
-	c.text("prefix", q.Prefix, promptBytesMax)
-	c.text("after", q.After, promptBytesMax)
+	c.Text("prefix", q.Prefix, promptBytesMax)
+	c.Text("after", q.After, promptBytesMax)
 	c.language("language", q.Language)
 	c.language("missing", q.Missing)
-	if err := c.err(); err != nil {
+	if err := c.Err(); err != nil {
 		return PromptPage{}, err
 	}
 	limit, err := rows.PageLimit(q.Limit)

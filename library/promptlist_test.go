@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"carillon/library/field"
 	"carillon/library/libtest"
 )
 
@@ -62,5 +63,5 @@ func TestPromptList(t *testing.T) {
 		t.Error(diff)
 	}
 	_, err := l.Prompts(ctx, "acme", PromptQuery{Missing: "a b"})
-	libtest.Equal(t, "no language", fieldCode(err, "missing"), fieldInvalid)
+	libtest.Equal(t, "no language", fieldCode(err, "missing"), field.Invalid)
 }

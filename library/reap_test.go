@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/blobstore"
+	"carillon/library/field"
 	"carillon/library/libtest"
 	"carillon/library/rows"
 )
@@ -89,7 +90,7 @@ func TestRetention(t *testing.T) {
 		libtest.Must[Expiry](t)(l.Expiring(ctx, "acme", try)).Sample[0].ID, "greeting")
 	try.RetentionSeconds = map[Class]int64{"x": 1}
 	_, err := l.Expiring(ctx, "acme", try)
-	libtest.Equal(t, "unknown class", fieldCode(err, "retention_seconds"), fieldUnknown)
+	libtest.Equal(t, "unknown class", fieldCode(err, "retention_seconds"), field.Unknown)
 
 	libtest.WantErr(t, "pass", l.reapIfDue(ctx, now), nil)
 	libtest.Equal(t, "items", len(libtest.Keys(t, local, mediaPrefix)), 7)

@@ -15,6 +15,7 @@ import (
 	"carillon/library/delivery"
 	"carillon/library/export"
 	"carillon/library/feed"
+	"carillon/library/field"
 	"carillon/library/naming"
 	"carillon/library/rows"
 )
@@ -96,11 +97,11 @@ func (l *Library) checkRequest(r *RecordingRequest) (time.Duration, error) {
 	var c checks
 	c.limits(&r.TicketLimits, l.cfg.RecordingBytesMax)
 	c.metadata(r.Metadata)
-	c.within("ttl_seconds", int64(r.TTLSeconds), int64(ticketTTLMax/time.Second))
+	c.Within("ttl_seconds", int64(r.TTLSeconds), int64(ticketTTLMax/time.Second))
 	if r.DeleteAfter && r.StoreURL != "" && r.StoreAs != "" {
-		c.fail("delete_after", fieldInvalid, "does not go with store_as: the recording becomes an item")
+		c.Fail("delete_after", field.Invalid, "does not go with store_as: the recording becomes an item")
 	}
-	err := errors.Join(naming.CheckAccount(r.Account), checkRecordingName(r.Name), c.err())
+	err := errors.Join(naming.CheckAccount(r.Account), checkRecordingName(r.Name), c.Err())
 	if r.StoreAs != "" {
 		err = errors.Join(err, naming.CheckID(r.StoreAs))
 	}

@@ -153,7 +153,7 @@ func TestRowBounds(t *testing.T) {
 	d.SourceID, d.SourceType, d.Prompt = text[:sourceBytesMax], text[:sourceBytesMax], text[:promptBytesMax]
 	var c checks
 	c.fields(&d)
-	if err := c.err(); err != nil {
+	if err := c.Err(); err != nil {
 		t.Fatal(err)
 	}
 	if value, err := encodeDocument(&d); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"carillon/audio"
+	"carillon/library/field"
 	"carillon/library/libtest"
 	"carillon/library/naming"
 	"carillon/library/station"
@@ -235,7 +236,7 @@ func TestPlaylists(t *testing.T) {
 		{Account: "acme", ID: "x", Items: []string{"/nothing"}},
 		{Account: "acme", ID: "x", Items: make([]string, PlaylistItemsMax+1)},
 	} {
-		var fields FieldErrors
+		var fields field.Errors
 		if _, _, err := l.PutPlaylist(t.Context(), bad, "", ""); !errors.As(err, &fields) || len(fields) == 0 {
 			t.Errorf("%v: %v", bad.Items[:min(len(bad.Items), 3)], err)
 		}

@@ -47,7 +47,7 @@ func (r *StoreRequest) check() error {
 		Name: r.Name, Description: r.Description, Language: r.Language, Prompt: r.Prompt,
 		SourceID: r.SourceID, SourceType: r.SourceType, Class: r.Class, Metadata: r.Metadata,
 	})
-	return c.err()
+	return c.Err()
 }
 
 // StoreRecording makes the sealed recording the item {account}/{id} without

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"carillon/library/field"
 	"carillon/library/naming"
 )
 
@@ -20,21 +21,21 @@ const (
 
 // limits checks the limits of a ticket and writes its networks in one form.
 func (c *checks) limits(t *TicketLimits, bytesMax int64) {
-	c.within("max_seconds", int64(t.MaxSeconds), ticketSecondsMax)
-	c.within("max_bytes", t.MaxBytes, bytesMax)
-	c.within("min_ms", t.MinMS, ticketMinMSMax)
+	c.Within("max_seconds", int64(t.MaxSeconds), ticketSecondsMax)
+	c.Within("max_bytes", t.MaxBytes, bytesMax)
+	c.Within("min_ms", t.MinMS, ticketMinMSMax)
 	if t.MaxSeconds > 0 && t.MinMS > int64(t.MaxSeconds)*1000 {
-		c.fail("min_ms", fieldRange, "is more than max_seconds")
+		c.Fail("min_ms", field.Range, "is more than max_seconds")
 	}
 	if len(t.Allow) > ticketAllowMax {
-		c.fail("allow", fieldTooLong, "has %d networks, at most %d", len(t.Allow), ticketAllowMax)
+		c.Fail("allow", field.TooLong, "has %d networks, at most %d", len(t.Allow), ticketAllowMax)
 		return
 	}
 	var networks []string
 	for _, text := range t.Allow {
 		network, err := parseNetwork(text)
 		if err != nil {
-			c.fail("allow", fieldInvalid, "holds %s, which is no address or network", naming.Shown(text))
+			c.Fail("allow", field.Invalid, "holds %s, which is no address or network", naming.Shown(text))
 		}
 		networks = append(networks, network.String())
 	}

@@ -11,6 +11,7 @@ import (
 
 	"carillon/audio"
 	"carillon/audio/layer3"
+	"carillon/library/field"
 	"carillon/library/libtest"
 )
 
@@ -38,7 +39,7 @@ func TestTicketLimitsChecked(t *testing.T) {
 		Account: "acme", TTLSeconds: -1, Metadata: map[string]string{"": "x"},
 		TicketLimits: TicketLimits{MaxSeconds: -1, MaxBytes: -1, MinMS: -1, Allow: []string{"x"}},
 	})
-	fields, _ := errors.AsType[FieldErrors](err)
+	fields, _ := errors.AsType[field.Errors](err)
 	libtest.Equal(t, "fields at fault", strings.Join(slices.Sorted(maps.Keys(fields)), " "),
 		"allow max_bytes max_seconds metadata min_ms ttl_seconds")
 	r := ticket(t, l, RecordingRequest{

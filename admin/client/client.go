@@ -15,6 +15,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/library"
+	"carillon/library/field"
 )
 
 // Limits of the client. Transfers themselves have no time limit: the caller's
@@ -96,7 +97,7 @@ type Error struct {
 	Message   string
 	RequestID string
 	// Fields say which parts of the request are at fault, if it is that.
-	Fields library.FieldErrors
+	Fields field.Errors
 	kind   error
 }
 
@@ -144,7 +145,7 @@ func (c *Client) failure(resp *http.Response) error {
 			Message   string `json:"message"`
 			RequestID string `json:"request_id"`
 
-			Fields library.FieldErrors `json:"fields"`
+			Fields field.Errors `json:"fields"`
 		} `json:"error"`
 		Reason string `json:"reason"` // of /readyz
 	}

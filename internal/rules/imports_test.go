@@ -27,6 +27,7 @@ func arrows() map[string][]string {
 		// What its parts stand on: sentinels, what things may be called, rows.
 		"library/fault":  {},
 		"library/naming": {"library/fault"},
+		"library/field":  {"library/fault", "library/naming"},
 		"library/rows":   {"library/fault", "blobstore"},
 		// Its parts know what they stand on and one another downwards, never the
 		// library: what they need of it they say as an interface.

@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"carillon/library"
+	"carillon/library/field"
 )
 
 const (
@@ -96,7 +97,7 @@ func errorHandler(log *slog.Logger) echo.HTTPErrorHandler {
 		}
 		log.Log(r.Context(), level, "request failed", "request_id", RequestID(c), "method", r.Method,
 			"path", logPath(r), "status", fault.Status, "code", fault.Code, "err", err)
-		fields, _ := errors.AsType[library.FieldErrors](err)
+		fields, _ := errors.AsType[field.Errors](err)
 		answer(c.Response(), r, fault, messageOf(err, fault), fields)
 		drain(c.Response(), r)
 	}
@@ -104,9 +105,9 @@ func errorHandler(log *slog.Logger) echo.HTTPErrorHandler {
 
 // Explain is what a client is told of an error that is a part of an answer: its
 // code, a message, and the fields at fault, if it is them.
-func Explain(err error) (code, message string, fields library.FieldErrors) {
+func Explain(err error) (code, message string, fields field.Errors) {
 	fault := FaultOf(err)
-	fields, _ = errors.AsType[library.FieldErrors](err)
+	fields, _ = errors.AsType[field.Errors](err)
 	return fault.Code, messageOf(err, fault), fields
 }
 
@@ -131,7 +132,7 @@ func messageOf(err error, fault library.Fault) string {
 // answer writes the error response; fields say which parts of the request are
 // at fault, if it is that.
 func answer(
-	w http.ResponseWriter, r *http.Request, fault library.Fault, message string, fields library.FieldErrors,
+	w http.ResponseWriter, r *http.Request, fault library.Fault, message string, fields field.Errors,
 ) {
 	h := w.Header()
 	h.Set("Cache-Control", noStore)
@@ -153,10 +154,10 @@ func answer(
 	}
 	var body struct {
 		Error struct {
-			Code      string              `json:"code"`
-			Message   string              `json:"message"`
-			RequestID string              `json:"request_id"`
-			Fields    library.FieldErrors `json:"fields,omitempty"`
+			Code      string       `json:"code"`
+			Message   string       `json:"message"`
+			RequestID string       `json:"request_id"`
+			Fields    field.Errors `json:"fields,omitempty"`
 		} `json:"error"`
 	}
 	body.Error.Code, body.Error.Fields = fault.Code, fields
