@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -41,23 +42,62 @@ const (
 var ErrDamaged = errors.New("raft log is damaged")
 
 // checkedCodec is raft-wal's with a CRC-32C (u32, little endian) at the end.
-type checkedCodec struct{ wal.BinaryCodec }
+type checkedCodec struct {
+	wal.BinaryCodec
+
+	// room is where the entries of one StoreLogs are encoded, one behind the other.
+	room []byte
+}
+
+// entryOverhead is what an entry takes beside its bytes, at most: six numbers, a time
+// and the checksum.
+const entryOverhead = 6*binary.MaxVarintLen64 + 32 + crc32.Size
+
+// reserve makes room for entries that will be encoded before the next call. Without
+// it raft-wal's buffer for each of them is new memory, which costs more to come by
+// than the entry to write.
+func (c *checkedCodec) reserve(logs []*raft.Log) {
+	n := 0
+	for _, l := range logs {
+		n += len(l.Data) + len(l.Extensions) + entryOverhead
+	}
+	if c.room = c.room[:0]; cap(c.room) < n {
+		c.room = make([]byte, 0, n)
+	}
+}
+
+// release gives room up that is too large to be kept.
+func (c *checkedCodec) release() {
+	if cap(c.room) > roomBytesMax {
+		c.room = nil
+	}
+}
 
 // ID names the codec.
-func (checkedCodec) ID() uint64 { return checkedCodecID }
+func (*checkedCodec) ID() uint64 { return checkedCodecID }
 
-// Encode writes an entry.
-func (c checkedCodec) Encode(l *raft.Log, w io.Writer) error {
-	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-	if err := c.BinaryCodec.Encode(l, io.MultiWriter(w, sum)); err != nil {
+// Encode writes an entry. What is in w afterwards is overwritten after the next
+// reserve, if w is the empty buffer that raft-wal gives us.
+func (c *checkedCodec) Encode(l *raft.Log, w io.Writer) error {
+	buf := bytes.NewBuffer(c.room[len(c.room):])
+	if err := c.BinaryCodec.Encode(l, buf); err != nil {
 		return err //nolint:wrapcheck // a codec around a codec
 	}
-	_, err := w.Write(binary.LittleEndian.AppendUint32(nil, sum.Sum32()))
+	sum := crc32.Checksum(buf.Bytes(), crc32.MakeTable(crc32.Castagnoli))
+	_, _ = buf.Write(binary.LittleEndian.AppendUint32(buf.AvailableBuffer(), sum)) // never fails
+	if n := len(c.room) + buf.Len(); n <= cap(c.room) {
+		c.room = c.room[:n]
+	}
+	if out, ok := w.(*bytes.Buffer); ok && out.Len() == 0 {
+		*out = *buf
+		return nil
+	}
+	_, err := w.Write(buf.Bytes())
 	return err //nolint:wrapcheck // as above
 }
 
 // Decode reads an entry.
-func (c checkedCodec) Decode(b []byte, l *raft.Log) error {
+func (c *checkedCodec) Decode(b []byte, l *raft.Log) error {
 	n := len(b) - crc32.Size
 	if n < 0 || crc32.Checksum(b[:n], crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(b[n:]) {
 		return fmt.Errorf("entry of %d bytes: checksum: %w", len(b), ErrDamaged)

@@ -29,6 +29,9 @@ const (
 	tailBytesMax = 2 << 20
 	// tailEntriesMax bounds the same by number: it is the length of the ring.
 	tailEntriesMax = 512
+	// roomBytesMax is how much room for encoding a group keeps: some entries of 64
+	// KiB, or one of a whole chunk.
+	roomBytesMax = 512 << 10
 )
 
 // Store is a group's raft log on raft-wal with its newest entries in memory.
@@ -37,6 +40,8 @@ type Store struct {
 	*wal.WAL
 
 	meta     *metadb.BoltMetaDB
+	codec    *checkedCodec // of writes; guarded by writing
+	writing  sync.Mutex    // one StoreLogs at a time
 	segments *segments
 	cfg      Config
 	tail     *tail
@@ -83,7 +88,10 @@ func Open(dir string, cfg Config, log *slog.Logger) (_ *Store, err error) {
 	if cfg.Writing == nil {
 		cfg.Writing = func() func() { return func() {} }
 	}
-	s := &Store{meta: &metadb.BoltMetaDB{}, cfg: cfg, segments: newSegments(dir, cfg.FS, log)}
+	s := &Store{
+		meta: &metadb.BoltMetaDB{}, codec: &checkedCodec{}, cfg: cfg,
+		segments: newSegments(dir, cfg.FS, log),
+	}
 	defer func() {
 		if p := recover(); p != nil { // the meta store's library panics at damage
 			err = fmt.Errorf("open raft log in %s: %w: %v", dir, ErrDamaged, p)
@@ -102,7 +110,7 @@ func Open(dir string, cfg Config, log *slog.Logger) (_ *Store, err error) {
 	}
 	s.WAL, err = wal.Open(dir, wal.WithSegmentSize(SegmentBytes), wal.WithLogger(hlog.HCLog(log, "wal")),
 		wal.WithMetaStore(codecMeta{s.meta}), wal.WithSegmentFiler(s.segments),
-		wal.WithCodec(checkedCodec{}))
+		wal.WithCodec(s.codec))
 	if err != nil {
 		return nil, fmt.Errorf("open raft log in %s: %w", dir, toError(err))
 	}
@@ -156,8 +164,12 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 			return err
 		}
 	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	ended := s.cfg.Writing()
+	s.codec.reserve(logs)
 	err := s.WAL.StoreLogs(logs)
+	s.codec.release()
 	if ended(); err != nil {
 		s.forget()
 		return err //nolint:wrapcheck // raft compares this error
