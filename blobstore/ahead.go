@@ -40,18 +40,11 @@ func (s *Store) ReadChunk(_ context.Context, id ID, offset int64, p []byte) (int
 	defer s.gate.leave()
 	txn := s.db.NewTransactionAt(newest, false)
 	defer txn.Discard()
-	n := 0
-	err := readRow(txn, chunkKey(id, chunkOf(offset)), func(row []byte) error {
-		c, err := viewChunk(row)
-		if err != nil {
-			return err
-		}
-		if len(p) < len(c.data) {
-			return fmt.Errorf("chunk of %d bytes: %w", len(c.data), ErrTooLarge)
-		}
-		n, err = c.read(0, p[:len(c.data)])
-		return err
-	})
+	var at place
+	n, err := s.readChunk(txn, &at, chunkKey(id, chunkOf(offset)), 0, p)
+	if err == nil && n < at.n {
+		err = fmt.Errorf("chunk of %d bytes: %w", at.n, ErrTooLarge)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("read chunk of blob %v at %d: %w", id, offset, err)
 	}

@@ -253,7 +253,7 @@ func (b *batch) put(op *Op, m *meta) error {
 		}
 	}
 	var sum RootSum
-	row := b.row(op.Data, &sum)
+	head := b.chunkHead(op.Data, &sum)
 	made := &meta{live: op.Spec.Live, created: millis(op.Spec.Created), sum: sum}
 	if m != nil {
 		made.created, made.pos = m.created, m.pos
@@ -263,7 +263,7 @@ func (b *batch) put(op *Op, m *meta) error {
 			sum.size, sum.Sum32(), op.Totals.Size, op.Totals.Root, ErrCorrupt)
 	}
 	if len(op.Data) > 0 {
-		if err := b.setMarked(chunkKey(op.ID, 0), row, chunkMark(row)); err != nil {
+		if err := b.setRow(chunkKey(op.ID, 0), head, op.Data, chunkMark(head)); err != nil {
 			return err
 		}
 	}

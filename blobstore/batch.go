@@ -24,16 +24,15 @@ type batch struct {
 	txn   *badger.Txn
 	rows  int64 // in txn
 	size  int64 // as Badger counts it, about
-	long  int64 // bytes of values that go to the value log
 
 	first, next int    // operations in txn: [first, next)
 	index       uint64 // of the log entry that is applied
 	number      int    // of the operation in it
 
-	metas   map[ID]*meta // as changed in this batch; nil for removed
-	changes []change     // to publish after the commit
-	merges  []chunkRef   // for the merger after the commit
-	used    []*[]byte    // row buffers, free after the commit
+	metas   map[ID]*meta       // as changed in this batch; nil for removed
+	changes []change           // to publish after the commit
+	merges  []chunkRef         // for the merger after the commit
+	head    [headBytesMax]byte // of the chunk that is written
 }
 
 // change is what followers are told; data is what a live blob grew by.
@@ -54,17 +53,7 @@ func newBatch(s *Store, ops int, set laneSet) *batch {
 	}
 }
 
-func (b *batch) release() {
-	b.txn.Discard()
-	b.freeRows()
-}
-
-func (b *batch) freeRows() {
-	for _, row := range b.used {
-		b.s.buffers.row.Put(row)
-	}
-	b.used = b.used[:0]
-}
+func (b *batch) release() { b.txn.Discard() }
 
 // makeRoom commits what is there when op might not fit any more.
 func (b *batch) makeRoom(op *Op) error {
@@ -94,32 +83,25 @@ func (b *batch) commit() error {
 			return err
 		}
 	}
-	b.s.early.wrote(b.long)
 	for i := range b.changes {
 		b.s.publish(&b.changes[i])
 	}
 	b.s.merger.add(b.merges)
-	b.freeRows()
-	b.rows, b.size, b.long, b.first = 0, 0, 0, b.next
+	b.rows, b.size, b.first = 0, 0, b.next
 	b.changes, b.merges = b.changes[:0], b.merges[:0]
 	return nil
 }
 
-func (b *batch) set(key, value []byte) error { return b.setMarked(key, value, 0) }
-
-// setMarked writes a row whose key carries a byte about the content, see mark.
-func (b *batch) setMarked(key, value []byte, mark byte) error {
+// setRow is Store.setRow in this transaction.
+func (b *batch) setRow(key, head, data []byte, mark byte) error {
 	b.rows++
 	b.size += rowOverheadBytes
-	if len(value) < storeValueThreshold {
-		b.size += int64(len(value))
+	if n := len(head) + len(data); n < storeValueThreshold {
+		b.size += int64(n)
 	} else {
-		b.long += int64(len(value))
+		b.size += placeHeadBytes + int64(len(head))
 	}
-	if err := b.txn.SetEntry(badger.NewEntry(key, value).WithMeta(mark)); err != nil {
-		return fmt.Errorf("write blobs database: %w", err)
-	}
-	return nil
+	return b.s.setRow(b.txn, key, head, data, mark)
 }
 
 func (b *batch) delete(key []byte) error {
@@ -167,7 +149,7 @@ func (b *batch) writeMeta(id ID, m *meta) error {
 	} else {
 		b.s.lanes.forget(id)
 	}
-	return b.set(metaKey(id), m.encode())
+	return b.setRow(metaKey(id), m.encode(), nil, 0)
 }
 
 // grow is setMeta for a live blob, with the bytes that it grew by.
@@ -188,31 +170,30 @@ func (b *batch) merge(id ID, m *meta) {
 	}
 }
 
-// row makes the row of a chunk in a pooled buffer and adds it to sum.
-func (b *batch) row(p []byte, sum *RootSum) []byte {
-	buf := take(&b.s.buffers.row)
-	b.used = append(b.used, buf)
-	row := appendChunk((*buf)[:0], p)
+// chunkHead makes the head of a chunk's row, valid until the next, and adds the
+// chunk to sum.
+func (b *batch) chunkHead(p []byte, sum *RootSum) []byte {
+	head := appendChunkHead(b.head[:0], p)
 	if sum != nil && len(p) > 0 {
-		sum.addBlocks(row[chunkHeadBytes:len(row)-len(p)], len(p))
+		sum.addBlocks(head[chunkHeadBytes:], len(p))
 	}
-	return row
+	return head
 }
 
 func (b *batch) putChunk(id ID, chunk uint32, p []byte, sum *RootSum) error {
 	if sum != nil {
 		b.s.counted(id, 0, int64(len(p)))
 	}
-	row := b.row(p, sum)
-	return b.setMarked(chunkKey(id, chunk), row, chunkMark(row))
+	head := b.chunkHead(p, sum)
+	return b.setRow(chunkKey(id, chunk), head, p, chunkMark(head))
 }
 
 // putPieces writes p as pieces that do not cross the end of a chunk.
 func (b *batch) putPieces(id ID, off int64, p []byte) error {
 	for len(p) > 0 {
 		n := min(int64(len(p)), chunkStart(chunkOf(off)+1)-off)
-		row := appendPiece(make([]byte, 0, pieceHeadBytes+n), p[:n])
-		if err := b.setMarked(pieceKey(id, off), row, pieceMark(row)); err != nil {
+		head := pieceHead(p[:n])
+		if err := b.setRow(pieceKey(id, off), head, p[:n], pieceMark(head)); err != nil {
 			return err
 		}
 		off, p = off+n, p[n:]
@@ -224,20 +205,14 @@ func (b *batch) putPieces(id ID, off int64, p []byte) error {
 func (b *batch) closeGap(id ID, m *meta) error {
 	for len(m.ahead) > 0 && chunkStart(m.ahead[0].chunk) == m.sum.size {
 		a := m.ahead[0]
-		err := b.readRow(chunkKey(id, a.chunk), func(row []byte) error {
-			c, err := viewChunk(row)
-			if err != nil {
-				return err
-			}
-			if len(c.data) != int(a.bytes) {
-				return fmt.Errorf("chunk of %d bytes, counted as %d: %w", len(c.data), a.bytes, ErrCorrupt)
-			}
-			m.sum.addBlocks(c.crcs, len(c.data))
-			return nil
-		})
+		n, crcs, err := b.s.chunkSums(b.txn, chunkKey(id, a.chunk))
+		if err == nil && n != int(a.bytes) {
+			err = fmt.Errorf("chunk of %d bytes, counted as %d: %w", n, a.bytes, ErrCorrupt)
+		}
 		if err != nil {
 			return brokenRow(err)
 		}
+		m.sum.addBlocks(crcs, n)
 		b.s.counted(id, 0, int64(a.bytes))
 		m.ahead = m.ahead[1:]
 	}
@@ -245,7 +220,7 @@ func (b *batch) closeGap(id ID, m *meta) error {
 }
 
 func (b *batch) readRow(key []byte, fn func(row []byte) error) error {
-	return readRow(b.txn, key, fn)
+	return b.s.readRow(b.txn, key, fn)
 }
 
 // deleteBlob deletes every row of the blob, in as many transactions as it

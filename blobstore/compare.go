@@ -35,26 +35,29 @@ func (b *batch) compareChunk(id ID, chunk uint32, have int, p []byte) error {
 		}
 		return nil
 	}
-	row := b.row(p, nil)
-	mark := chunkMark(row)
-	if ok, merr := b.marked(key, mark); merr != nil {
+	head := b.chunkHead(p, nil)
+	mark := chunkMark(head)
+	if ok, merr := b.lost(key, head, mark); merr != nil {
 		return merr
 	} else if !ok {
 		return conflict
 	}
 	b.s.log.Warn("chunk restored", "blob", id, "chunk", chunk, "error", err)
-	return b.setMarked(key, row, mark)
+	return b.setRow(key, head, p, mark)
 }
 
-// marked says whether the row at key, which cannot be read, may be the one
-// with this mark: it is, or nothing is left of it.
-func (b *batch) marked(key []byte, mark byte) (bool, error) {
+// lost says whether the row at key, which cannot be read, may be the one with this
+// head and mark: it is, or nothing is left of it.
+func (b *batch) lost(key, head []byte, mark byte) (bool, error) {
 	item, err := b.txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return true, nil
 	}
 	if err != nil {
 		return false, brokenRow(err)
+	}
+	if row, _, err := longRow(item); err == nil && row.at.size > 0 {
+		return bytes.Equal(row.at.head(), head), nil
 	}
 	return item.UserMeta() == mark, nil
 }
@@ -72,7 +75,7 @@ func (b *batch) comparePiece(id ID, m *meta, off int64, p []byte) error {
 	if err == nil && equal {
 		return nil
 	}
-	r := blobReader{id: id, live: true}
+	r := blobReader{s: b.s, id: id, live: true}
 	for len(p) > 0 {
 		n := min(int64(len(p)), chunkStart(chunkOf(off)+1)-off)
 		if err := b.compareSpan(&r, m, off, p[:n]); err != nil {
@@ -114,7 +117,7 @@ func (b *batch) compareSpan(r *blobReader, m *meta, off int64, p []byte) error {
 // restorePiece compares p with what is stored between two bounds of pieces,
 // or writes it if that is lost and p is what was there.
 func (b *batch) restorePiece(r *blobReader, m *meta, off int64, p []byte) error {
-	equal, err := b.storedEqual(&blobReader{id: r.id, live: true}, off, p)
+	equal, err := b.storedEqual(&blobReader{s: b.s, id: r.id, live: true}, off, p)
 	if err == nil && equal {
 		return nil
 	}
@@ -122,9 +125,9 @@ func (b *batch) restorePiece(r *blobReader, m *meta, off int64, p []byte) error 
 	if err == nil || r.inside(b.txn, off) {
 		return conflict
 	}
-	row := appendPiece(make([]byte, 0, pieceHeadBytes+len(p)), p)
+	head := pieceHead(p)
 	key := pieceKey(r.id, off)
-	if ok, merr := b.marked(key, pieceMark(row)); merr != nil {
+	if ok, merr := b.lost(key, head, pieceMark(head)); merr != nil {
 		return merr
 	} else if !ok {
 		return conflict
@@ -134,7 +137,7 @@ func (b *batch) restorePiece(r *blobReader, m *meta, off int64, p []byte) error 
 	if end == chunkStart(chunkOf(off)+1) || m.sealed && end == m.sum.size {
 		b.merges = append(b.merges, chunkRef{r.id, chunkOf(off)})
 	}
-	return b.setMarked(key, row, pieceMark(row))
+	return b.setRow(key, head, p, pieceMark(head))
 }
 
 // inside says whether off lies within a piece that begins before it and
@@ -144,7 +147,7 @@ func (r *blobReader) inside(txn *badger.Txn, off int64) bool {
 	if i < 0 || i+1 < len(r.pieces) && r.pieces[i+1] == off {
 		return false
 	}
-	return readRow(txn, pieceKey(r.id, r.pieces[i]), func(row []byte) error {
+	return r.s.readRow(txn, pieceKey(r.id, r.pieces[i]), func(row []byte) error {
 		_, err := viewPiece(row)
 		return err
 	}) != nil

@@ -17,8 +17,10 @@ const formatFile = "FORMAT"
 // finds is newer; when one is changed, the release that changes it also reads
 // the one before.
 const (
-	// BlobsFormat is that of the blobs database.
-	BlobsFormat = 1
+	// BlobsFormat is that of the blobs database: 2 has a value log of ours, where 1
+	// had Badger's.
+	BlobsFormat       = 2
+	blobsFormatOldest = 1
 	// CatalogFormat is that of the catalog database: 2 added weights and
 	// tallies.
 	CatalogFormat = 2
@@ -55,4 +57,21 @@ func checkFormat(dir, what string, oldest, newest int) error {
 			"upgrade through an older one: %w", what, dir, format, oldest, ErrFormat)
 	}
 	return nil
+}
+
+// raiseFormat is checkFormat for a directory whose older formats this release goes
+// on with: what it writes from now on they cannot read.
+func raiseFormat(dir, what string, oldest, newest int) error {
+	if err := checkFormat(dir, what, oldest, newest); err != nil {
+		return err
+	}
+	path, line := filepath.Join(dir, formatFile), fmt.Sprintf("carillon %s %d\n", what, newest)
+	raw, err := os.ReadFile(path) //nolint:gosec // below our own directory
+	if err != nil {
+		return fmt.Errorf("open %s: %w", what, err)
+	}
+	if string(raw) == line {
+		return nil
+	}
+	return writeSynced(path, line)
 }

@@ -59,16 +59,21 @@ func FuzzDecodeTxn(f *testing.F) {
 	})
 }
 
+func appendChunk(p []byte) []byte { return append(appendChunkHead(nil, p), p...) }
+
+func appendPiece(p []byte) []byte { return append(pieceHead(p), p...) }
+
 // Rows of a disk that went bad: every decoder answers, within the bounds.
 func FuzzDecodeRows(f *testing.F) {
 	open := &meta{live: true, pos: 9, created: 1, updated: 2, ahead: []aheadChunk{{3, 4}}}
 	sealed := &meta{sealed: true, totals: TotalsOf([]byte("x"))}
 	sealed.sum.size = 1
+	full := newPlace(appendChunkHead(nil, make([]byte, ChunkBytesMax)), 1, 2, ChunkBytesMax)
 	for _, row := range [][]byte{
 		open.encode(), sealed.encode(),
-		appendChunk(nil, randomBytes(1, BlockBytes+9)), appendPiece(nil, []byte("piece")),
+		appendChunk(randomBytes(1, BlockBytes+9)), appendPiece([]byte("piece")),
 		outcome{txnID(1), 7, resultConflict}.encode(), progress{1, 2}.encode(), encodeRow(3, 4, []byte("v")),
-		Tally{1, 2, 3, SetSum{4, 5, 6, 7}}.encode(),
+		Tally{1, 2, 3, SetSum{4, 5, 6, 7}}.encode(), full.encode(),
 	} {
 		f.Add(row)
 	}
@@ -83,8 +88,17 @@ func FuzzDecodeRows(f *testing.F) {
 				t.Errorf("check %v, read %d: %v", cerr, n, rerr)
 			}
 		}
-		if p, err := viewPiece(row); err == nil && !bytes.Equal(appendPiece(nil, p), row) {
+		if p, err := viewPiece(row); err == nil && !bytes.Equal(appendPiece(p), row) {
 			t.Error("piece encodes to other bytes")
+		}
+		if at, err := decodePlace(row); at.size > 0 && err == nil && !bytes.Equal(at.encode(), row) {
+			t.Error("place encodes to other bytes")
+		}
+		if head, data, err := splitRow(kindChunk, row); err == nil {
+			at := newPlace(head, 1, 2, len(data))
+			if err := at.checkChunk(); err != nil {
+				t.Errorf("head of a chunk's row: %v", err)
+			}
 		}
 		if o, err := decodeOutcome(row); err == nil && !bytes.Equal(o.encode(), row) {
 			t.Error("outcome encodes to other bytes")

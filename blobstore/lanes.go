@@ -64,6 +64,14 @@ func (l *lanes) haveTurn(id ID) {
 	turn.Unlock() //nolint:gocritic,staticcheck // to have had the turn is all it wants
 }
 
+// haveAllTurns waits for the commits that are running.
+func (l *lanes) haveAllTurns() {
+	for i := range l {
+		l[i].turn.Lock()
+		l[i].turn.Unlock() //nolint:gocritic,staticcheck // as in haveTurn
+	}
+}
+
 // remember keeps the meta row of a live blob that grows at hand; the caller has
 // the turn, as for recall and forget.
 func (l *lanes) remember(id ID, m *meta) {

@@ -160,7 +160,7 @@ func (g *merger) collect(ref chunkRef, buf []byte) (n int, ok bool, err error) {
 	if want <= 0 || want < ChunkBytesMax && !m.sealed {
 		return 0, false, nil
 	}
-	err = readRow(txn, chunkKey(ref.id, ref.chunk), func(row []byte) error {
+	err = g.s.readRow(txn, chunkKey(ref.id, ref.chunk), func(row []byte) error {
 		c, err := viewChunk(row)
 		if err == nil && len(c.data) != want {
 			err = ErrCorrupt
@@ -173,7 +173,7 @@ func (g *merger) collect(ref chunkRef, buf []byte) (n int, ok bool, err error) {
 	if err == nil {
 		return 0, true, nil
 	}
-	r := blobReader{id: ref.id, live: true}
+	r := blobReader{s: g.s, id: ref.id, live: true}
 	if err := r.index(txn, ref.chunk); err != nil {
 		return 0, false, err
 	}
@@ -193,9 +193,7 @@ func (g *merger) collect(ref chunkRef, buf []byte) (n int, ok bool, err error) {
 // write commits the chunk row unless the blob was removed meanwhile.
 func (g *merger) write(ref chunkRef, p []byte) error {
 	s := g.s
-	row := take(&s.buffers.row)
-	defer s.buffers.row.Put(row)
-	value := appendChunk((*row)[:0], p)
+	head := appendChunkHead(nil, p)
 	turn := &s.lanes.of(ref.id).turn
 	turn.Lock()
 	defer turn.Unlock()
@@ -207,8 +205,8 @@ func (g *merger) write(ref chunkRef, p []byte) error {
 	}
 	txn := s.db.NewTransactionAt(newest, true)
 	defer txn.Discard()
-	if err := txn.Set(chunkKey(ref.id, ref.chunk), value); err != nil {
-		return fmt.Errorf("write chunk: %w", err)
+	if err := s.setRow(txn, chunkKey(ref.id, ref.chunk), head, p, 0); err != nil {
+		return err
 	}
 	return s.commit(txn)
 }
@@ -229,7 +227,7 @@ func (s *Store) dropChunkPieces(ref chunkRef) error {
 	defer turn.Unlock()
 	txn := s.db.NewTransactionAt(newest, true)
 	defer func() { txn.Discard() }()
-	r := blobReader{id: ref.id, live: true}
+	r := blobReader{s: s, id: ref.id, live: true}
 	if err := r.index(txn, ref.chunk); err != nil {
 		return err
 	}

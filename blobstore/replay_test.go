@@ -205,6 +205,12 @@ func copyTree(tb fataler, from, to string) {
 // at the last sync, others as they are now, which is where the danger lies.
 func loseUnsynced(t *rapid.T, synced, now, dir string) {
 	copyTree(t, now, dir)
+	loseFiles(t, synced, dir)
+	loseFiles(t, filepath.Join(synced, valuesDir), filepath.Join(dir, valuesDir))
+}
+
+// loseFiles does so to the files of one directory.
+func loseFiles(t *rapid.T, synced, dir string) {
 	old, err := os.ReadDir(synced)
 	if err != nil {
 		t.Fatalf("%v", err)
@@ -224,8 +230,12 @@ func loseUnsynced(t *rapid.T, synced, now, dir string) {
 		}
 		path := filepath.Join(dir, e.Name())
 		if !atSync[e.Name()] {
-			// Its name is there, its bytes are not.
-			if err := zeroFile(path); err != nil {
+			// Its name is there, its bytes are not; or they are fewer, or not even the name.
+			lose := zeroFile
+			if filepath.Base(dir) == valuesDir {
+				lose = rapid.SampledFrom([]func(string) error{zeroFile, os.Remove, halveFile}).Draw(t, "new")
+			}
+			if err := lose(path); err != nil {
 				t.Fatalf("%v", err)
 			}
 			continue
@@ -274,6 +284,15 @@ func zeroFile(path string) error {
 	const headBytes = 20
 	clear(p[min(headBytes, len(p)):])
 	return os.WriteFile(path, p, 0o600)
+}
+
+// halveFile cuts a file in two.
+func halveFile(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return os.Truncate(path, info.Size()/2)
 }
 
 // After a power cut that lost any part of what was written since the last

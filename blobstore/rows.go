@@ -186,15 +186,16 @@ func decodeMeta(b []byte) (*meta, error) {
 	return m, nil
 }
 
-// appendChunk appends the row of a chunk to dst.
-func appendChunk(dst, p []byte) []byte {
+// appendChunkHead appends the head of the row of a chunk to dst: what comes before
+// its bytes.
+func appendChunkHead(dst, p []byte) []byte {
 	dst = append(dst, layoutVersion, 0, 0, 0)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(p)))
 	tab := castagnoli()
 	for off := 0; off < len(p); off += BlockBytes {
 		dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(p[off:min(off+BlockBytes, len(p))], tab))
 	}
-	return append(dst, p...)
+	return dst
 }
 
 // chunkView reads a chunk row in place.
@@ -218,41 +219,38 @@ func viewChunk(row []byte) (chunkView, error) {
 	return chunkView{row[chunkHeadBytes:][:crcs], row[chunkHeadBytes+crcs:]}, nil
 }
 
+// splitRow returns the head of a row and what is behind it.
+func splitRow(kind byte, row []byte) (head, data []byte, err error) {
+	if kind == kindPiece {
+		if _, err := viewPiece(row); err != nil {
+			return nil, nil, err
+		}
+		return row[:pieceHeadBytes], row[pieceHeadBytes:], nil
+	}
+	c, err := viewChunk(row)
+	return row[:len(row)-len(c.data)], c.data, err
+}
+
 // read copies bytes at off into p after it checked the blocks they lie in.
 func (c chunkView) read(off int, p []byte) (int, error) {
 	n := min(len(p), len(c.data)-off)
 	if off < 0 || n <= 0 {
 		return 0, fmt.Errorf("chunk of %d bytes ends before %d: %w", len(c.data), off, ErrCorrupt)
 	}
-	tab, end := castagnoli(), off+n
-	for block := off / BlockBytes; block*BlockBytes < end; block++ {
-		lo, hi := block*BlockBytes, min((block+1)*BlockBytes, len(c.data))
-		if crc32.Checksum(c.data[lo:hi], tab) != binary.LittleEndian.Uint32(c.crcs[block*crc32.Size:]) {
-			return 0, fmt.Errorf("block %d of a chunk: %w", block, ErrCorrupt)
-		}
-		from := max(lo, off)
-		copy(p[from-off:n], c.data[from:hi])
+	lo, hi := blockSpan(off, n, len(c.data))
+	if err := checkBlocks(c.crcs, lo/BlockBytes, c.data[lo:hi]); err != nil {
+		return 0, err
 	}
-	return n, nil
+	return copy(p[:n], c.data[off:]), nil
 }
 
 // check checks every block.
-func (c chunkView) check() error {
-	tab := castagnoli()
-	for i := 0; i*BlockBytes < len(c.data); i++ {
-		p := c.data[i*BlockBytes : min((i+1)*BlockBytes, len(c.data))]
-		if crc32.Checksum(p, tab) != binary.LittleEndian.Uint32(c.crcs[i*crc32.Size:]) {
-			return fmt.Errorf("block %d of a chunk: %w", i, ErrCorrupt)
-		}
-	}
-	return nil
-}
+func (c chunkView) check() error { return checkBlocks(c.crcs, 0, c.data) }
 
-// appendPiece appends the row of a piece to dst.
-func appendPiece(dst, p []byte) []byte {
-	dst = append(dst, layoutVersion)
-	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(p, castagnoli()))
-	return append(dst, p...)
+// pieceHead is the head of the row of a piece.
+func pieceHead(p []byte) []byte {
+	head := append(make([]byte, 0, pieceHeadBytes), layoutVersion)
+	return binary.LittleEndian.AppendUint32(head, crc32.Checksum(p, castagnoli()))
 }
 
 // viewPiece returns the bytes of a piece row, checked.
@@ -268,18 +266,13 @@ func viewPiece(row []byte) ([]byte, error) {
 }
 
 // chunkMark and pieceMark are a byte about the content of a row that lies with
-// its key in the tree: the low byte of its CRC. When a power cut lost a value
-// from the value log and kept the key, it tells which bytes of the replayed
-// log those were.
-func chunkMark(row []byte) byte {
-	c, err := viewChunk(row)
-	if err != nil {
-		return 0
-	}
-	return byte(crc32.Checksum(c.crcs, castagnoli()))
+// its key in the tree: the low byte of its CRC. It is all that is left where Badger's
+// own value log, of the first format, lost a value and the tree kept the key.
+func chunkMark(head []byte) byte {
+	return byte(crc32.Checksum(head[chunkHeadBytes:], castagnoli()))
 }
 
-func pieceMark(row []byte) byte { return row[1] } // of the CRC, little endian
+func pieceMark(head []byte) byte { return head[1] } // of the CRC, little endian
 
 // newest is the read timestamp of single gets: whatever was committed last.
 const newest = math.MaxUint64

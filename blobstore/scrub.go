@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 // Pace is called before so many bytes are read, and may wait. Its error ends
@@ -72,7 +70,7 @@ func (s *Store) ReadSealed(ctx context.Context, info Info, off int64, p []byte) 
 func (s *Store) readSealed(info Info, off int64, p []byte) error {
 	txn := s.db.NewTransactionAt(newest, false)
 	defer txn.Discard()
-	r := blobReader{id: info.ID, live: info.Spec.Live}
+	r := blobReader{s: s, id: info.ID, live: info.Spec.Live}
 	for n := 0; n < len(p); {
 		k, err := r.read(txn, off+int64(n), info.Size, p[n:])
 		if err != nil {
@@ -91,9 +89,7 @@ func (s *Store) Replace(_ context.Context, id ID, off int64, p []byte) error {
 		return err
 	}
 	defer s.gate.leave()
-	row := take(&s.buffers.row)
-	defer s.buffers.row.Put(row)
-	value := appendChunk((*row)[:0], p)
+	head := appendChunkHead(nil, p)
 	turn := &s.lanes.of(id).turn
 	turn.Lock()
 	defer turn.Unlock()
@@ -107,9 +103,8 @@ func (s *Store) Replace(_ context.Context, id ID, off int64, p []byte) error {
 	}
 	txn := s.db.NewTransactionAt(newest, true)
 	defer txn.Discard()
-	entry := badger.NewEntry(chunkKey(id, chunk), value).WithMeta(chunkMark(value))
-	if err := txn.SetEntry(entry); err != nil {
-		return fmt.Errorf("replace chunk: %w", err)
+	if err := s.setRow(txn, chunkKey(id, chunk), head, p, chunkMark(head)); err != nil {
+		return err
 	}
 	return s.commit(txn)
 }

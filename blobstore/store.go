@@ -39,12 +39,14 @@ const (
 	// recordings that a node is built for, 2 MiB.
 	openMax = 10_000
 	// levelZeroTables are merged into the next level when there are so many.
-	// Few, because a look-up may visit each, and what is garbage in the value
-	// log is known only after the merge.
+	// Few, because a look-up may visit each.
 	levelZeroTables = 2
-	// storeValueThreshold is where values leave the LSM tree. Live pieces of
+	// storeValueThreshold is where rows leave the LSM tree. Live pieces of
 	// 16 to 128 kbit/s stay below, chunks go to the value log once.
 	storeValueThreshold = 4 << 10
+	// badgerValueLogBytes is a file of Badger's own value log: nothing is written
+	// to it any more.
+	badgerValueLogBytes = 16 << 20
 )
 
 // StoreConfig says where a Store is and how much memory it may take. Zero
@@ -105,7 +107,7 @@ type Store struct {
 	gate    gate
 	buffers *Buffers
 	merger  *merger
-	early   *writeback
+	values  *valueLog
 	stop    context.CancelFunc
 
 	lanes   lanes
@@ -116,10 +118,12 @@ type Store struct {
 	follows map[ID]*follow
 
 	unclean      bool // it was not closed in order
+	old          bool // Badger's own value log is not empty
 	blobs, bytes atomic.Int64
 	bins         atomic.Pointer[bins]
-	// garbage is what was removed since the last collection, about.
+	// garbage is what was removed since the value log was looked through, about.
 	garbage atomic.Int64
+	collect collection
 	readers readers
 }
 
@@ -128,7 +132,7 @@ type Store struct {
 func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 	cfg = cfg.withDefaults()
 	log = log.With("component", "blobstore")
-	if err := checkFormat(cfg.Dir, "blobs", BlobsFormat, BlobsFormat); err != nil {
+	if err := raiseFormat(cfg.Dir, "blobs", blobsFormatOldest, BlobsFormat); err != nil {
 		return nil, err
 	}
 	if err := dropLeftover(cfg.Dir, log); err != nil {
@@ -139,10 +143,11 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 		WithMemTableSize(cfg.MemtableBytes).
 		WithBlockCacheSize(cfg.BlockCacheBytes).
 		WithIndexCacheSize(cfg.IndexCacheBytes).
-		WithValueLogFileSize(cfg.ValueLogFileBytes).
+		WithValueLogFileSize(badgerValueLogBytes).
 		WithValueThreshold(storeValueThreshold).
 		WithVerifyValueChecksum(false) // we check the blocks that are touched
 	left, _ := filepath.Glob(filepath.Join(cfg.Dir, "*.mem")) // the pattern is well formed
+	oldValues, _ := filepath.Glob(filepath.Join(cfg.Dir, "*.vlog"))
 	seen := errMismatch.seen.Load()
 	db, err := openDatabase(opts)
 	if err != nil {
@@ -156,6 +161,7 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 		follows: make(map[ID]*follow),
 		commits: newCommits(db.MaxVersion()),
 		unclean: len(left) > 0,
+		old:     len(oldValues) > 1,
 	}
 	s.trust.renew(seen)
 	s.readers.visible = db.MaxVersion()
@@ -163,13 +169,17 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 	s.bins.Store(&counts)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
-	s.merger, s.early = newMerger(s), newWriteback(cfg.Dir, log)
+	s.merger = newMerger(s)
+	if s.values, err = openValues(cfg.Dir, cfg.ValueLogFileBytes, log); err != nil {
+		cancel()
+		return nil, errors.Join(err, db.Close())
+	}
 	if err := s.recover(ctx); err != nil {
 		cancel()
 		return nil, errors.Join(err, db.Close())
 	}
 	s.merger.start(ctx)
-	go s.early.run(ctx)
+	go s.values.early.run(ctx, s.values)
 	return s, nil
 }
 
@@ -183,7 +193,7 @@ func (s *Store) Close() error {
 	s.stop()
 	first := s.gate.close()
 	s.merger.wait()
-	<-s.early.done
+	<-s.values.early.done
 	s.mu.Lock()
 	for _, f := range s.follows {
 		f.fail(ErrClosed) // no new ones: the gate is closed
@@ -192,10 +202,13 @@ func (s *Store) Close() error {
 	if !first {
 		return nil
 	}
-	if err := s.db.Close(); err != nil {
-		return fmt.Errorf("close blobs database: %w", err)
+	// The places go to the disk after what they name.
+	err := s.values.sync()
+	s.values.close()
+	if cerr := s.db.Close(); cerr != nil {
+		err = errors.Join(err, fmt.Errorf("close blobs database: %w", cerr))
 	}
-	return nil
+	return err
 }
 
 // recover counts the blobs and finds the live chunks that were not merged yet.
@@ -215,10 +228,8 @@ func (s *Store) Buffers() *Buffers { return s.buffers }
 
 // Sync makes everything durable that was applied before the call.
 //
-// Badger's own Sync covers the memtable and the value-log file in use. A
-// memtable that is full and waits for its flush is in neither, so the write
-// ahead files are synced here by name; rotated value-log files were synced
-// when they were cut to size.
+// Badger's own Sync covers the memtable in use. One that is full and waits for its
+// flush is not in it, so the write ahead files are synced here by name.
 func (s *Store) Sync() error {
 	if err := s.gate.enter(); err != nil {
 		return err
@@ -233,6 +244,9 @@ func (s *Store) Sync() error {
 }
 
 func (s *Store) sync() error {
+	if err := s.values.sync(); err != nil {
+		return err
+	}
 	if err := s.db.Sync(); err != nil {
 		return fmt.Errorf("sync blobs database: %w", err)
 	}
@@ -283,13 +297,13 @@ func (s *Store) Stats() StoreStats {
 		return StoreStats{}
 	}
 	defer s.gate.leave()
-	lsm, vlog := s.db.Size()
+	lsm, _ := s.db.Size()
 	s.mu.Lock()
 	following := len(s.follows)
 	s.mu.Unlock()
 	return StoreStats{
 		Blobs: s.blobs.Load(), Bytes: s.bytes.Load(),
-		LSMBytes: lsm, ValueLogBytes: vlog,
+		LSMBytes: lsm, ValueLogBytes: s.values.bytes(),
 		Following: following, Unmerged: s.merger.backlog(),
 	}
 }

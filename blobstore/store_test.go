@@ -136,7 +136,7 @@ func TestRunGC(t *testing.T) {
 		}
 	}
 	files := func() int {
-		names, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
+		names, err := filepath.Glob(filepath.Join(dir, valuesDir, "*.vlog"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +233,7 @@ func TestCheckReplica(t *testing.T) {
 // flip changes one bit of the content in the value log.
 func flip(t *testing.T, dir string, content []byte) {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
+	names, err := filepath.Glob(filepath.Join(dir, valuesDir, "*.vlog"))
 	if err != nil {
 		t.Fatal(err)
 	}

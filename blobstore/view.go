@@ -10,9 +10,9 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// readRow hands the value of a row to fn, in place. A value-log file may be
-// collected between the look-up and the read; the second look-up then finds
-// where the value went.
+// readRow hands what the tree holds for a key to fn, in place. A value-log file of
+// Badger's may be collected between the look-up and the read; the second look-up
+// then finds where the value went.
 func readRow(txn *badger.Txn, key []byte, fn func(row []byte) error) error {
 	var err error
 	for range 2 {
@@ -39,8 +39,13 @@ func readRow(txn *badger.Txn, key []byte, fn func(row []byte) error) error {
 // blobReader reads the bytes of one blob in a transaction, in whatever form
 // they are stored: as a chunk, or as the pieces that wait to become one.
 type blobReader struct {
+	s    *Store
 	id   ID
 	live bool
+	// at is the place of the chunk last read from the value log, and chunk is its
+	// number.
+	at    place
+	chunk uint32
 	// pieces are the offsets of the pieces of the chunk last looked at, and
 	// end is how far they reached then.
 	pieces []int64
@@ -58,17 +63,18 @@ func (r *blobReader) read(txn *badger.Txn, off, size int64, p []byte) (int, erro
 		}
 		r.pieces = nil // merged meanwhile
 	}
-	n := 0
-	err := readRow(txn, chunkKey(r.id, chunk), func(row []byte) error {
-		c, err := viewChunk(row)
-		if err == nil {
-			n, err = c.read(int(off-start), p)
+	if r.at.size > 0 && r.chunk == chunk {
+		if n, err := r.s.readPlace(&r.at, int(off-start), p); err == nil {
+			return n, nil
 		}
-		return err
-	})
+		// Collected, or written anew elsewhere.
+	}
+	r.chunk = chunk
+	n, err := r.s.readChunk(txn, &r.at, chunkKey(r.id, chunk), int(off-start), p)
 	if err == nil {
 		return n, nil
 	}
+	r.at.size = 0
 	if !r.live {
 		return 0, missing(err)
 	}
@@ -112,7 +118,7 @@ func (r *blobReader) index(txn *badger.Txn, chunk uint32) error {
 		return nil
 	}
 	r.end = r.pieces[len(r.pieces)-1] // if the last one is lost, up to it
-	_ = readRow(txn, pieceKey(r.id, r.end), func(row []byte) error {
+	_ = r.s.readRow(txn, pieceKey(r.id, r.end), func(row []byte) error {
 		r.end += max(int64(len(row))-pieceHeadBytes, 0)
 		return nil
 	})
@@ -125,7 +131,7 @@ func (r *blobReader) readPieces(txn *badger.Txn, off int64, p []byte) (int, erro
 	n := 0
 	for ; i < len(r.pieces) && n < len(p); i++ {
 		at := r.pieces[i]
-		err := readRow(txn, pieceKey(r.id, at), func(row []byte) error {
+		err := r.s.readRow(txn, pieceKey(r.id, at), func(row []byte) error {
 			piece, err := viewPiece(row)
 			if err != nil {
 				return err
@@ -167,7 +173,7 @@ func (s *Store) View(_ context.Context, id ID) (View, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &storeView{s: s, info: m.info(id), reader: blobReader{id: id, live: m.live}}
+	v := &storeView{s: s, info: m.info(id), reader: blobReader{s: s, id: id, live: m.live}}
 	if !m.sealed {
 		if v.follow, err = s.attach(id); err != nil {
 			return nil, err

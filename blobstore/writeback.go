@@ -2,19 +2,16 @@ package blobstore
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"sync/atomic"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
 // writebackBytes is after how many bytes in the value log the kernel is told to
 // begin writing them: enough for the disk to take them in long runs, and so
-// little that the sync which ends a file of 128 MiB, and which every writer of
-// the store waits for, finds nearly nothing left to do.
+// little that a sync finds nearly nothing left to do, which the fsyncs of the
+// raft logs on the same disk would wait behind.
 const writebackBytes = 8 << 20
 
 // writebackAlign is what the kernel writes at a time at most. The file's cache
@@ -25,34 +22,31 @@ const writebackAlign = 2 << 20
 // writeback keeps what the value log has not given to the disk yet small. It
 // makes nothing durable and waits for nothing.
 type writeback struct {
-	dir     string
-	log     *slog.Logger
-	pending atomic.Int64
-	wake    chan struct{} // capacity 1
-	done    chan struct{}
-	file    uint32 // the newest value-log file that it has seen
-	offset  int64  // how far that is filled, at least
+	log  *slog.Logger
+	wake chan struct{} // capacity 1
+	done chan struct{}
+
+	mu      sync.Mutex
+	pending int64      // written and not begun, guarded by mu
+	file    *valueFile // that was written last; guarded by mu
+	begun   *valueFile // whose writing was begun, by run alone
+	offset  int64      // up to here, by run alone
 }
 
-func newWriteback(dir string, log *slog.Logger) *writeback {
-	w := &writeback{dir: dir, log: log, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	files, _ := filepath.Glob(filepath.Join(dir, "*.vlog")) // the pattern is well formed
-	for _, path := range files {
-		var n uint32
-		if _, err := fmt.Sscanf(filepath.Base(path), "%d.vlog", &n); err == nil {
-			w.file = max(w.file, n)
-		}
+func newWriteback(log *slog.Logger) *writeback {
+	return &writeback{log: log, wake: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+// wrote notes n bytes that are in f now.
+func (w *writeback) wrote(f *valueFile, n int64) {
+	w.mu.Lock()
+	w.pending += n
+	if w.file == nil || f.number > w.file.number {
+		w.file = f
 	}
-	return w
-}
-
-func (w *writeback) path(file uint32) string {
-	return filepath.Join(w.dir, fmt.Sprintf("%06d.vlog", file))
-}
-
-// wrote notes bytes that a commit has added to the value log.
-func (w *writeback) wrote(bytes int64) {
-	if bytes == 0 || w.pending.Add(bytes) < writebackBytes {
+	due := w.pending >= writebackBytes
+	w.mu.Unlock()
+	if !due {
 		return
 	}
 	select {
@@ -61,7 +55,7 @@ func (w *writeback) wrote(bytes int64) {
 	}
 }
 
-func (w *writeback) run(ctx context.Context) {
+func (w *writeback) run(ctx context.Context, values *valueLog) {
 	defer close(w.done)
 	for {
 		select {
@@ -69,33 +63,33 @@ func (w *writeback) run(ctx context.Context) {
 			return
 		case <-w.wake:
 		}
-		if err := w.begin(w.pending.Swap(0)); err != nil {
-			w.log.Warn("early writing of the value log", "error", err)
+		w.mu.Lock()
+		w.pending = 0
+		newest := w.file
+		w.mu.Unlock()
+		if w.begun != nil && w.begun != newest {
+			w.begin(values, w.begun, w.begun.size.Load()) // to its end
 		}
+		if w.begun != newest {
+			w.begun, w.offset = newest, 0
+		}
+		end := newest.size.Load()
+		w.begin(values, newest, end-end%writebackAlign)
 	}
 }
 
-// begin has the kernel begin to write what is in the newest file, after so many
-// more bytes. Older ones were synced when they were cut to size.
-func (w *writeback) begin(more int64) error {
-	for {
-		if _, err := os.Stat(w.path(w.file + 1)); err != nil {
-			break // the file in use has no successor
-		}
-		w.file, w.offset, more = w.file+1, 0, 0 // those may be in the one before
+// begin has the kernel begin to write f up to end.
+func (w *writeback) begin(values *valueLog, f *valueFile, end int64) {
+	if end <= w.offset {
+		return
 	}
-	w.offset += more
-	end := w.offset - w.offset%writebackAlign
-	if end == 0 {
-		return nil
+	if _, err := values.use(f.number); err != nil {
+		return // collected
 	}
-	f, err := os.Open(w.path(w.file))
+	defer f.release()
+	err := unix.SyncFileRange(int(f.file.Fd()), w.offset, end-w.offset, unix.SYNC_FILE_RANGE_WRITE)
 	if err != nil {
-		return fmt.Errorf("open value log: %w", err)
+		w.log.Warn("early writing of the value log", "error", err)
 	}
-	defer func() { _ = f.Close() }() // it was only read
-	if err := unix.SyncFileRange(int(f.Fd()), 0, end, unix.SYNC_FILE_RANGE_WRITE); err != nil {
-		return fmt.Errorf("write value log: %w", err)
-	}
-	return nil
+	w.offset = end
 }

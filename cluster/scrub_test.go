@@ -13,12 +13,12 @@ import (
 	"carillon/blobstore"
 )
 
-// flip changes a bit of what a node has stored of body at off: in its value
-// log, which is mapped, so that the running node sees it.
+// flip changes a bit of what a node has stored of body at off, in its value
+// log, where the running node reads it.
 func flip(t *testing.T, n *testNode, body []byte, off int) {
 	t.Helper()
 	mark := body[off : off+64]
-	files, err := filepath.Glob(filepath.Join(n.dir, "blobs", "*.vlog"))
+	files, err := filepath.Glob(filepath.Join(n.dir, "blobs", "values", "*.vlog"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,8 +31,8 @@ type damage struct {
 
 func damages() []damage {
 	return []damage{
-		{"value log", "blobs/*.vlog", false},
-		{"value log in use", "blobs/*.vlog", true},
+		{"value log", "blobs/values/*.vlog", false},
+		{"value log in use", "blobs/values/*.vlog", true},
 		{"table", "blobs/*.sst", false},
 		{"write-ahead file", "blobs/*.mem", true},
 		{"list of tables", "blobs/MANIFEST", false},

@@ -76,19 +76,20 @@ func rots() []rot {
 	var all []rot
 	for _, how := range []string{"flip middle", "cut"} {
 		for _, file := range []string{
-			"blobs/*.sst", "blobs/MANIFEST", "blobs/*.vlog",
+			"blobs/*.sst", "blobs/MANIFEST", "blobs/values/*.vlog",
 			"catalog/catalog-*/*.sst", "catalog/catalog-*/MANIFEST",
 		} {
 			all = append(all, rot{file, how, false})
 		}
 		for _, file := range []string{
-			"blobs/*.mem", "blobs/*.vlog", "catalog/catalog-*/*.mem",
+			"blobs/*.mem", "blobs/values/*.vlog", "catalog/catalog-*/*.mem",
 			"raft/catalog/wal/*.wal", "raft/blob-0/wal/*.wal", "raft/blob-1/wal/wal-meta.db",
 		} {
 			all = append(all, rot{file, how, true})
 		}
 	}
 	return append(all, rot{"catalog/CURRENT", "cut", false}, rot{"blobs/MANIFEST", "gone", true},
+		rot{"blobs/values/*.vlog", "gone", true},
 		rot{"raft/catalog/wal/wal-meta.db", "gone", true})
 }
 
