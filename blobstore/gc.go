@@ -31,6 +31,7 @@ var errDoubted = errors.New("a table is damaged, nothing is collected")
 type collection struct {
 	mu      sync.Mutex // one at a time
 	counted bool       // the value log was looked through since the start, guarded by mu
+	rowsMax int        // gcRowsMax; tests have less
 }
 
 // RunGC moves what lives out of value-log files that are mostly garbage and removes
@@ -91,11 +92,13 @@ func (s *Store) collectSome(ctx context.Context, stuck map[uint32]bool) (removed
 	if err != nil {
 		return 0, false, err
 	}
-	victims := worthIt(sizes, use, s.cfg.ValueLogFileBytes, stuck)
-	if len(victims) == 0 && (use[0].rows == 0 || stuck[0]) {
+	victims := s.worthIt(sizes, use, stuck)
+	if use[0].rows > 0 && !stuck[0] {
+		victims[0] = true
+	}
+	if len(victims) == 0 {
 		return 0, false, nil
 	}
-	victims[0] = use[0].rows > 0 && !stuck[0]
 	if err := s.moveRows(ctx, victims, stuck); err != nil {
 		return 0, false, err
 	}
@@ -105,8 +108,8 @@ func (s *Store) collectSome(ctx context.Context, stuck map[uint32]bool) (removed
 	if errMismatch.seen.Load() != seen {
 		return 0, false, errDoubted
 	}
-	for file := range victims {
-		if file == 0 || stuck[file] {
+	for file, whole := range victims {
+		if file == 0 || stuck[file] || !whole {
 			continue
 		}
 		if err := s.values.remove(file); err != nil {
@@ -119,8 +122,8 @@ func (s *Store) collectSome(ctx context.Context, stuck map[uint32]bool) (removed
 
 // worthIt chooses files by how much of them lives, the emptiest first, as many as
 // may be moved at a time.
-func worthIt(
-	sizes map[uint32]int64, use map[uint32]fileUse, full int64, stuck map[uint32]bool,
+func (s *Store) worthIt(
+	sizes map[uint32]int64, use map[uint32]fileUse, stuck map[uint32]bool,
 ) map[uint32]bool {
 	var chosen, small []uint32
 	for file, size := range sizes {
@@ -128,7 +131,7 @@ func worthIt(
 		case stuck[file]:
 		case float64(use[file].bytes) <= gcLiveShare*float64(size):
 			chosen = append(chosen, file)
-		case size < full/4:
+		case size < s.cfg.ValueLogFileBytes/4:
 			small = append(small, file)
 		}
 	}
@@ -138,7 +141,7 @@ func worthIt(
 	slices.SortFunc(chosen, func(a, b uint32) int { return cmp.Compare(use[a].bytes, use[b].bytes) })
 	victims, rows := make(map[uint32]bool), int64(0)
 	for _, file := range chosen {
-		if rows += use[file].rows; rows > gcRowsMax && len(victims) > 0 {
+		if rows += use[file].rows; rows > int64(s.collect.rowsMax) && len(victims) > 0 {
 			break
 		}
 		victims[file] = true
@@ -213,17 +216,23 @@ func longRow(item *badger.Item) (rowRef, bool, error) {
 }
 
 // moveRows writes the rows of the victims anew, as they are: what is damaged stays
-// so, and is repaired where it is then.
+// so, and is repaired where it is then. Victims of more rows than are moved at a time
+// become false.
 func (s *Store) moveRows(ctx context.Context, victims, stuck map[uint32]bool) error {
 	var rows []rowRef
 	for row, err := range s.longRows(ctx) {
 		if err != nil {
 			return err
 		}
-		if victims[row.at.file] && len(rows) < gcRowsMax {
-			row.key = slices.Clone(row.key)
-			rows = append(rows, row)
+		if _, ok := victims[row.at.file]; !ok {
+			continue
 		}
+		if len(rows) == s.collect.rowsMax {
+			victims[row.at.file] = false
+			continue
+		}
+		row.key = slices.Clone(row.key)
+		rows = append(rows, row)
 	}
 	for _, row := range rows {
 		if err := ctx.Err(); err != nil {

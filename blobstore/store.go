@@ -162,6 +162,7 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 		commits: newCommits(db.MaxVersion()),
 		unclean: len(left) > 0,
 		old:     len(oldValues) > 1,
+		collect: collection{rowsMax: gcRowsMax},
 	}
 	s.trust.renew(seen)
 	s.readers.visible = db.MaxVersion()

@@ -59,7 +59,8 @@ type valueLog struct {
 	files  map[uint32]*valueFile // guarded by mu
 	active *valueFile            // the newest, nil before the first row; guarded by mu
 	last   uint32                // the newest number, guarded by mu
-	named  bool                  // files were made since the directory was synced; guarded by mu
+	named  uint32                // the newest number whose name was synced, guarded by mu
+	failed error                 // of a sync, guarded by mu
 }
 
 // openValues opens the value log below dir. It never appends to a file of an
@@ -86,7 +87,6 @@ func openValues(dir string, fileBytes int64, log *slog.Logger) (*valueLog, error
 			return nil, err
 		}
 	}
-	v.named = true
 	return v, nil
 }
 
@@ -148,6 +148,9 @@ func (v *valueLog) append(p []byte) (file uint32, off int64, err error) {
 func (v *valueLog) reserve(n int64) (*valueFile, int64, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.failed != nil {
+		return nil, 0, v.failed
+	}
 	if v.active == nil || v.active.size.Load()+n > v.fileBytes {
 		if err := v.rotate(); err != nil {
 			return nil, 0, err
@@ -165,7 +168,7 @@ func (v *valueLog) rotate() error {
 	if err != nil {
 		return fmt.Errorf("make value-log file: %w", err)
 	}
-	v.last, v.named = number, true
+	v.last = number
 	v.active = newValueFile(number, file, 0)
 	v.files[number] = v.active
 	return nil
@@ -197,19 +200,14 @@ func (v *valueLog) read(file uint32, off int64, p []byte) error {
 	return nil
 }
 
-// sync makes durable what was appended before the call.
+// sync makes durable what was appended before the call. After a failure nothing is
+// appended or durable any more: the kernel may have dropped what it could not write,
+// and says so only once.
 func (v *valueLog) sync() error {
-	v.mu.Lock()
-	named := v.named
-	v.named = false
-	var dirty []*valueFile
-	for _, f := range v.files {
-		if f.written.Load() != f.synced.Load() {
-			f.refs.Add(1)
-			dirty = append(dirty, f)
-		}
+	dirty, newest, err := v.dirty()
+	if err != nil {
+		return err
 	}
-	v.mu.Unlock()
 	var errs []error
 	for _, f := range dirty {
 		written := f.written.Load()
@@ -220,16 +218,37 @@ func (v *valueLog) sync() error {
 		errs = append(errs, err)
 		f.release()
 	}
-	if named {
+	if newest > 0 {
 		errs = append(errs, syncPath(v.dir))
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	if err := errors.Join(errs...); err != nil {
-		v.mu.Lock()
-		v.named = v.named || named
-		v.mu.Unlock()
-		return fmt.Errorf("sync value log: %w", err)
+		v.failed = fmt.Errorf("sync value log: %w", err)
+		return v.failed
 	}
+	v.named = max(v.named, newest)
 	return nil
+}
+
+// dirty returns the files to be synced, to be released, and the newest of their
+// names, 0 if all were.
+func (v *valueLog) dirty() (files []*valueFile, newest uint32, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.failed != nil {
+		return nil, 0, v.failed
+	}
+	for _, f := range v.files {
+		if f.written.Load() != f.synced.Load() {
+			f.refs.Add(1)
+			files = append(files, f)
+		}
+	}
+	if v.named != v.last {
+		newest = v.last
+	}
+	return files, newest, nil
 }
 
 // bytes is what all files have.

@@ -134,6 +134,33 @@ func TestValueFilesOfStarts(t *testing.T) {
 	}
 }
 
+// Goal: after a sync that failed nothing is taken as durable, nor taken at all.
+func TestValueLogAfterFailedSync(t *testing.T) {
+	v, err := openValues(t.TempDir(), 1<<20, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.close()
+	if _, _, err := v.append([]byte("before")); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.active.file.Close(); err != nil { // no disk fails on demand
+		t.Fatal(err)
+	}
+	if err := v.sync(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("sync: %v", err)
+	}
+	if v.active.file, err = os.OpenFile(v.path(1), os.O_RDWR, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.sync(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("the next sync: %v", err)
+	}
+	if _, _, err := v.append([]byte("after")); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("append: %v", err)
+	}
+}
+
 // Goal: the small files of many starts become few.
 func TestCollectSmallFiles(t *testing.T) {
 	dir := t.TempDir()
@@ -206,6 +233,38 @@ func TestCollectBesideTraffic(t *testing.T) {
 			if !bytes.Equal(readBlob(t, s, numberedID(id(w, n))), content(w, n)) {
 				t.Errorf("after all, blob %d of %d has other bytes", n, w)
 			}
+		}
+	}
+}
+
+// Goal: a file of more rows than are moved at a time is removed when all of them are.
+func TestCollectInParts(t *testing.T) {
+	dir := t.TempDir()
+	s := openStoreIn(t, dir)
+	defer closeStore(t, s)
+	s.collect.rowsMax = 3
+	const blobs = 120
+	content := func(n int) []byte { return randomBytes(uint64(n), 2*BlockBytes+n) }
+	for n := range blobs {
+		mustApply(t, s, putOf(n, content(n)))
+	}
+	for n := range blobs {
+		if n%4 != 0 {
+			mustApply(t, s, Op{Kind: OpRemove, ID: numberedID(n)})
+		}
+	}
+	for n := range 32 { // fill it up, so that the first is finished
+		mustApply(t, s, putOf(blobs+n, randomBytes(1, ChunkBytesMax)))
+	}
+	if err := s.RunGC(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if exists(filepath.Join(dir, valuesDir, "000001.vlog")) {
+		t.Error("not collected")
+	}
+	for n := 0; n < blobs; n += 4 {
+		if !bytes.Equal(readBlob(t, s, numberedID(n)), content(n)) {
+			t.Errorf("blob %d has other bytes", n)
 		}
 	}
 }
