@@ -67,6 +67,29 @@ func TestCLI(t *testing.T) { //nolint:tparallel // the parts share one cluster a
 	if out != string(readFile(t, s.music)) {
 		t.Error("get to standard output wrote other bytes")
 	}
+	t.Run("edit", func(t *testing.T) {
+		cli(t, c.Node(1), exitOK, "media", "join", "edit/two.wav", "acme/vm/greeting.wav", "pause:500ms",
+			"tone:440:1s", "acme/moh/music.mp3", "--rate", "8000", "--channels", "1")
+		cli(t, c.Node(2), exitOK, "media", "trim", "edit/two.wav", "edit/part.wav", "--from", "1s", "--to", "1.25s")
+		cli(t, c.Node(0), exitOK, "media", "get", "edit/part.wav", file)
+		const quarter = 2000 // samples at 8 kHz, of two bytes
+		whole, _ := cli(t, c.Node(0), exitOK, "media", "get", "edit/two.wav", "-")
+		if part := readFile(t, file); !strings.Contains(whole, string(part[len(part)-2*quarter:])) {
+			t.Error("what was cut out is not in the whole")
+		}
+		var silence struct {
+			DurationMS int64 `json:"duration_ms"`
+			LeadingMS  int64 `json:"leading_ms"`
+		}
+		cli(t, c.Node(1), exitOK, "media", "join", "edit/late.wav", "pause:2s", "acme/vm/greeting.wav")
+		out, _ = cli(t, c.Node(2), exitOK, "--json", "media", "silence", "edit/late.wav")
+		if decode(t, out, &silence); silence.LeadingMS < 2000 || silence.DurationMS <= silence.LeadingMS {
+			t.Errorf("silence printed %s", out)
+		}
+		cli(t, c.Node(0), exitNotFound, "media", "silence", "edit/none")
+		cli(t, c.Node(0), exitUsage, "media", "trim", "edit/two.wav")
+		cli(t, c.Node(0), exitUsage, "media", "join", "edit/x", "pause:long")
+	})
 	t.Run("cluster", func(t *testing.T) {
 		var state status
 		out, _ = cli(t, c.Node(1), exitOK, "cluster", "status", "--json")

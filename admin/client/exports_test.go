@@ -68,8 +68,18 @@ func TestRecordingCalls(t *testing.T) {
 			"POST /v1/media/trim", `"silence":true`,
 		},
 		{
-			func() error { _, err := c.Silence(ctx, "a", "b/c"); return err },
+			func() error {
+				_, err := c.Silence(ctx, library.SilenceRequest{Account: "a", ID: "b/c"})
+				return err
+			},
 			"GET /v1/media/silence?account=a&id=b%2Fc", "",
+		},
+		{
+			func() error {
+				_, err := c.Silence(ctx, library.SilenceRequest{RecordingID: "r1", ThresholdDB: -40.5, MinimumMS: 200})
+				return err
+			},
+			"GET /v1/media/silence?minimum_ms=200&recording_id=r1&threshold_db=-40.5", "",
 		},
 	} {
 		if err := call.do(); err != nil || seen != call.want || !strings.Contains(body, call.body) {

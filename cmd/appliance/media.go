@@ -11,6 +11,9 @@ type mediaCmd struct {
 	Mv  mediaMvCmd  `cmd:"" help:"Give an item another name."`
 
 	Alias    mediaAliasCmd    `cmd:"" help:"Give an item a second name."`
+	Join     mediaJoinCmd     `cmd:"" help:"Make an item of several sounds, pauses and tones."`
+	Trim     mediaTrimCmd     `cmd:"" help:"Cut an item, or a recording into an item."`
+	Silence  mediaSilenceCmd  `cmd:"" help:"Show where an item or a recording is silent."`
 	Undelete mediaUndeleteCmd `cmd:"" help:"Bring a removed item back."`
 	Lookup   mediaLookupCmd   `cmd:"" help:"Show where a media name is played."`
 	Uses     mediaUsesCmd     `cmd:"" help:"Show what would miss an item: names, playlists, prompts, accounts."`

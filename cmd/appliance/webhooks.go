@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"carillon/library/secret"
 	"carillon/library/webhook"
@@ -19,6 +22,7 @@ type webhooksCmd struct {
 	Put webhooksPutCmd `cmd:"" help:"Make or change a webhook; prints the secret of a new one."`
 	Rm  webhooksRmCmd  `cmd:"" help:"Remove a webhook."`
 
+	Show webhooksShowCmd `cmd:"" help:"Show a webhook: what it wants, how far it is, what keeps it."`
 	Test webhooksTestCmd `cmd:"" help:"Post a delivery without events and show what came of it."`
 }
 
@@ -47,6 +51,47 @@ func (*webhooksLsCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 		return fmt.Errorf("print: %w", err)
 	}
 	return nil
+}
+
+type webhooksShowCmd struct {
+	ID string `arg:"" help:"Name of the webhook."`
+}
+
+// Run shows all that is known of a webhook; its secret is not.
+func (r *webhooksShowCmd) Run(ctx context.Context, g *globals, tty terminal) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	w, err := api.Webhook(ctx, r.ID)
+	if err != nil {
+		return fmt.Errorf("show webhook %s: %w", r.ID, err)
+	}
+	if g.JSON {
+		return printJSON(tty.out, w)
+	}
+	rows := [][2]string{
+		{"webhook", w.ID},
+		{"url", w.URL},
+		{"kinds", cmp.Or(strings.Join(w.Kinds, ", "), "all")},
+		{"account", w.Account},
+		{"state", string(w.State)},
+		{"position", w.Position.String()},
+		{"waiting", fmt.Sprintf("%d events, for %.0f s", w.Lag, w.LagSeconds)},
+		{"delivered by", w.Node},
+		{"last delivery", timeText(w.LastOK)},
+		{"failing since", timeText(w.Failing)},
+		{"error", w.Error},
+		{"created", w.Created.Local().Format(time.DateTime)},
+		{"revision", strconv.FormatUint(w.Revision, 10)},
+	}
+	if w.Attempts > 0 {
+		rows = append(rows, [2]string{"failed attempts", strconv.Itoa(w.Attempts)})
+	}
+	if w.Missed > 0 { // events went before it had them
+		rows = append(rows, [2]string{"missed", fmt.Sprintf("%d times", w.Missed)})
+	}
+	return printFields(tty.out, rows)
 }
 
 type webhooksPutCmd struct {
