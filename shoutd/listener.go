@@ -13,6 +13,7 @@ import (
 	"carillon/audio"
 	"carillon/blobstore"
 	"carillon/internal/audience"
+	"carillon/internal/outlet"
 	"carillon/internal/relay"
 	"carillon/library"
 )
@@ -21,9 +22,6 @@ const (
 	// lookupWait bounds how long a listener waits for its head: mod_shout
 	// cannot be hung up on while it opens a stream.
 	lookupWait = 5 * time.Second
-	// sendBufferBytes is the kernel's buffer of one listener. Left to itself
-	// it grows to 4 MiB for a client that reads fast and then stops.
-	sendBufferBytes = 128 << 10
 	// liveBufferBytes is that of a listener of what goes on: what lies there is
 	// not counted as being behind. The kernel doubles it.
 	liveBufferBytes = 16 << 10
@@ -228,7 +226,7 @@ func (c *conn) sendHead(l *listening) error {
 	m.listenersLive.Inc()
 	l.left = append(l.left, m.listenersLive.Dec)
 	l.answered = true
-	size := sendBufferBytes
+	size := outlet.NarrowBytes
 	if l.stream.live() {
 		size = liveBufferBytes
 	}

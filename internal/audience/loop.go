@@ -8,6 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// firstLook at one who has no room is after so many slots. It is taken twice as
+// late each time, up to a period: so who reads faster than he plays, and not so
+// fast that he was waited for, is found before his narrow buffer has run dry.
+const firstLook = 2
+
 // slot is whom a loop looks after at one time of the period: those who hear what
 // goes on, and those who wait for room to hear on.
 type slot struct {
@@ -46,9 +51,15 @@ func (l *loop) wait(r *reading) bool {
 		return false
 	}
 	l.audience.metrics.waiting.Inc()
-	now := &l.slots[l.now]
-	now.waiting = append(now.waiting, r)
+	l.queue(r)
 	return true
+}
+
+// queue puts one who waits into the slot of the next look at him.
+func (l *loop) queue(r *reading) {
+	s := &l.slots[(l.now+r.step)%slots]
+	s.waiting = append(s.waiting, r)
+	r.step = min(2*r.step, slots)
 }
 
 func (l *loop) run(ctx context.Context) {
@@ -70,11 +81,26 @@ func (l *loop) run(ctx context.Context) {
 		turn.seats = l.serve(turn.seats, scratch)
 		turn.waiting = l.look(turn.waiting)
 		l.mu.Lock()
-		now := &l.slots[l.now]
-		now.seats = append(turn.seats, now.seats...)
-		now.waiting = append(turn.waiting, now.waiting...)
+		l.putBack(turn)
 		l.mu.Unlock()
 	}
+}
+
+// putBack keeps who stays in the slot that was served, but for those who are
+// looked at sooner.
+func (l *loop) putBack(turn slot) {
+	now := &l.slots[l.now]
+	now.seats = append(turn.seats, now.seats...)
+	kept := turn.waiting[:0]
+	for _, r := range turn.waiting {
+		if r.step < slots {
+			l.queue(r)
+		} else {
+			kept = append(kept, r)
+		}
+	}
+	clear(turn.waiting[len(kept):])
+	now.waiting = append(kept, now.waiting...)
 }
 
 // serve writes to those who hear what goes on, and returns who stays.
@@ -109,9 +135,7 @@ func (l *loop) look(waiting []*reading) []*reading {
 		switch {
 		case l.polls[i].Revents != 0: // room, or an error that a write finds
 			l.audience.metrics.waiting.Dec()
-			if !l.audience.start(r.pour) {
-				r.leave(ErrClosed)
-			}
+			r.resume(now)
 		case r.stalled(now):
 			l.audience.metrics.waiting.Dec()
 			r.leave(ErrBehind)

@@ -9,11 +9,19 @@ import (
 	"carillon/internal/outlet"
 )
 
-// patience is how long a listener of a stored sound has a goroutine while he
-// takes nothing. Who reads on within it is served at the speed he reads; who
-// plays in real time takes no byte for seconds, for the kernel says that there
-// is room when a third of its buffer is free.
-const patience = 500 * time.Millisecond
+const (
+	// patience is how long a listener of a stored sound who reads fast has a
+	// goroutine while he takes nothing, so that he is served at the speed he reads.
+	// Who plays in real time takes no byte for seconds, for the kernel says that
+	// there is room when a third of its buffer is free.
+	patience = 500 * time.Millisecond
+	// patienceFirst is that of one of whom nothing is known yet: most play in real
+	// time, and all who arrive within it have a goroutine.
+	patienceFirst = 50 * time.Millisecond
+	// soon: who had room again within that may read fast. Later looks at him are a
+	// Period apart and say little.
+	soon = Period
+)
 
 // errLimit is returned by a limitedWriter that has all that it wants.
 var errLimit = errors.New("enough")
@@ -43,7 +51,7 @@ type Stored struct {
 	// Title, Metadata, Chunked: as in Listener; the title does not change.
 	Title             string
 	Metadata, Chunked bool
-	// Full: he has no room now, so that nothing is read for him yet.
+	// Full: he has no room, and was waited for, so that nothing is read for him yet.
 	Full bool
 	// Stall ends who takes nothing at all for so long.
 	Stall time.Duration
@@ -64,6 +72,11 @@ type reading struct {
 	out      *tap
 	frame    *framer
 	at       int64
+	// patience is how long he has a goroutine while he takes nothing.
+	patience time.Duration
+	// since is when he began to wait, and step the slots until the next look at him.
+	since time.Time
+	step  int
 	// deadline is when he has taken nothing for too long; queued is what the
 	// kernel held for him when he last took something.
 	deadline time.Time
@@ -73,10 +86,17 @@ type reading struct {
 // Play takes over a listener of a stored sound. From then on the connection is
 // the Audience's, also when Play fails.
 func (a *Audience) Play(s Stored) error {
-	r := &reading{Stored: s, audience: a, at: s.Offset, frame: newFramer(s.Title, s.Metadata, s.Chunked)}
+	r := &reading{
+		Stored: s, audience: a, at: s.Offset, frame: newFramer(s.Title, s.Metadata, s.Chunked),
+		patience: patienceFirst, step: firstLook,
+	}
 	out, err := newTap(a.stopped, s.Conn)
 	if err == nil {
 		r.out, r.frame.next = out, out
+		if s.Full {
+			r.wait()
+			return nil
+		}
 		if !a.start(r.pour) {
 			err = ErrClosed
 		}
@@ -89,11 +109,12 @@ func (a *Audience) Play(s Stored) error {
 
 // pour writes until the listener has all, leaves, or does not read on soon.
 func (r *reading) pour() {
-	for ; ; r.Full = false {
-		if !r.Full && r.ended(r.write()) {
+	for !r.ended(r.write()) {
+		if r.patience == 0 {
+			r.wait()
 			return
 		}
-		ready, err := r.out.Await(min(patience, r.Stall))
+		ready, err := r.out.Await(min(r.patience, r.Stall))
 		switch {
 		case err != nil:
 			r.leave(err)
@@ -102,6 +123,39 @@ func (r *reading) pour() {
 			r.wait()
 			return
 		}
+		r.hurry()
+	}
+}
+
+// hurry is for who has room soon: if it is not his kernel that took all, he reads
+// fast, and gets more at a time, and is waited for.
+func (r *reading) hurry() {
+	r.patience, r.step = patienceFirst, firstLook
+	if r.out.Wide() || r.out.Fast(r.out.written) {
+		r.patience = patience
+		r.widen()
+	}
+}
+
+// widen gives him a buffer that is seldom filled, unless he goes on with what the
+// others hear: what lies there is not counted as being behind.
+func (r *reading) widen() {
+	if r.Then == nil {
+		r.out.Widen()
+	}
+}
+
+// resume goes on with a listener who waited and has room. Who plays in real time
+// is not waited for any more, and gets a third of a wide buffer every ten seconds.
+func (r *reading) resume(now time.Time) {
+	if now.Sub(r.since) <= soon {
+		r.hurry()
+	} else {
+		r.patience, r.step = 0, slots
+		r.widen()
+	}
+	if !r.audience.start(r.pour) {
+		r.leave(ErrClosed)
 	}
 }
 
@@ -155,6 +209,7 @@ func (r *reading) wait() {
 	if queued := r.out.Queued(); r.deadline.IsZero() || r.out.took || queued < r.queued {
 		r.progress(queued)
 	}
+	r.since = time.Now()
 	if !r.audience.loop().wait(r) {
 		r.leave(ErrClosed)
 	}

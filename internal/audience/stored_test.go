@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"carillon/internal/audience"
+	"carillon/internal/outlet"
 	"carillon/internal/ring"
 	"carillon/internal/tcptest"
 )
@@ -103,6 +104,41 @@ func TestStored(t *testing.T) {
 	}
 }
 
+// Goal: who has no room when he comes waits at once, and is found when he reads.
+func TestStoredFull(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	a := openWith(t, audience.Config{}, registry)
+	sound := noise(16 << 20) // more than the kernel takes
+	client, conn := tcptest.Pair(t)
+	out, err := outlet.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Narrow()
+	n, err := out.Write(sound)
+	if !errors.Is(err, outlet.ErrNoRoom) {
+		t.Fatal(err)
+	}
+	ended, from := make(chan left, 1), newStill(sound)
+	if err := a.Play(audience.Stored{
+		Conn: conn, From: from, Offset: int64(n), Full: true, Stall: testWait,
+		Left: func(n int64, why error) { ended <- left{n, why} },
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := gauge(t, registry, "carillon_audience_waiting"); n != 1 {
+		t.Errorf("%v wait", n)
+	}
+	got, err := io.ReadAll(client)
+	if err != nil || !bytes.Equal(got, sound) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(sound), err)
+	}
+	_ = client.Close()
+	if l := <-ended; l.why != nil || l.bytes != int64(len(sound)-n) || from.open.Load() != 0 {
+		t.Errorf("ended %+v, %d open", l, from.open.Load())
+	}
+}
+
 // Goal: frames are whole for a listener who takes his time, and where he goes on
 // with what the others hear.
 func TestStoredGoesOn(t *testing.T) {
@@ -133,7 +169,7 @@ func TestStoredGoesOn(t *testing.T) {
 			until(t, "the listener waits", func() bool {
 				return gauge(t, registry, "carillon_audience_waiting") == 1
 			})
-			go feed(shared, sound[5<<20:], 40, 2*time.Millisecond)
+			go feed(shared, sound[5<<20:], 40, testPeriod) // less than a turn, or he is overtaken
 			got := body(t, client, chunked)
 			if metadata {
 				got, _ = unICY(t, got)

@@ -13,7 +13,11 @@ import (
 	"carillon/internal/tcptest"
 )
 
-const testWait = 10 * time.Second
+const (
+	testWait = 10 * time.Second
+	// settle is longer than a peer's kernel takes to acknowledge.
+	settle = 100 * time.Millisecond
+)
 
 // pair is a connection and the Outlet of its other end.
 func pair(t *testing.T) (*net.TCPConn, *outlet.Outlet) {
@@ -64,6 +68,53 @@ func TestWrite(t *testing.T) {
 	}
 	if got := <-heard; !bytes.Equal(got, sound) {
 		t.Error("heard something else")
+	}
+}
+
+// Goal: the kernel takes little for who is new, but the first write of a body; more
+// when it is widened. Who takes it is said to read fast, and not who leaves it to
+// his own kernel.
+func TestNarrow(t *testing.T) {
+	t.Parallel()
+	const firstWrite, packet = 64 << 10, 64 << 10
+	client, o := pair(t)
+	o.Narrow()
+	sound := make([]byte, 16<<20)
+	fill := func() (all int) {
+		t.Helper()
+		for idle := 0; idle < 2; idle++ { // his kernel takes some
+			n, err := o.Write(sound)
+			if !errors.Is(err, outlet.ErrNoRoom) {
+				t.Fatalf("%d bytes, %v", n, err)
+			}
+			if _, err := o.Await(settle); err != nil {
+				t.Fatal(err)
+			}
+			if all += n; n > 0 {
+				idle = 0
+			}
+		}
+		return all
+	}
+	narrow := fill()
+	if queued := o.Queued(); queued < firstWrite || queued > 2*outlet.NarrowBytes+packet || o.Wide() {
+		t.Errorf("%d bytes in a narrow buffer", queued)
+	}
+	if o.Fast(int64(narrow)) {
+		t.Errorf("who has taken nothing of %d bytes reads fast", narrow)
+	}
+	before := o.Queued()
+	o.Widen()
+	o.Narrow() // has no effect any more
+	wide := fill()
+	if queued := o.Queued(); queued < 2*before || !o.Wide() {
+		t.Errorf("%d bytes in a wide buffer, %d in a narrow one", queued, before)
+	}
+	if _, err := io.CopyN(io.Discard, client, int64(narrow+wide)); err != nil {
+		t.Fatal(err)
+	}
+	if !o.Fast(int64(narrow + wide)) {
+		t.Error("who has taken all does not read fast")
 	}
 }
 

@@ -9,13 +9,12 @@ import (
 	"carillon/internal/outlet"
 )
 
-// sendBufferBytes is the kernel's buffer of a peer who gets more than that. Left
-// to itself it grows to 4 MiB for one that reads fast and then stops. The kernel
-// doubles it.
-const sendBufferBytes = 128 << 10
+// boundBytesMin of a body make the kernel's buffer one of [outlet.Outlet.Narrow].
+// Of less it has soon sent all.
+const boundBytesMin = 128 << 10
 
 // firstBytesMax is what the first write of a body may hold, which waits: an empty
-// buffer takes it.
+// buffer takes it, a narrow one, too.
 const firstBytesMax = 64 << 10
 
 // headOutBytes of a body were given when its head is in none of net/http's buffers
@@ -83,8 +82,8 @@ func (b *Brief) begin(p []byte) (int, error) {
 		return n + m, err
 	}
 	b.given += int64(len(p))
-	if b.conn != nil && b.length > sendBufferBytes {
-		b.conn.bound()
+	if b.conn != nil && b.length > boundBytesMin {
+		b.conn.out.Narrow()
 	}
 	return WriteFirst(b.w, b.r, p)
 }
@@ -100,13 +99,18 @@ func (b *Brief) makeUp(p []byte) (int, error) {
 	return n, err
 }
 
-// Await says whether there is room again before the time is over.
+// Await says whether there is room again before the time is over. Who reads so fast
+// gets more at a time from then on.
 func (b *Brief) Await(d time.Duration) (bool, error) {
 	if b.conn == nil {
 		return true, nil
 	}
 	b.conn.rearm.Store(0) // the next Write that waits has a deadline of its own
-	return b.conn.out.Await(d)
+	ready, err := b.conn.out.Await(d)
+	if out := b.conn.out; ready && !out.Wide() && out.Fast(b.Taken()) {
+		out.Widen()
+	}
+	return ready, err
 }
 
 // Missing is how many bytes were given and not sent.
@@ -132,17 +136,6 @@ func (c *conn) outlet() error {
 	var err error
 	c.out, err = outlet.New(tcp)
 	return err
-}
-
-// bound keeps the kernel's send buffer from growing.
-func (c *conn) bound() {
-	if c.bounded {
-		return
-	}
-	c.bounded = true
-	if tcp, ok := c.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
-		_ = tcp.SetWriteBuffer(sendBufferBytes)
-	}
 }
 
 // writeBriefly is Write for a peer who is not waited for. To net/http it seems

@@ -85,7 +85,6 @@ type conn struct {
 	out     *outlet.Outlet // nil until a Brief needs it
 	brief   bool           // a Write does not wait
 	missing int            // bytes that a brief one did not send
-	bounded bool           // the kernel's buffer does not grow
 }
 
 // Read is net/http's, which has nothing more to read once the connection is
