@@ -42,6 +42,19 @@ func NewReader(ctx context.Context, view View) *Reader {
 	return r
 }
 
+// Outlive lets what is read from now on last as long as ctx, and no longer only as
+// long as the request that the blob was opened for. The view must not keep a context.
+func (r *Reader) Outlive(ctx context.Context) error {
+	r.closing.Lock()
+	defer r.closing.Unlock()
+	if r.closed.Load() {
+		return ErrClosed
+	}
+	r.cancel()
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	return nil
+}
+
 // Info is the blob as last seen.
 func (r *Reader) Info() Info { return r.view.Info() }
 

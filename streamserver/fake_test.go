@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"carillon/audio"
@@ -112,6 +113,8 @@ func (v *view) Close() error {
 
 // fakeLibrary is a library in memory, as far as playing can tell.
 type fakeLibrary struct {
+	converted atomic.Bool // all is said to be
+
 	mu         sync.Mutex // guards the fields below
 	docs       map[string]library.Document
 	blobs      map[blobstore.ID]*blob
@@ -201,7 +204,9 @@ func (f *fakeLibrary) Render(
 	if !form.AsStored(&d.Audio) {
 		return library.Rendition{}, library.ErrNoForm
 	}
-	return library.Rendition{Size: d.Size, SHA256: d.SHA256, ContentType: d.ContentType}, nil
+	return library.Rendition{
+		Size: d.Size, SHA256: d.SHA256, ContentType: d.ContentType, Converted: f.converted.Load(),
+	}, nil
 }
 
 func (f *fakeLibrary) RenderRecording(

@@ -59,7 +59,9 @@ type item struct {
 	// rate, of headerless sound only: a range from that byte on is none, see
 	// [player.wanted].
 	rate int
-	open func(ctx context.Context) (*blobstore.Reader, error)
+	// converted: what is opened may itself read for no longer than it was opened for.
+	converted bool
+	open      func(ctx context.Context) (*blobstore.Reader, error)
 }
 
 // media answers /media/{account}/{id}.
@@ -212,7 +214,7 @@ func (p *player) rendition(r *library.Rendition, modified time.Time, cache strin
 		rate = r.Form.SampleRate
 	}
 	return p.item(&item{
-		rate: rate,
+		rate: rate, converted: r.Converted,
 		size: r.Size, sha256: r.SHA256, contentType: r.ContentType, modified: modified, cache: cache,
 		open: func(ctx context.Context) (*blobstore.Reader, error) {
 			return p.server.library.OpenRendition(ctx, *r)
@@ -273,22 +275,29 @@ func (p *player) send(it *item, etag string, modified time.Time, part span, stat
 		return err
 	}
 	rest, err := out.pour(rd)
-	err = errors.Join(err, rd.Close())
 	if errors.Is(err, outlet.ErrNoRoom) {
-		return p.handOver(it, rest, out.brief)
+		if err = p.handOver(it, rd, rest, out.brief); err == nil {
+			return nil
+		}
 	}
-	return err
+	return errors.Join(err, rd.Close())
 }
 
 // handOver gives a listener who reads slowly to the audience, with what he has
 // not got yet: he costs neither goroutine nor buffer while he waits. After that
 // his connection ends.
-func (p *player) handOver(it *item, rest span, from *web.Brief) error {
+func (p *player) handOver(it *item, rd *blobstore.Reader, rest span, from *web.Brief) error {
 	p.w.Size -= from.Missing()
-	s, open := p.server, it.open // and not the request, as long as he listens
+	s, open, again := p.server, it.open, it.converted // and not the request, as long as he listens
 	return web.HandOver(p.r, func(tcp *net.TCPConn, closing func() error) {
 		// It is read for as long as he listens, and not as long as the request.
-		rd, err := open(s.audience.Context())
+		var err error
+		if again {
+			_ = rd.Close()
+			rd, err = open(s.audience.Context())
+		} else {
+			err = rd.Outlive(s.audience.Context())
+		}
 		if err != nil {
 			_ = closing() // half a sound, and all that can be said of it
 			return
