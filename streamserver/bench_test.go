@@ -22,7 +22,7 @@ import (
 
 // clientEnv makes the test binary a load generator: a process of its own, so
 // that the CPU time of this one is the server's alone. Its value is
-// "address readers seconds path range".
+// "address readers requests path range connections".
 const clientEnv = "CARILLON_BENCH_CLIENT"
 
 // BenchmarkGet plays a stored item over real loopback TCP with keep-alive
@@ -38,24 +38,28 @@ func BenchmarkGet(b *testing.B) {
 	}{
 		{"64KiB", item, "-", 8},
 		{"1MiB", 1 << 20, "-", 8},
+		{"1MiB/new", 1 << 20, "-", 8},
+		{"20MiB/new", 20 << 20, "-", 2},
 		{"range16KiBof1MiB", 1 << 20, "bytes=524288-540671", 8},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			n := newNode(b, newFake(), web.Config{})
 			n.fake.store("x.wav", audio.FormatWAV, sound(bm.size))
-			measure(b, n.addr, "/media/acc/x.wav", bm.ranged, bm.readers)
+			measure(b, n.addr, "/media/acc/x.wav", bm.ranged, bm.readers, strings.HasSuffix(bm.name, "/new"))
 		})
 	}
 }
 
-// measure runs the load generator for b.N requests and reports.
-func measure(b *testing.B, addr, path, ranged string, readers int) {
+// measure runs the load generator for b.N requests, over readers connections or
+// fresh ones, and reports.
+func measure(b *testing.B, addr, path, ranged string, readers int, fresh bool) {
 	b.Helper()
 	b.ReportAllocs()
 	b.ResetTimer()
 	before := cpuTime(b)
 	cmd := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^TestLoadGenerator$")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %d %s %s", clientEnv, addr, readers, b.N, path, ranged))
+	cmd.Env = append(os.Environ(),
+		fmt.Sprintf("%s=%s %d %d %s %s %v", clientEnv, addr, readers, b.N, path, ranged, fresh))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -98,7 +102,7 @@ func TestLoadGenerator(t *testing.T) {
 // and the whole time, in nanoseconds.
 func generateLoad(out io.Writer, spec string) error {
 	f := strings.Fields(spec)
-	if len(f) != 5 {
+	if len(f) != 6 {
 		return fmt.Errorf("bad %s: %q", clientEnv, spec)
 	}
 	readers, _ := strconv.Atoi(f[1])
@@ -116,7 +120,7 @@ func generateLoad(out io.Writer, spec string) error {
 		if i < total%readers {
 			count++
 		}
-		wg.Go(func() { firsts[i], errs[i] = read(f[0], []byte(request), count) })
+		wg.Go(func() { firsts[i], errs[i] = read(f[0], []byte(request), count, f[5] == "true") })
 	}
 	wg.Wait()
 	took := time.Since(start)
@@ -134,7 +138,18 @@ func generateLoad(out io.Writer, spec string) error {
 // read sends requests one after the other and returns when the first byte of
 // each answer came. It parses no more than it needs: a client that costs more
 // than the server would measure itself.
-func read(addr string, request []byte, count int) ([]int64, error) {
+func read(addr string, request []byte, count int, fresh bool) ([]int64, error) {
+	if fresh {
+		first := make([]int64, 0, count)
+		for range count {
+			one, err := read(addr, request, 1, false)
+			if err != nil {
+				return nil, err
+			}
+			first = append(first, one...)
+		}
+		return first, nil
+	}
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err

@@ -185,17 +185,19 @@ func (n *node) checkPlays(t *testing.T, path string, want []byte) {
 // BenchmarkGetStored is BenchmarkGet with the real library and a local store.
 func BenchmarkGetStored(b *testing.B) {
 	lib := openLibrary(b)
-	for id, size := range map[string]int{"small": 64<<10 - 44, "large": 1<<20 - 44} {
+	for id, size := range map[string]int{"small": 64<<10 - 44, "large": 1<<20 - 44, "huge": 20<<20 - 44} {
 		store(b, lib, id, wav(b, size))
 	}
 	for _, bm := range []struct{ name, id, ranged string }{
 		{"64KiB", "small", "-"},
 		{"1MiB", "large", "-"},
+		{"1MiB/new", "large", "-"},
+		{"20MiB/new", "huge", "-"},
 		{"range16KiBof1MiB", "large", "bytes=524288-540671"},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			n := newNode(b, lib, web.Config{})
-			measure(b, n.addr, "/media/acc/"+bm.id, bm.ranged, 8)
+			measure(b, n.addr, "/media/acc/"+bm.id, bm.ranged, 8, strings.HasSuffix(bm.name, "/new"))
 		})
 	}
 }
