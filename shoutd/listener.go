@@ -13,7 +13,6 @@ import (
 	"carillon/audio"
 	"carillon/blobstore"
 	"carillon/internal/audience"
-	"carillon/internal/outlet"
 	"carillon/internal/relay"
 	"carillon/library"
 )
@@ -226,7 +225,7 @@ func (c *conn) sendHead(l *listening) error {
 	m.listenersLive.Inc()
 	l.left = append(l.left, m.listenersLive.Dec)
 	l.answered = true
-	size := outlet.NarrowBytes
+	size := audience.NarrowBytes
 	if l.stream.live() {
 		size = liveBufferBytes
 	}

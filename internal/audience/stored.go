@@ -23,6 +23,9 @@ const (
 	soon = Period
 )
 
+// NarrowBytes is the kernel's buffer that a listener of a stored sound comes with.
+const NarrowBytes = outlet.NarrowBytes
+
 // errLimit is returned by a limitedWriter that has all that it wants.
 var errLimit = errors.New("enough")
 
