@@ -32,6 +32,8 @@ var (
 	// errBehind is returned by a replica that does not have a blob and does not
 	// lead its group, so that it cannot say that there is none.
 	errBehind = errors.New("not here, and not the leader")
+	// errLeads ends a search among the others: this node has become the leader.
+	errLeads = errors.New("this node leads now")
 	// errBroken is returned for everything by a state machine that has stopped.
 	errBroken = errors.New("state machine has stopped")
 	// errPromised is returned when a node has promised its first membership to

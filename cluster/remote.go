@@ -51,6 +51,14 @@ const (
 // Only the leader can say that there is none: after the loss of a leader the
 // others may hold an acknowledged blob in their logs and not have applied it.
 func openRemote(ctx context.Context, n *Node, id blobstore.ID, except []string) (*remote, error) {
+	return openRemoteUnless(ctx, n, id, except, func() bool { return false })
+}
+
+// openRemoteUnless is openRemote for a caller who need not wait for others any more
+// when unless says so: errLeads.
+func openRemoteUnless(
+	ctx context.Context, n *Node, id blobstore.ID, except []string, unless func() bool,
+) (*remote, error) {
 	ctx, cancel := context.WithTimeout(ctx, openWait)
 	defer cancel()
 	if err := n.waitFormed(ctx); err != nil {
@@ -64,6 +72,9 @@ func openRemote(ctx context.Context, n *Node, id blobstore.ID, except []string) 
 		r, err := n.openRemoteOnce(ctx, id, except)
 		if err == nil || errors.Is(err, blobstore.ErrNotFound) {
 			return r, err
+		}
+		if unless() {
+			return nil, fmt.Errorf("blob %s: %w: %w", id, blobstore.ErrUnavailable, errLeads)
 		}
 		if !pause(ctx, retryWait(try)) {
 			return nil, fmt.Errorf("blob %s: %w: %w", id, blobstore.ErrUnavailable, err)

@@ -14,6 +14,10 @@ type shelf struct{ n *Node }
 
 var _ blobstore.Shelf = shelf{}
 
+// viewTries is how often a blob is looked for while the leadership of its group
+// comes to this node in the midst of that: once, nearly always twice if so.
+const viewTries = 3
+
 // Open opens a blob wherever it is.
 func (s shelf) Open(ctx context.Context, id blobstore.ID) (*blobstore.Reader, error) {
 	v, err := s.view(ctx, id)
@@ -36,6 +40,15 @@ func (s shelf) Stat(ctx context.Context, id blobstore.ID) (blobstore.Info, error
 // node has applied its own changes of it, else that of a replica, the leader
 // first: it has applied all that was acknowledged.
 func (s shelf) view(ctx context.Context, id blobstore.ID) (blobstore.View, error) {
+	for try := 1; ; try++ {
+		v, err := s.viewOnce(ctx, id)
+		if try == viewTries || !errors.Is(err, errLeads) {
+			return v, err
+		}
+	}
+}
+
+func (s shelf) viewOnce(ctx context.Context, id blobstore.ID) (blobstore.View, error) {
 	leads := s.leads(id) // before looking: this node may become the leader meanwhile
 	here, err := s.n.blobs.View(ctx, id)
 	if leads && errors.Is(err, blobstore.ErrNotFound) {
@@ -51,13 +64,16 @@ func (s shelf) view(ctx context.Context, id blobstore.ID) (blobstore.View, error
 	case err != nil && !errors.Is(err, blobstore.ErrNotFound):
 		s.n.log.Warn("blob not readable here", "blob", id.String(), "error", err)
 	}
-	return s.elsewhere(ctx, id, here)
+	return s.elsewhere(ctx, id, here, leads)
 }
 
 // elsewhere is the view of a replica, and what is here only if no replica knows
-// better. It takes over here, which may be nil.
-func (s shelf) elsewhere(ctx context.Context, id blobstore.ID, here blobstore.View) (blobstore.View, error) {
-	there, rerr := openRemote(ctx, s.n, id, nil)
+// better. It takes over here, which may be nil. The others wait for the leader, too:
+// where that is this node, which did not lead when it looked, it is to look again.
+func (s shelf) elsewhere(
+	ctx context.Context, id blobstore.ID, here blobstore.View, led bool,
+) (blobstore.View, error) {
+	there, rerr := openRemoteUnless(ctx, s.n, id, nil, func() bool { return !led && s.leads(id) })
 	if rerr == nil {
 		there.keep = true
 	}
