@@ -57,7 +57,12 @@ func (d *Dir) Restore(ctx context.Context, to Target, g Generation, merge bool, 
 	done Restored, err error,
 ) {
 	done.Position = g.Position
-	begun, err := to.BeginRestore(ctx, fmt.Sprintf("%s@%d", g.Cluster, g.Position), merge)
+	var begun restore.Begun
+	err = patiently(ctx, func() error {
+		var err error
+		begun, err = to.BeginRestore(ctx, fmt.Sprintf("%s@%d", g.Cluster, g.Position), merge)
+		return err
+	})
 	if err != nil {
 		return done, fmt.Errorf("restore: %w", err)
 	}
@@ -70,7 +75,7 @@ func (d *Dir) Restore(ctx context.Context, to Target, g Generation, merge bool, 
 	if err := d.restoreRows(ctx, to, g, merge, &done); err != nil {
 		return done, cause(ctx, err)
 	}
-	if err := to.EndRestore(ctx); err != nil {
+	if err := patiently(ctx, func() error { return to.EndRestore(ctx) }); err != nil {
 		return done, fmt.Errorf("restore: %w", err)
 	}
 	return done, nil
@@ -118,7 +123,12 @@ func (d *Dir) send(ctx context.Context, to Target, spec backup.Blob) (bool, erro
 		return false, fmt.Errorf("blob %s: %w: %w", spec.ID, ErrDamaged, err)
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	sent, err := to.RestoreBlob(ctx, spec, io.LimitReader(f, spec.Size))
+	sent := false
+	err = patiently(ctx, func() error {
+		var err error
+		sent, err = to.RestoreBlob(ctx, spec, io.NewSectionReader(f, 0, spec.Size))
+		return err
+	})
 	if err != nil {
 		return false, fmt.Errorf("restore blob %s: %w", spec.ID, err)
 	}
@@ -151,7 +161,12 @@ func (d *Dir) restoreRows(ctx context.Context, to Target, g Generation, merge bo
 		if len(batch) == 0 {
 			return nil
 		}
-		report, err := to.RestoreRows(ctx, batch, merge)
+		var report restore.Report
+		err := patiently(ctx, func() error {
+			var err error
+			report, err = to.RestoreRows(ctx, batch, merge)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("restore rows of revision %d: %w", batch[0].Revision, err)
 		}
