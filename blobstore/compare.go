@@ -43,6 +43,7 @@ func (b *batch) compareChunk(id ID, chunk uint32, have int, p []byte) error {
 		return conflict
 	}
 	b.s.log.Warn("chunk restored", "blob", id, "chunk", chunk, "error", err)
+	b.s.garbage.Add(int64(len(p)))
 	return b.setRow(key, head, p, mark)
 }
 

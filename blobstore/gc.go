@@ -48,7 +48,7 @@ func (s *Store) RunGC(ctx context.Context) error {
 	defer s.collect.mu.Unlock()
 	garbage := s.garbage.Load()
 	if s.collect.counted && garbage < s.cfg.ValueLogFileBytes/2 {
-		return nil
+		return s.collectOld()
 	}
 	before, files := s.values.bytes(), 0
 	stuck := make(map[uint32]bool)
@@ -71,7 +71,10 @@ func (s *Store) RunGC(ctx context.Context) error {
 }
 
 // fileUse is what lives in a value-log file.
-type fileUse struct{ rows, bytes int64 }
+type fileUse struct {
+	rows  int
+	bytes int64
+}
 
 // rowRef is a row that is to be moved.
 type rowRef struct {
@@ -93,23 +96,24 @@ func (s *Store) collectSome(ctx context.Context, stuck map[uint32]bool) (removed
 		return 0, false, err
 	}
 	victims := s.worthIt(sizes, use, stuck)
-	if use[0].rows > 0 && !stuck[0] {
-		victims[0] = true
-	}
-	if len(victims) == 0 {
-		return 0, false, nil
-	}
-	if err := s.moveRows(ctx, victims, stuck); err != nil {
+	rows, cut, err := s.livingRows(ctx, victims)
+	if err != nil {
 		return 0, false, err
 	}
-	if err := s.sync(); err != nil {
-		return 0, false, err
-	}
-	if errMismatch.seen.Load() != seen {
-		return 0, false, errDoubted
-	}
-	for file, whole := range victims {
-		if file == 0 || stuck[file] || !whole {
+	for _, file := range victims { // one at a time, so that a full disk has room for it
+		err := s.moveRows(ctx, rows[file])
+		if errors.Is(err, ErrCorrupt) {
+			s.log.Warn("row cannot be moved, its value-log file stays", "file", file, "error", err)
+			stuck[file] = true
+			continue
+		}
+		if err == nil && errMismatch.seen.Load() != seen {
+			err = errDoubted
+		}
+		if err != nil {
+			return removed, false, err
+		}
+		if cut[file] {
 			continue
 		}
 		if err := s.values.remove(file); err != nil {
@@ -117,14 +121,12 @@ func (s *Store) collectSome(ctx context.Context, stuck map[uint32]bool) (removed
 		}
 		removed++
 	}
-	return removed, true, nil
+	return removed, len(victims) > 0, nil
 }
 
 // worthIt chooses files by how much of them lives, the emptiest first, as many as
 // may be moved at a time.
-func (s *Store) worthIt(
-	sizes map[uint32]int64, use map[uint32]fileUse, stuck map[uint32]bool,
-) map[uint32]bool {
+func (s *Store) worthIt(sizes map[uint32]int64, use map[uint32]fileUse, stuck map[uint32]bool) []uint32 {
 	var chosen, small []uint32
 	for file, size := range sizes {
 		switch {
@@ -139,18 +141,16 @@ func (s *Store) worthIt(
 		chosen = append(chosen, small...)
 	}
 	slices.SortFunc(chosen, func(a, b uint32) int { return cmp.Compare(use[a].bytes, use[b].bytes) })
-	victims, rows := make(map[uint32]bool), int64(0)
-	for _, file := range chosen {
-		if rows += use[file].rows; rows > int64(s.collect.rowsMax) && len(victims) > 0 {
-			break
+	rows := 0
+	for i, file := range chosen {
+		if rows += use[file].rows; i > 0 && rows > s.collect.rowsMax {
+			return chosen[:i]
 		}
-		victims[file] = true
 	}
-	return victims
+	return chosen
 }
 
-// countRows counts what lives in each file; number 0 is the value log of Badger,
-// from before there was ours.
+// countRows counts what lives in each file.
 func (s *Store) countRows(ctx context.Context) (map[uint32]fileUse, error) {
 	use := make(map[uint32]fileUse)
 	for row, err := range s.longRows(ctx) {
@@ -161,6 +161,29 @@ func (s *Store) countRows(ctx context.Context) (map[uint32]fileUse, error) {
 		use[row.at.file] = fileUse{u.rows + 1, u.bytes + int64(row.at.n)}
 	}
 	return use, nil
+}
+
+// livingRows lists the rows that live in files, as many as may be moved at a time; a file
+// that has more is cut.
+func (s *Store) livingRows(ctx context.Context, files []uint32) (
+	rows map[uint32][]rowRef, cut map[uint32]bool, err error,
+) {
+	rows, cut = make(map[uint32][]rowRef), make(map[uint32]bool)
+	n := 0
+	for row, err := range s.longRows(ctx) {
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case !slices.Contains(files, row.at.file):
+		case n == s.collect.rowsMax:
+			cut[row.at.file] = true
+		default:
+			row.key = slices.Clone(row.key)
+			rows[row.at.file] = append(rows[row.at.file], row)
+			n++
+		}
+	}
+	return rows, cut, nil
 }
 
 // longRows yields the rows that are not in the tree. A key is valid until the next.
@@ -181,10 +204,14 @@ func (s *Store) longRows(ctx context.Context) iter.Seq2[rowRef, error] {
 func longRowsOf(ctx context.Context, txn *badger.Txn, kind byte, yield func(rowRef, error) bool) bool {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: kindKey(kind, kindBytes)})
 	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		row, long, err := longRow(it.Item())
-		if err == nil {
-			err = ctx.Err()
+	for err := step(it.Rewind); ; err = step(it.Next) {
+		if err == nil && !it.Valid() {
+			return true
+		}
+		var row rowRef
+		var long bool
+		if err = errors.Join(err, ctx.Err()); err == nil {
+			row, long, err = longRow(it.Item())
 		}
 		if err != nil {
 			yield(rowRef{}, err)
@@ -194,15 +221,13 @@ func longRowsOf(ctx context.Context, txn *badger.Txn, kind byte, yield func(rowR
 			return false
 		}
 	}
-	return true
 }
 
-// longRow says where a row is, if it is not in the tree.
+// longRow says where in the value log a row is, if it is there.
 func longRow(item *badger.Item) (rowRef, bool, error) {
 	row := rowRef{key: item.Key()}
-	if n := item.ValueSize(); n >= storeValueThreshold {
-		row.at.n = int(n)
-		return row, true, nil
+	if item.ValueSize() >= storeValueThreshold {
+		return row, false, nil // in Badger's own
 	}
 	err := item.Value(func(value []byte) error {
 		var err error
@@ -215,50 +240,52 @@ func longRow(item *badger.Item) (rowRef, bool, error) {
 	return row, row.at.size > 0, nil
 }
 
-// moveRows writes the rows of the victims anew, as they are: what is damaged stays
-// so, and is repaired where it is then. Victims of more rows than are moved at a time
-// become false.
-func (s *Store) moveRows(ctx context.Context, victims, stuck map[uint32]bool) error {
-	var rows []rowRef
-	for row, err := range s.longRows(ctx) {
-		if err != nil {
-			return err
-		}
-		if _, ok := victims[row.at.file]; !ok {
-			continue
-		}
-		if len(rows) == s.collect.rowsMax {
-			victims[row.at.file] = false
-			continue
-		}
-		row.key = slices.Clone(row.key)
-		rows = append(rows, row)
+// moveRows writes rows of a file anew. When it returns the file is not needed for
+// them.
+func (s *Store) moveRows(ctx context.Context, rows []rowRef) error {
+	copies, err := s.copyRows(ctx, rows)
+	if err != nil {
+		return err
 	}
-	for _, row := range rows {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		err := s.moveRow(row)
-		if errors.Is(err, ErrCorrupt) {
-			s.log.Warn("row cannot be moved, its value-log file stays", "file", row.at.file, "error", err)
-			stuck[row.at.file] = true
-			continue
-		}
-		if err != nil {
+	for i, row := range rows {
+		if err := s.movePlace(row, copies[i]); err != nil {
 			return err
 		}
 	}
-	return nil
+	return s.sync()
 }
 
-// moveRow writes a row anew unless it is another one by now.
-func (s *Store) moveRow(row rowRef) error {
+// copyRows appends rows as they are, durably: what is damaged stays so, and is
+// repaired where it is then. No place may go into the tree before, which could reach
+// the disk ahead of the bytes: other than of what Apply writes there is no second copy
+// of them in the raft log.
+func (s *Store) copyRows(ctx context.Context, rows []rowRef) ([]place, error) {
+	copies := make([]place, len(rows))
+	buf := take(&s.buffers.chunk)
+	defer s.buffers.chunk.Put(buf)
+	for i, row := range rows {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		data := (*buf)[:row.at.n]
+		if err := s.values.read(row.at.file, row.at.off, data); err != nil {
+			return nil, err
+		}
+		file, off, err := s.values.append(data)
+		if err != nil {
+			return nil, err
+		}
+		copies[i] = newPlace(row.at.head(), file, off, len(data))
+	}
+	return copies, s.values.sync()
+}
+
+// movePlace says where a row is now, unless it is another one by now.
+func (s *Store) movePlace(row rowRef, to place) error {
 	id, err := keyID(row.key)
 	if err != nil {
 		return err
 	}
-	buf := take(&s.buffers.row)
-	defer s.buffers.row.Put(buf)
 	turn := &s.lanes.of(id).turn
 	turn.Lock()
 	defer turn.Unlock()
@@ -275,36 +302,15 @@ func (s *Store) moveRow(row rowRef) error {
 	if err != nil || !long || now.at != row.at {
 		return err
 	}
-	return s.rewrite(txn, item, now.at, *buf)
-}
-
-func (s *Store) rewrite(txn *badger.Txn, item *badger.Item, at place, buf []byte) error {
-	head, data, err := s.parts(item, at, buf)
-	if err != nil {
-		return err
-	}
-	if err := s.setRow(txn, item.KeyCopy(nil), head, data, item.UserMeta()); err != nil {
-		return err
+	if err := txn.SetEntry(badger.NewEntry(row.key, to.encode()).WithMeta(item.UserMeta())); err != nil {
+		return fmt.Errorf("write blobs database: %w", err)
 	}
 	return s.commit(txn)
 }
 
-// parts reads a row that is not in the tree; buf is a full row long.
-func (s *Store) parts(item *badger.Item, at place, buf []byte) (head, data []byte, err error) {
-	if at.file != 0 {
-		data = buf[:at.n]
-		return at.head(), data, s.values.read(at.file, at.off, data)
-	}
-	row, err := item.ValueCopy(buf)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", err, ErrCorrupt)
-	}
-	return splitRow(item.Key()[1], row)
-}
-
-// collectOld gives back what Badger's own value log held before there was ours, as
-// Badger finds out what is garbage in it; its newest file stays. It deletes a file as
-// soon as what lived in it was written elsewhere, which need not be durable, but
+// collectOld gives back what was removed of the rows in Badger's own value log, from
+// before there was ours, as Badger finds out when it merges tables. It deletes a file
+// as soon as what lived in it was written elsewhere, which need not be durable, but
 // waits for open iterators.
 func (s *Store) collectOld() error {
 	for s.old && !s.gate.isClosed() {

@@ -248,6 +248,7 @@ func (s *Store) dropChunkPieces(ref chunkRef) error {
 	if len(r.pieces) == 0 {
 		return nil
 	}
+	s.garbage.Add(r.longBytes())
 	return s.commit(txn)
 }
 

@@ -2,6 +2,7 @@ package blobstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -295,6 +296,13 @@ func halveFile(path string) error {
 	return os.Truncate(path, info.Size()/2)
 }
 
+func collectIn(t *rapid.T, s *Store) {
+	s.garbage.Add(s.cfg.ValueLogFileBytes)
+	if err := errors.Join(s.RunGC(context.Background()), s.Sync()); err != nil {
+		t.Fatalf("collect: %v", err)
+	}
+}
+
 // After a power cut that lost any part of what was written since the last
 // Sync, replaying the log from there restores the state exactly: bytes that
 // were durable are never lost, and nothing is damaged for good.
@@ -316,8 +324,16 @@ func TestReplayAfterLostWrites(t *testing.T) {
 			t.Fatalf("sync: %v", err)
 		}
 		copyTree(t, live, synced)
-		for _, e := range entries[from:] {
+		collectAt := rapid.IntRange(0, len(entries)-from).Draw(t, "collect")
+		for i, e := range entries[from:] {
 			s.Apply(e)
+			if i == collectAt { // it syncs, too
+				collectIn(t, s)
+				if err := os.RemoveAll(synced); err != nil {
+					t.Fatalf("%v", err)
+				}
+				copyTree(t, live, synced)
+			}
 		}
 		want := state(t, s)
 		loseUnsynced(t, synced, live, cut)

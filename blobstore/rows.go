@@ -219,18 +219,6 @@ func viewChunk(row []byte) (chunkView, error) {
 	return chunkView{row[chunkHeadBytes:][:crcs], row[chunkHeadBytes+crcs:]}, nil
 }
 
-// splitRow returns the head of a row and what is behind it.
-func splitRow(kind byte, row []byte) (head, data []byte, err error) {
-	if kind == kindPiece {
-		if _, err := viewPiece(row); err != nil {
-			return nil, nil, err
-		}
-		return row[:pieceHeadBytes], row[pieceHeadBytes:], nil
-	}
-	c, err := viewChunk(row)
-	return row[:len(row)-len(c.data)], c.data, err
-}
-
 // read copies bytes at off into p after it checked the blocks they lie in.
 func (c chunkView) read(off int, p []byte) (int, error) {
 	n := min(len(p), len(c.data)-off)

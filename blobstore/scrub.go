@@ -106,5 +106,6 @@ func (s *Store) Replace(_ context.Context, id ID, off int64, p []byte) error {
 	if err := s.setRow(txn, chunkKey(id, chunk), head, p, chunkMark(head)); err != nil {
 		return err
 	}
+	s.garbage.Add(int64(len(p)))
 	return s.commit(txn)
 }

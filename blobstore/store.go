@@ -177,6 +177,7 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 	}
 	if err := s.recover(ctx); err != nil {
 		cancel()
+		s.values.close()
 		return nil, errors.Join(err, db.Close())
 	}
 	s.merger.start(ctx)

@@ -18,7 +18,8 @@ import (
 const (
 	// valuesDir holds the files, below the directory of the blobs database.
 	valuesDir = "values"
-	// valuesPattern is the name of a file by its number, from 1 on.
+	// valuesPattern is the name of a file by its number, from 1 on; beyond 999,999 it
+	// is longer.
 	valuesPattern = "%06d.vlog"
 )
 
@@ -79,7 +80,7 @@ func openValues(dir string, fileBytes int64, log *slog.Logger) (*valueLog, error
 	}
 	for _, e := range entries {
 		var number uint32
-		if _, err := fmt.Sscanf(e.Name(), valuesPattern, &number); err != nil || e.Name() != v.name(number) {
+		if _, err := fmt.Sscanf(e.Name(), "%d.vlog", &number); err != nil || e.Name() != v.name(number) {
 			continue // not ours; it is left alone
 		}
 		if err := v.openFile(number); err != nil {

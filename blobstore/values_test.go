@@ -8,8 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
+	"strings"
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
@@ -161,178 +160,8 @@ func TestValueLogAfterFailedSync(t *testing.T) {
 	}
 }
 
-// Goal: the small files of many starts become few.
-func TestCollectSmallFiles(t *testing.T) {
-	dir := t.TempDir()
-	p := randomBytes(1, BlockBytes)
-	const starts = gcSmallFiles + 3
-	for n := range starts {
-		s := openStoreIn(t, dir)
-		mustApply(t, s, putOf(n, p))
-		closeStore(t, s)
-	}
-	s := openStoreIn(t, dir)
-	defer closeStore(t, s)
-	if err := s.RunGC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if files := valueFiles(t, dir); len(files) != 1 {
-		t.Errorf("files %v", files)
-	}
-	for n := range starts {
-		if !bytes.Equal(readBlob(t, s, numberedID(n)), p) {
-			t.Errorf("blob %d has other bytes", n)
-		}
-	}
-}
-
-// Goal: collections in the midst of writes, removals and reads take nothing away.
-func TestCollectBesideTraffic(t *testing.T) {
-	s := testStore(t) // of files of 4 MiB
-	const writers, rounds = 4, 60
-	content := func(w, n int) []byte { return randomBytes(uint64(w*rounds+n), ChunkBytesMax-n) }
-	id := func(w, n int) int { return w*rounds + n }
-	var wg sync.WaitGroup
-	var running atomic.Int64
-	running.Store(writers)
-	for w := range writers {
-		wg.Go(func() {
-			defer running.Add(-1)
-			for n := range rounds {
-				if err := s.Apply([]Op{putOf(id(w, n), content(w, n))})[0]; err != nil {
-					t.Error(err)
-				}
-				if n%4 != 0 {
-					if err := s.Apply([]Op{{Kind: OpRemove, ID: numberedID(id(w, n))}})[0]; err != nil {
-						t.Error(err)
-					}
-				}
-				if !bytes.Equal(readBlob(t, s, numberedID(id(w, n-n%4))), content(w, n-n%4)) {
-					t.Errorf("blob %d of %d has other bytes", n-n%4, w)
-				}
-			}
-		})
-	}
-	for running.Load() > 0 {
-		s.garbage.Add(s.cfg.ValueLogFileBytes)
-		if err := s.RunGC(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	wg.Wait()
-	s.garbage.Add(s.cfg.ValueLogFileBytes)
-	if err := s.RunGC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	// A quarter lives, in files that are at most half garbage, and the newest.
-	if most := int64(writers*rounds/4*ChunkBytesMax*2) + s.cfg.ValueLogFileBytes; s.values.bytes() > most {
-		t.Errorf("%d bytes are left, want %d at most", s.values.bytes(), most)
-	}
-	for w := range writers {
-		for n := 0; n < rounds; n += 4 {
-			if !bytes.Equal(readBlob(t, s, numberedID(id(w, n))), content(w, n)) {
-				t.Errorf("after all, blob %d of %d has other bytes", n, w)
-			}
-		}
-	}
-}
-
-// Goal: a file of more rows than are moved at a time is removed when all of them are.
-func TestCollectInParts(t *testing.T) {
-	dir := t.TempDir()
-	s := openStoreIn(t, dir)
-	defer closeStore(t, s)
-	s.collect.rowsMax = 3
-	const blobs = 120
-	content := func(n int) []byte { return randomBytes(uint64(n), 2*BlockBytes+n) }
-	for n := range blobs {
-		mustApply(t, s, putOf(n, content(n)))
-	}
-	for n := range blobs {
-		if n%4 != 0 {
-			mustApply(t, s, Op{Kind: OpRemove, ID: numberedID(n)})
-		}
-	}
-	for n := range 32 { // fill it up, so that the first is finished
-		mustApply(t, s, putOf(blobs+n, randomBytes(1, ChunkBytesMax)))
-	}
-	if err := s.RunGC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if exists(filepath.Join(dir, valuesDir, "000001.vlog")) {
-		t.Error("not collected")
-	}
-	for n := 0; n < blobs; n += 4 {
-		if !bytes.Equal(readBlob(t, s, numberedID(n)), content(n)) {
-			t.Errorf("blob %d has other bytes", n)
-		}
-	}
-}
-
-// Goal: another row where one should be is none, also after its file was collected:
-// the new place does not vouch for it.
-func TestCollectDamagedRow(t *testing.T) {
-	dir := t.TempDir()
-	s := openStoreIn(t, dir)
-	for n := range 20 {
-		mustApply(t, s, putOf(n, randomBytes(uint64(n), ChunkBytesMax)))
-	}
-	for n := range 19 {
-		mustApply(t, s, Op{Kind: OpRemove, ID: numberedID(n + 1)})
-	}
-	// The first file begins with the row of blob 0.
-	f, err := os.OpenFile(valueFiles(t, dir)[0], os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = f.WriteAt(randomBytes(99, ChunkBytesMax), 0)
-	if err := errors.Join(err, f.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.RunGC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	defer closeStore(t, s)
-	if first := filepath.Join(dir, valuesDir, "000001.vlog"); exists(first) {
-		t.Error("not collected")
-	}
-	if c := s.CheckReplica(t.Context(), numberedID(0)); c.State != ReplicaCorrupt {
-		t.Errorf("%+v", c)
-	}
-	if r, err := s.Open(t.Context(), numberedID(0)); err != nil {
-		t.Error(err)
-	} else if _, err := io.Copy(io.Discard, r); !errors.Is(err, ErrCorrupt) || r.Close() != nil {
-		t.Errorf("another blob's bytes: %v", err)
-	}
-}
-
-// Goal: while a table is doubted nothing is collected: what it does not name any more
-// may live.
-func TestCollectNothingInDoubt(t *testing.T) {
-	dir := t.TempDir()
-	s := openStoreIn(t, dir)
-	defer closeStore(t, s)
-	for n := range 40 {
-		mustApply(t, s, putOf(n, randomBytes(uint64(n), ChunkBytesMax)))
-	}
-	for n := range 40 {
-		mustApply(t, s, Op{Kind: OpRemove, ID: numberedID(n)})
-	}
-	before := len(valueFiles(t, dir))
-	errMismatch.seen.Add(1)
-	if err := s.RunGC(t.Context()); !errors.Is(err, errDoubted) || len(valueFiles(t, dir)) != before {
-		t.Errorf("%v, %d of %d files", err, len(valueFiles(t, dir)), before)
-	}
-	if _, err := s.Look(); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.RunGC(t.Context()); err != nil || len(valueFiles(t, dir)) >= before {
-		t.Errorf("%v, %d of %d files", err, len(valueFiles(t, dir)), before)
-	}
-}
-
 // Goal: a store of the first format, which had its rows in Badger's own value log, is
-// read as it is, and its rows move over; a release of then refuses it.
+// read as it is, also after collections; a release of then refuses it.
 func TestFirstFormat(t *testing.T) {
 	dir := t.TempDir()
 	s := openStoreIn(t, dir)
@@ -342,8 +171,7 @@ func TestFirstFormat(t *testing.T) {
 		mustApply(t, s, putOf(n, p))
 		txn := s.db.NewTransactionAt(newest, true)
 		row := appendChunk(p)
-		mark := chunkMark(row[:len(row)-len(p)])
-		entry := badger.NewEntry(chunkKey(numberedID(n), 0), row).WithMeta(mark)
+		entry := badger.NewEntry(chunkKey(numberedID(n), 0), row).WithMeta(chunkMark(row[:len(row)-len(p)]))
 		if err := txn.SetEntry(entry); err != nil {
 			t.Fatal(err)
 		}
@@ -359,29 +187,79 @@ func TestFirstFormat(t *testing.T) {
 	if err := os.WriteFile(format, []byte("carillon blobs 1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	check := func(what string) {
+	for range 2 {
+		s = openStoreIn(t, dir)
+		if err := s.RunGC(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		for n := range blobs {
 			if !bytes.Equal(readBlob(t, s, numberedID(n)), randomBytes(uint64(n), ChunkBytesMax)) {
-				t.Errorf("%s, blob %d has other bytes", what, n)
+				t.Errorf("blob %d has other bytes", n)
 			}
 		}
+		// What is written from now on lies in our own.
+		mustApply(t, s, putOf(blobs, randomBytes(blobs, ChunkBytesMax)))
+		closeStore(t, s)
 	}
-	s = openStoreIn(t, dir)
-	check("as it was")
-	if err := s.RunGC(t.Context()); err != nil {
-		t.Fatal(err)
+	if files := valueFiles(t, dir); len(files) != 1 {
+		t.Errorf("files %v", files)
 	}
-	check("moved")
-	use, err := s.countRows(t.Context())
-	if err != nil || use[0].rows != 0 || len(valueFiles(t, dir)) != 1 {
-		t.Errorf("rows %v in %v: %v", use, valueFiles(t, dir), err)
-	}
-	closeStore(t, s)
-	s = openStoreIn(t, dir)
-	defer closeStore(t, s)
-	check("after another start")
 	line, err := os.ReadFile(format)
 	if want := fmt.Sprintf("carillon blobs %d\n", BlobsFormat); err != nil || string(line) != want {
 		t.Errorf("%q, %v", line, err)
+	}
+}
+
+// Goal: more files than six digits can name are read at the next start.
+func TestMillionthValueFile(t *testing.T) {
+	dir := t.TempDir()
+	open := func() *valueLog {
+		v, err := openValues(dir, 4<<20, quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	v := open()
+	v.last = 999_999
+	if _, _, err := v.append(randomBytes(1, BlockBytes)); err != nil {
+		t.Fatal(err)
+	}
+	v.close()
+	v = open()
+	defer v.close()
+	if err := v.read(1_000_000, 0, make([]byte, BlockBytes)); err != nil {
+		t.Errorf("what was written: %v", err)
+	}
+	if file, _, err := v.append(randomBytes(1, BlockBytes)); err != nil || file != 1_000_001 {
+		t.Errorf("the next: %d, %v", file, err)
+	}
+}
+
+// Goal: a store that cannot be opened leaves no files open.
+func TestOpenLeavesNoFiles(t *testing.T) {
+	dir := t.TempDir()
+	s := openStoreIn(t, dir)
+	mustApply(t, s, putOf(1, randomBytes(1, ChunkBytesMax)))
+	txn := s.db.NewTransactionAt(newest, true)
+	if err := txn.Set(metaKey(numberedID(2)), []byte("none")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.commit(txn); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	if _, err := OpenStore(StoreConfig{Dir: dir}, quiet()); !errors.Is(err, ErrFormat) {
+		t.Fatal(err)
+	}
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		name, _ := os.Readlink("/proc/self/fd/" + fd.Name()) // it may be closed by now
+		if strings.HasPrefix(name, dir) {
+			t.Errorf("%s is open", name)
+		}
 	}
 }

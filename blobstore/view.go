@@ -125,6 +125,21 @@ func (r *blobReader) index(txn *badger.Txn, chunk uint32) error {
 	return nil
 }
 
+// longBytes is what the pieces last indexed have in the value log.
+func (r *blobReader) longBytes() int64 {
+	var total int64
+	for i, off := range r.pieces {
+		next := r.end
+		if i+1 < len(r.pieces) {
+			next = r.pieces[i+1]
+		}
+		if n := next - off; n+pieceHeadBytes >= storeValueThreshold {
+			total += n
+		}
+	}
+	return total
+}
+
 // readPieces copies from consecutive pieces until p is full or they end.
 func (r *blobReader) readPieces(txn *badger.Txn, off int64, p []byte) (int, error) {
 	i := sort.Search(len(r.pieces), func(i int) bool { return r.pieces[i] > off }) - 1
