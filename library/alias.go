@@ -9,6 +9,7 @@ import (
 	"carillon/blobstore"
 	"carillon/library/field"
 	"carillon/library/naming"
+	"carillon/library/rows"
 )
 
 // aliasHopsMax bounds how many second names are followed one after the other.
@@ -102,6 +103,7 @@ func (l *Library) Alias(ctx context.Context, r AliasRequest) (Document, error) {
 		d.Class = classOf(&d)
 		change := l.newChange()
 		change.Expect(mediaKey(of.Account, of.ID), target.Revision)
+		change.Put(namedKey(of), rows.EncodeText(""))
 		change.replaceDocument(ctx, before, &d)
 		return change.Done()
 	})

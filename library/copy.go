@@ -33,7 +33,9 @@ func (l *Library) Copy(ctx context.Context, r CopyRequest) (Document, error) {
 }
 
 // Rename gives an item another name, in one commit: at no moment there are two
-// or none. Its age stays. A second name is renamed itself.
+// or none. Its age stays, and what names it follows: second names, playlists.
+// A second name is renamed itself, with what names that. ErrUsed for what
+// cannot follow.
 func (l *Library) Rename(ctx context.Context, r CopyRequest) (Document, error) {
 	return l.copyItem(ctx, &r, true)
 }
@@ -63,6 +65,12 @@ func (l *Library) copyItem(ctx context.Context, r *CopyRequest, move bool) (Docu
 				return blobstore.Txn{}, err
 			}
 		}
+		var named *followers
+		if move {
+			if named, err = l.followers(ctx, source, r.To); err != nil {
+				return blobstore.Txn{}, err
+			}
+		}
 		c := l.newChange()
 		if move {
 			c.removeDocument(ctx, source)
@@ -72,6 +80,9 @@ func (l *Library) copyItem(ctx context.Context, r *CopyRequest, move bool) (Docu
 		}
 		c.replaceDocument(ctx, before, &d)
 		c.settleMoves()
+		if move {
+			c.follow(named, d.Modified)
+		}
 		return c.Done()
 	})
 	if err != nil {

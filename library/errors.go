@@ -26,6 +26,7 @@ var (
 	ErrTarget           = fault.ErrTarget
 	ErrLimit            = fault.ErrLimit
 	ErrExists           = fault.ErrExists
+	ErrUsed             = fault.ErrUsed
 	ErrQuota            = fault.ErrQuota
 	ErrUnavailable      = fault.ErrUnavailable
 )

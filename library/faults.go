@@ -80,6 +80,7 @@ func faultTable() []faultRow {
 		{ErrTrimmed, Fault{http.StatusGone, "events_trimmed"}},
 		{ErrTarget, Fault{http.StatusBadRequest, "bad_target"}},
 		{ErrExists, Fault{http.StatusConflict, "exists"}},
+		{ErrUsed, Fault{http.StatusConflict, "in_use"}},
 		// Not 507: the disk has room, and who watches for 5xx shall not be woken
 		// by a client that has used up its share.
 		{ErrQuota, Fault{http.StatusForbidden, "quota_exceeded"}},

@@ -38,6 +38,7 @@ func TestFaults(t *testing.T) {
 		{ErrLiveForm, 409, "recording_live"},
 		{forms.ErrBusy, 503, "busy"},
 		{ErrTarget, 400, "bad_target"},
+		{ErrUsed, 409, "in_use"},
 		{ErrTrimmed, 410, "events_trimmed"},
 		{ErrBadToken, 403, "bad_token"},
 		{ErrLimit, 503, "limit"},

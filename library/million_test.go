@@ -99,6 +99,11 @@ func TestManyDocuments(t *testing.T) {
 	uses := libtest.Must[Uses](t)(l.Uses(t.Context(), SystemAccount, "en-us/hello"))
 	t.Logf("%d use of an item: %v", len(uses.Items), time.Since(start))
 	start = time.Now()
+	libtest.Must[Document](t)(l.Rename(t.Context(), CopyRequest{
+		From: ItemName{SystemAccount, "en-us/hello"}, To: ItemName{SystemAccount, "en-us/bye"},
+	}))
+	t.Logf("a rename, which looks for second names: %v", time.Since(start))
+	start = time.Now()
 	x := libtest.Must[Expiry](t)(l.Expiring(t.Context(), account(7), ExpiryQuery{
 		RetentionSeconds: map[Class]int64{ClassUpload: 1}, At: time.Now().Add(time.Hour),
 	}))

@@ -17,8 +17,9 @@ import (
 
 // TestNamesStayConsistent does to a few names whatever can be done to names, at
 // random, and looks at the rows after each step: every document has its sound
-// and no sound is kept for nothing, a prompt is one document, and names have
-// the sounds that they were given last.
+// and no sound is kept for nothing, a prompt is one document, names have the
+// sounds that they were given last, and second names stand for what they were
+// given for, under whatever name that is now.
 func TestNamesStayConsistent(t *testing.T) {
 	t.Parallel()
 	cfg, local := testConfig(), libtest.OpenStore(t, t.TempDir())
@@ -29,7 +30,7 @@ func TestNamesStayConsistent(t *testing.T) {
 		run++
 		m := &nameModel{
 			l: l, local: local, accounts: []string{fmt.Sprintf("a%d", run), fmt.Sprintf("b%d", run)},
-			sounds: map[ItemName]string{},
+			sounds: map[ItemName]string{}, aliases: map[ItemName]ItemName{},
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"put": m.put, "delete": m.remove, "purge": m.purge, "copy": m.copy, "rename": m.rename,
@@ -58,6 +59,7 @@ type nameModel struct {
 	local    *blobstore.Local
 	accounts []string
 	sounds   map[ItemName]string // SHA-256 of items that are no second names
+	aliases  map[ItemName]ItemName
 }
 
 func (m *nameModel) draw(rt *rapid.T, label string) ItemName {
@@ -79,6 +81,17 @@ func allow(rt *rapid.T, err error, allowed ...error) {
 	}
 }
 
+// set makes a name an item, unset makes it nothing.
+func (m *nameModel) set(n ItemName, sound string) {
+	delete(m.aliases, n)
+	m.sounds[n] = sound
+}
+
+func (m *nameModel) unset(n ItemName) {
+	delete(m.aliases, n)
+	delete(m.sounds, n)
+}
+
 func (m *nameModel) put(rt *rapid.T) {
 	n := m.draw(rt, "to")
 	opts := PutOptions{Length: -1}
@@ -89,7 +102,7 @@ func (m *nameModel) put(rt *rapid.T) {
 	d, _, err := m.l.Put(rt.Context(), n.Account, n.ID, bytes.NewReader(sound), opts)
 	allow(rt, err, ErrBadRequest) // another prompt than it is
 	if err == nil {
-		m.sounds[n] = d.SHA256
+		m.set(n, d.SHA256)
 	}
 }
 
@@ -98,14 +111,14 @@ func (m *nameModel) remove(rt *rapid.T) {
 	err := m.l.Delete(rt.Context(), n.Account, n.ID, "")
 	allow(rt, err, ErrNotFound)
 	if err == nil {
-		delete(m.sounds, n)
+		m.unset(n)
 	}
 }
 
 func (m *nameModel) purge(rt *rapid.T) {
 	n := m.draw(rt, "name")
 	allow(rt, m.l.Purge(rt.Context(), n.Account, n.ID, ""), ErrNotFound)
-	delete(m.sounds, n)
+	m.unset(n)
 	for range m.deletedRows(rt, n) {
 		rt.Fatal("something is left to bring back")
 	}
@@ -126,7 +139,7 @@ func (m *nameModel) copy(rt *rapid.T) {
 	d, err := m.l.Copy(rt.Context(), r)
 	allow(rt, err, ErrNotFound, ErrExists, ErrBadRequest)
 	if err == nil {
-		m.sounds[r.To] = d.SHA256
+		m.set(r.To, d.SHA256)
 	}
 }
 
@@ -137,10 +150,17 @@ func (m *nameModel) rename(rt *rapid.T) {
 	if err != nil {
 		return
 	}
-	delete(m.sounds, r.From)
-	delete(m.sounds, r.To)
-	if d.AliasOf == "" {
-		m.sounds[r.To] = d.SHA256
+	of, second := m.aliases[r.From]
+	m.unset(r.From)
+	m.set(r.To, d.SHA256)
+	if second {
+		m.unset(r.To)
+		m.aliases[r.To] = of
+	}
+	for name, of := range m.aliases {
+		if of == r.From {
+			m.aliases[name] = r.To
+		}
 	}
 }
 
@@ -148,10 +168,12 @@ func (m *nameModel) alias(rt *rapid.T) {
 	r := AliasRequest{
 		Alias: m.draw(rt, "alias"), Of: m.draw(rt, "of"), Overwrite: rapid.Bool().Draw(rt, "overwrite"),
 	}
-	_, err := m.l.Alias(rt.Context(), r)
+	d, err := m.l.Alias(rt.Context(), r)
 	allow(rt, err, ErrNotFound, ErrExists, ErrBadRequest)
 	if err == nil {
-		delete(m.sounds, r.Alias)
+		m.unset(r.Alias)
+		account, id, _ := strings.Cut(d.AliasOf, "/")
+		m.aliases[r.Alias] = ItemName{account, id}
 	}
 }
 
@@ -161,7 +183,7 @@ func (m *nameModel) undelete(rt *rapid.T) {
 	d, err := m.l.Undelete(rt.Context(), UndeleteRequest{Account: n.Account, ID: n.ID, As: as})
 	allow(rt, err, ErrNotFound, ErrExists)
 	if err == nil {
-		m.sounds[ItemName{n.Account, as}] = d.SHA256
+		m.set(ItemName{n.Account, as}, d.SHA256)
 	}
 }
 
@@ -199,6 +221,8 @@ func (m *nameModel) check(rt *rapid.T) {
 				if m.sounds[ItemName{account, d.ID}] != d.SHA256 {
 					rt.Fatalf("%s/%s has another sound", account, d.ID)
 				}
+			} else if of := m.aliases[ItemName{account, d.ID}]; of.String() != d.AliasOf {
+				rt.Fatalf("%s/%s stands for %s, want %s", account, d.ID, d.AliasOf, of)
 			}
 			if d.Prompt != "" {
 				if other, twice := prompts[promptKey(&d)]; twice {

@@ -143,11 +143,8 @@ func (l *Library) PutPlaylist(
 		if err := checkConditions(ifMatch, ifNoneMatch, etag); err != nil {
 			return err
 		}
-		value, err := rows.Encode(playlistRow{
-			p.Name, p.Items, p.Shuffle, p.Created.UnixMilli(), p.Modified.UnixMilli(),
-		})
-		c.Put(playlistKey(p.Account, p.ID), value)
-		return err
+		c.putPlaylist(&p)
+		return nil
 	})
 	p.Revision = revision
 	return p, created, err

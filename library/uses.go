@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -64,12 +65,11 @@ func (l *Library) Uses(ctx context.Context, account, id string) (Uses, error) {
 	if err := naming.CheckItem(account, id); err != nil {
 		return Uses{}, err
 	}
-	select {
-	case l.searches <- struct{}{}:
-		defer func() { <-l.searches }()
-	case <-ctx.Done():
-		return Uses{}, ctx.Err()
+	done, err := l.maySearch(ctx)
+	if err != nil {
+		return Uses{}, err
 	}
+	defer done()
 	if err := l.rows.CatchUp(ctx); err != nil {
 		return Uses{}, err
 	}
@@ -85,6 +85,39 @@ func (l *Library) Uses(ctx context.Context, account, id string) (Uses, error) {
 		return Uses{}, fmt.Errorf("item %s: %w", own, ErrNotFound)
 	}
 	return s.found, nil
+}
+
+// maySearch waits for a place among the searches of this node.
+func (l *Library) maySearch(ctx context.Context) (done func(), err error) {
+	select {
+	case l.searches <- struct{}{}:
+		return func() { <-l.searches }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// secondNames yields all second names of the catalog. It ends after the first
+// error.
+func (l *Library) secondNames(ctx context.Context) iter.Seq2[Document, error] {
+	return func(yield func(Document, error) bool) {
+		for row, err := range l.rows.Scan(ctx, mediaPrefix, "") {
+			if err == nil && !bytes.Contains(row.Value, []byte(`"al":"`)) {
+				continue // decoding is what costs
+			}
+			var d Document
+			if err == nil {
+				account, id, _ := strings.Cut(row.Key[len(mediaPrefix):], "/")
+				d, err = decodeDocument(account, id, row)
+			}
+			if err == nil && d.AliasOf == "" {
+				continue // its metadata have such a key
+			}
+			if !yield(d, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // usesSearch is one search for the uses of own.
@@ -132,24 +165,16 @@ func (s *usesSearch) prompt(ctx context.Context) error {
 func (s *usesSearch) aliases(ctx context.Context) error {
 	for round := []ItemName{s.own}; len(round) > 0; {
 		var next []ItemName
-		for row, err := range s.l.rows.Scan(ctx, mediaPrefix, "") {
-			if err != nil {
-				return err
-			}
-			if !bytes.Contains(row.Value, []byte(`"al":"`)) {
-				continue // decoding is what costs
-			}
-			account, id, _ := strings.Cut(row.Key[len(mediaPrefix):], "/")
-			d, err := decodeDocument(account, id, row)
+		for d, err := range s.l.secondNames(ctx) {
 			if err != nil {
 				return err
 			}
 			i := slices.IndexFunc(round, func(n ItemName) bool { return n.String() == d.AliasOf })
-			name := ItemName{account, id}
+			name := ItemName{d.Account, d.ID}
 			if i < 0 || s.names[name] {
 				continue
 			}
-			s.add(Use{Kind: UseAlias, Account: account, ID: id}, round[i])
+			s.add(Use{Kind: UseAlias, Account: d.Account, ID: d.ID}, round[i])
 			if !s.found.More { // nobody reads on, so nobody looks on
 				s.names[name], next = true, append(next, name)
 			}
@@ -180,9 +205,16 @@ func (s *usesSearch) playlists(ctx context.Context) error {
 	return nil
 }
 
-// fallbacks finds the accounts that hear it instead of what is not found. A
-// fallback sound is a media name: where it leads depends on the account.
+// fallbacks finds the accounts that hear it instead of what is not found.
 func (s *usesSearch) fallbacks(ctx context.Context) error {
+	return s.eachFallback(ctx, func(account string, by lead) {
+		s.add(Use{Kind: UseFallback, Account: account}, by.name)
+	})
+}
+
+// eachFallback finds the accounts, "" for the configuration, whose fallback
+// sound it is. That is a media name: where it leads depends on the account.
+func (s *usesSearch) eachFallback(ctx context.Context, found func(account string, by lead)) error {
 	asked := map[string]string{"": s.l.cfg.FallbackSound} // account → name
 	for name := range s.names {                           // such an account may inherit one
 		chain, err := s.l.ancestry(ctx, name.Account)
@@ -213,15 +245,22 @@ func (s *usesSearch) fallbacks(ctx context.Context) error {
 			return err
 		}
 		if leads {
-			s.add(Use{Kind: UseFallback, Account: account}, by)
+			found(account, by)
 		}
 	}
 	return nil
 }
 
+// lead is how a media name leads to what is searched for.
+type lead struct {
+	name    ItemName // by which of its names
+	at      ItemName // where it was looked for, perhaps in another form
+	indexed bool     // as the prompt that it says it is
+}
+
 // leads says whether a media name, or a part of a macro, leads to what is
 // searched for when it is looked up for an account, and by which of its names.
-func (s *usesSearch) leads(ctx context.Context, name, account string) (by ItemName, ok bool, err error) {
+func (s *usesSearch) leads(ctx context.Context, name, account string) (by lead, ok bool, err error) {
 	parts := []string{name}
 	if macro, is := strings.CutPrefix(name, macroScheme); is {
 		parts = strings.Split(macro, "!")
@@ -241,16 +280,21 @@ func (s *usesSearch) leads(ctx context.Context, name, account string) (by ItemNa
 				continue
 			}
 			if err != nil {
-				return ItemName{}, false, err
+				return lead{}, false, err
 			}
-			if by := (ItemName{where[i].account, where[i].id}); where[i].prompt == "" && s.names[by] {
-				return by, true, nil
+			at := ItemName{where[i].account, where[i].id}
+			if where[i].prompt == "" && s.names[at] {
+				return lead{name: at, at: at}, true, nil
 			}
 			if m.Doc != nil && s.names[ItemName{m.Doc.Account, m.Doc.ID}] {
-				return ItemName{m.Doc.Account, m.Doc.ID}, true, nil
+				by = lead{name: ItemName{m.Doc.Account, m.Doc.ID}, at: at}
+				if where[i].prompt != "" {
+					by.at, by.indexed = by.name, m.Doc.Prompt == where[i].prompt
+				}
+				return by, true, nil
 			}
 			break // what is found first counts
 		}
 	}
-	return ItemName{}, false, nil
+	return lead{}, false, nil
 }

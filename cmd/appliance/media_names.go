@@ -51,7 +51,7 @@ func (c *mediaCpCmd) Run(ctx context.Context, g *globals, tty terminal) error {
 
 type mediaMvCmd struct {
 	From   item   `arg:"" placeholder:"ACCOUNT/ID" help:"Item to rename."`
-	To     item   `arg:"" placeholder:"ACCOUNT/ID" help:"Its new name. Second names and playlists do not follow: see media uses."` //nolint:lll // a tag is one line
+	To     item   `arg:"" placeholder:"ACCOUNT/ID" help:"Its new name. Second names and playlists follow."`
 	Prompt string `help:"Another prompt id; without it, it stays the prompt that it is."`
 	newName
 }

@@ -54,6 +54,9 @@ var (
 	ErrLimit = errors.New("limit reached")
 	// ErrExists is returned when a name is taken that nothing may replace.
 	ErrExists = errors.New("name is taken")
+	// ErrUsed is returned when a name cannot go because others lead to it that
+	// cannot follow.
+	ErrUsed = errors.New("it is used")
 	// ErrQuota is returned when an account may not store so much more.
 	ErrQuota = errors.New("quota exceeded")
 	// ErrUnavailable is returned when there is no majority to write to, or no
