@@ -22,13 +22,16 @@ const (
 	// pieceWait bounds the fetch of a piece: all of them, on a link of 8 Mbit/s.
 	// Nobody is on the line, as for readWait.
 	pieceWait = 20 * time.Second
+	// wholeTries is how often all replicas are asked for one that has applied what a
+	// blob is known to be, with openWait for those that do not answer.
+	wholeTries = 5
 )
 
 // pullBlob fetches one blob into the local store, from where a fetch that was
 // cut short stopped. A blob that was removed in the meantime is no loss: the log
 // that follows the snapshot removes it here.
 func (n *Node) pullBlob(ctx context.Context, want blobstore.Info) error {
-	v, err := openRemote(ctx, n, want.ID, nil)
+	v, err := openWhole(ctx, n, want)
 	if errors.Is(err, blobstore.ErrNotFound) {
 		return nil
 	}
@@ -61,6 +64,30 @@ func (n *Node) pullBlob(ctx context.Context, want blobstore.Info) error {
 		return err
 	}
 	return n.pullAhead(ctx, v.node, w.info)
+}
+
+// openWhole is openRemote for what is known to be sealed, or so long: a replica that
+// has not applied as much is passed over. Where the leader is not known such a one is
+// asked as well, and what the log has after a manifest would not bring the rest.
+func openWhole(ctx context.Context, n *Node, want blobstore.Info) (*remote, error) {
+	var behind []string
+	for try := 1; ; {
+		v, err := openRemote(ctx, n, want.ID, behind)
+		if err == nil {
+			have := v.Info()
+			if have.Sealed || !want.Sealed && have.Size >= want.Size {
+				return v, nil
+			}
+			v.stop()
+			behind = append(behind, v.node)
+			continue
+		}
+		if len(behind) == 0 || try == wholeTries {
+			return nil, err
+		}
+		behind = nil // perhaps they have by now
+		try++
+	}
 }
 
 // pullSmall fetches a sealed blob of at most a chunk, of which nothing is here:

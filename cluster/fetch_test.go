@@ -63,6 +63,51 @@ func TestFetchGoesOn(t *testing.T) {
 	}
 }
 
+// TestFetchPassesOverWhoIsBehind fetches a blob that is whole, of which the leader of
+// its group has applied a part.
+func TestFetchPassesOverWhoIsBehind(t *testing.T) {
+	nodes := startCluster(t, 3, nil)
+	body := noise(5, 3*blobstore.ChunkBytesMax+7)
+	id := mustUpload(t, nodes[0], "item", body)
+	var leader, reader *testNode
+	for _, n := range nodes {
+		eventually(t, "here", func() error {
+			info, err := n.blobs.Stat(t.Context(), id)
+			if err == nil && !info.Sealed {
+				err = errBehind
+			}
+			return err
+		})
+		if (shelf{n.Node}).leads(id) {
+			leader = n
+		} else {
+			reader = n
+		}
+	}
+	info, err := reader.blobs.Stat(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove := blobstore.Op{Kind: blobstore.OpRemove, ID: id}
+	begin := blobstore.Op{Kind: blobstore.OpBegin, ID: id}
+	first := blobstore.Op{Kind: blobstore.OpAppend, ID: id, Data: body[:blobstore.ChunkBytesMax]}
+	err = errors.Join(errors.Join(leader.blobs.Apply([]blobstore.Op{remove, begin, first})...),
+		errors.Join(reader.blobs.Apply([]blobstore.Op{remove})...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.pullBlob(t.Context(), info); err != nil {
+		t.Fatal(err)
+	}
+	have, err := reader.blobs.Stat(t.Context(), id)
+	if err != nil || !have.Sealed || have.Totals != info.Totals {
+		t.Errorf("fetched %+v, %v; want %+v", have, err, info)
+	}
+	if err := hasPrefix(reader, id, body); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestFetchSmall fetches blobs of at most a chunk, uploads and recordings: each
 // is one commit, and what was fetched is what was sealed.
 func TestFetchSmall(t *testing.T) {
