@@ -27,13 +27,21 @@ func patiently(ctx context.Context, call func() error) error {
 		if err == nil || try == triesMax || !errors.Is(err, fault.ErrUnavailable) {
 			return err
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !pause(ctx, wait) {
 			return err
 		}
 		wait = min(2*wait, retryWaitMax)
+	}
+}
+
+// pause says whether the time is over before ctx is.
+func pause(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }

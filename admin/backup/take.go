@@ -341,11 +341,7 @@ func (d *Dir) fetch(ctx context.Context, from Source, ref reference) fetched {
 			f.err = fmt.Errorf("blob %s of %q: %w", ref.id, ref.holder, f.err)
 			return f
 		}
-		timer := time.NewTimer(fetchAgain)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !pause(ctx, fetchAgain) {
 			return fetched{err: ctx.Err()}
 		}
 	}
