@@ -311,7 +311,7 @@ func FuzzPlaces(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name, account string) {
 		if naming.CheckAccount(account) != nil || !naming.IsPlain(name) || name == "" {
-			t.Skip()
+			return
 		}
 		where, err := places(&LookupRequest{Name: name, Account: account})
 		if err == nil && len(where) == 0 || len(where) > 10 {
