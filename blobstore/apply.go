@@ -263,7 +263,7 @@ func (b *batch) put(op *Op, m *meta) error {
 			sum.size, sum.Sum32(), op.Totals.Size, op.Totals.Root, ErrCorrupt)
 	}
 	if len(op.Data) > 0 {
-		if err := b.setRow(chunkKey(op.ID, 0), head, op.Data, chunkMark(head)); err != nil {
+		if err := b.setRow(chunkKey(op.ID, 0), head, op.Data); err != nil {
 			return err
 		}
 	}

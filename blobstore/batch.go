@@ -93,7 +93,7 @@ func (b *batch) commit() error {
 }
 
 // setRow is Store.setRow in this transaction.
-func (b *batch) setRow(key, head, data []byte, mark byte) error {
+func (b *batch) setRow(key, head, data []byte) error {
 	b.rows++
 	b.size += rowOverheadBytes
 	if n := len(head) + len(data); n < storeValueThreshold {
@@ -101,7 +101,7 @@ func (b *batch) setRow(key, head, data []byte, mark byte) error {
 	} else {
 		b.size += placeHeadBytes + int64(len(head))
 	}
-	return b.s.setRow(b.txn, key, head, data, mark)
+	return b.s.setRow(b.txn, key, head, data)
 }
 
 func (b *batch) delete(key []byte) error {
@@ -149,7 +149,7 @@ func (b *batch) writeMeta(id ID, m *meta) error {
 	} else {
 		b.s.lanes.forget(id)
 	}
-	return b.setRow(metaKey(id), m.encode(), nil, 0)
+	return b.setRow(metaKey(id), m.encode(), nil)
 }
 
 // grow is setMeta for a live blob, with the bytes that it grew by.
@@ -184,16 +184,14 @@ func (b *batch) putChunk(id ID, chunk uint32, p []byte, sum *RootSum) error {
 	if sum != nil {
 		b.s.counted(id, 0, int64(len(p)))
 	}
-	head := b.chunkHead(p, sum)
-	return b.setRow(chunkKey(id, chunk), head, p, chunkMark(head))
+	return b.setRow(chunkKey(id, chunk), b.chunkHead(p, sum), p)
 }
 
 // putPieces writes p as pieces that do not cross the end of a chunk.
 func (b *batch) putPieces(id ID, off int64, p []byte) error {
 	for len(p) > 0 {
 		n := min(int64(len(p)), chunkStart(chunkOf(off)+1)-off)
-		head := pieceHead(p[:n])
-		if err := b.setRow(pieceKey(id, off), head, p[:n], pieceMark(head)); err != nil {
+		if err := b.setRow(pieceKey(id, off), pieceHead(p[:n]), p[:n]); err != nil {
 			return err
 		}
 		off, p = off+n, p[n:]

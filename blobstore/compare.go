@@ -36,20 +36,19 @@ func (b *batch) compareChunk(id ID, chunk uint32, have int, p []byte) error {
 		return nil
 	}
 	head := b.chunkHead(p, nil)
-	mark := chunkMark(head)
-	if ok, merr := b.lost(key, head, mark); merr != nil {
+	if ok, merr := b.lost(key, head); merr != nil {
 		return merr
 	} else if !ok {
 		return conflict
 	}
 	b.s.log.Warn("chunk restored", "blob", id, "chunk", chunk, "error", err)
 	b.s.garbage.Add(int64(len(p)))
-	return b.setRow(key, head, p, mark)
+	return b.setRow(key, head, p)
 }
 
 // lost says whether the row at key, which cannot be read, may be the one with this
-// head and mark: it is, or nothing is left of it.
-func (b *batch) lost(key, head []byte, mark byte) (bool, error) {
+// head: it is, or nothing is left of it.
+func (b *batch) lost(key, head []byte) (bool, error) {
 	item, err := b.txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return true, nil
@@ -57,10 +56,19 @@ func (b *batch) lost(key, head []byte, mark byte) (bool, error) {
 	if err != nil {
 		return false, brokenRow(err)
 	}
-	if row, _, err := longRow(item); err == nil && row.at.size > 0 {
-		return bytes.Equal(row.at.head(), head), nil
+	if item.ValueSize() >= storeValueThreshold {
+		return item.UserMeta() == oldMark(key[1], head), nil
 	}
-	return item.UserMeta() == mark, nil
+	same := false
+	err = item.Value(func(value []byte) error {
+		at, err := decodePlace(value)
+		same = at.size > 0 && bytes.Equal(at.head(), head) || bytes.HasPrefix(value, head)
+		return err
+	})
+	if err != nil {
+		return false, brokenRow(err)
+	}
+	return same, nil
 }
 
 // comparePiece compares p with what is stored at off of a live blob, in
@@ -128,7 +136,7 @@ func (b *batch) restorePiece(r *blobReader, m *meta, off int64, p []byte) error 
 	}
 	head := pieceHead(p)
 	key := pieceKey(r.id, off)
-	if ok, merr := b.lost(key, head, pieceMark(head)); merr != nil {
+	if ok, merr := b.lost(key, head); merr != nil {
 		return merr
 	} else if !ok {
 		return conflict
@@ -138,7 +146,7 @@ func (b *batch) restorePiece(r *blobReader, m *meta, off int64, p []byte) error 
 	if end == chunkStart(chunkOf(off)+1) || m.sealed && end == m.sum.size {
 		b.merges = append(b.merges, chunkRef{r.id, chunkOf(off)})
 	}
-	return b.setRow(key, head, p, pieceMark(head))
+	return b.setRow(key, head, p)
 }
 
 // inside says whether off lies within a piece that begins before it and

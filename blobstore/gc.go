@@ -302,7 +302,7 @@ func (s *Store) movePlace(row rowRef, to place) error {
 	if err != nil || !long || now.at != row.at {
 		return err
 	}
-	if err := txn.SetEntry(badger.NewEntry(row.key, to.encode()).WithMeta(item.UserMeta())); err != nil {
+	if err := txn.Set(row.key, to.encode()); err != nil {
 		return fmt.Errorf("write blobs database: %w", err)
 	}
 	return s.commit(txn)

@@ -205,7 +205,7 @@ func (g *merger) write(ref chunkRef, p []byte) error {
 	}
 	txn := s.db.NewTransactionAt(newest, true)
 	defer txn.Discard()
-	if err := s.setRow(txn, chunkKey(ref.id, ref.chunk), head, p, 0); err != nil {
+	if err := s.setRow(txn, chunkKey(ref.id, ref.chunk), head, p); err != nil {
 		return err
 	}
 	return s.commit(txn)

@@ -253,14 +253,15 @@ func viewPiece(row []byte) ([]byte, error) {
 	return p, nil
 }
 
-// chunkMark and pieceMark are a byte about the content of a row that lies with
+// oldMark is a byte about the content of a row of the first format that lies with
 // its key in the tree: the low byte of its CRC. It is all that is left where Badger's
-// own value log, of the first format, lost a value and the tree kept the key.
-func chunkMark(head []byte) byte {
+// own value log lost the row and the tree kept the key.
+func oldMark(kind byte, head []byte) byte {
+	if kind == kindPiece {
+		return head[1] // of the CRC, little endian
+	}
 	return byte(crc32.Checksum(head[chunkHeadBytes:], castagnoli()))
 }
-
-func pieceMark(head []byte) byte { return head[1] } // of the CRC, little endian
 
 // newest is the read timestamp of single gets: whatever was committed last.
 const newest = math.MaxUint64

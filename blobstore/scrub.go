@@ -103,7 +103,7 @@ func (s *Store) Replace(_ context.Context, id ID, off int64, p []byte) error {
 	}
 	txn := s.db.NewTransactionAt(newest, true)
 	defer txn.Discard()
-	if err := s.setRow(txn, chunkKey(id, chunk), head, p, chunkMark(head)); err != nil {
+	if err := s.setRow(txn, chunkKey(id, chunk), head, p); err != nil {
 		return err
 	}
 	s.garbage.Add(int64(len(p)))

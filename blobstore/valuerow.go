@@ -76,14 +76,14 @@ func (p *place) checkChunk() error {
 	return nil
 }
 
-// setRow writes a row, which consists of head and data, and a byte about its
-// content beside the key, see mark. The data of a long one goes to the value log.
-func (s *Store) setRow(txn *badger.Txn, key, head, data []byte, mark byte) error {
+// setRow writes a row, which consists of head and data. The data of a long one goes to
+// the value log.
+func (s *Store) setRow(txn *badger.Txn, key, head, data []byte) error {
 	value, err := s.stored(head, data)
 	if err != nil {
 		return err
 	}
-	if err := txn.SetEntry(badger.NewEntry(key, value).WithMeta(mark)); err != nil {
+	if err := txn.Set(key, value); err != nil {
 		return fmt.Errorf("write blobs database: %w", err)
 	}
 	return nil
