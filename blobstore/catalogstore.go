@@ -239,7 +239,6 @@ func (c *CatalogStore) openGeneration(name string, syncWrites bool) (*generation
 	opts := badgerOptions(filepath.Join(c.cfg.Dir, name), c.log).
 		WithSyncWrites(syncWrites).
 		WithMemTableSize(c.cfg.MemtableBytes).
-		WithBlockCacheSize(0). // it holds blocks of the mapped file, which are not checked again
 		WithIndexCacheSize(c.cfg.IndexCacheBytes).
 		WithValueLogFileSize(catalogValueLogFileBytes).
 		WithValueThreshold(catalogValueBytes + 1). // all in the tree

@@ -25,9 +25,6 @@ const (
 	// StoreMemtableBytes is one memtable; there are up to memtables+1. A Raft
 	// entry of 1,000 live pieces is half a MiB, and a transaction may fill 15%.
 	StoreMemtableBytes = 16 << 20
-	// StoreBlockCacheBytes holds blocks of live pieces and small blobs; chunks
-	// are read through the page cache.
-	StoreBlockCacheBytes = 16 << 20
 	// StoreIndexCacheBytes holds table indexes and bloom filters.
 	StoreIndexCacheBytes = 16 << 20
 	// StoreValueLogFileBytes is one value-log file: what GC copies at a time.
@@ -54,7 +51,6 @@ const (
 type StoreConfig struct {
 	Dir               string
 	MemtableBytes     int64 // StoreMemtableBytes
-	BlockCacheBytes   int64 // StoreBlockCacheBytes
 	IndexCacheBytes   int64 // StoreIndexCacheBytes
 	ValueLogFileBytes int64 // StoreValueLogFileBytes
 	Shards            int   // that Count knows from the start; 0: one
@@ -66,7 +62,6 @@ func (c StoreConfig) withDefaults() StoreConfig {
 		def   int64
 	}{
 		{&c.MemtableBytes, StoreMemtableBytes},
-		{&c.BlockCacheBytes, StoreBlockCacheBytes},
 		{&c.IndexCacheBytes, StoreIndexCacheBytes},
 		{&c.ValueLogFileBytes, StoreValueLogFileBytes},
 	} {
@@ -93,6 +88,7 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 		WithNumCompactors(2). // the least Badger allows
 		WithCompactL0OnClose(false).
 		WithCompression(options.None).
+		WithBlockCacheSize(0). // it holds blocks of the mapped file, which are not checked again
 		WithChecksumVerificationMode(options.OnBlockRead)
 }
 
@@ -141,7 +137,6 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 	opts := badgerOptions(cfg.Dir, log).
 		WithSyncWrites(false). // the raft log is the durable copy
 		WithMemTableSize(cfg.MemtableBytes).
-		WithBlockCacheSize(cfg.BlockCacheBytes).
 		WithIndexCacheSize(cfg.IndexCacheBytes).
 		WithValueLogFileSize(badgerValueLogBytes).
 		WithValueThreshold(storeValueThreshold).

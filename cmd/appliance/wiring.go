@@ -42,7 +42,6 @@ func (w wiring) blobs() blobstore.StoreConfig {
 	return blobstore.StoreConfig{
 		Dir:             filepath.Join(w.cfg.Node.DataDir, "blobs"),
 		MemtableBytes:   s.MemtableBytes.Int64(),
-		BlockCacheBytes: s.BlockCacheBytes.Int64(),
 		IndexCacheBytes: s.IndexCacheBytes.Int64(),
 
 		ValueLogFileBytes: s.ValueLogFileBytes.Int64(),

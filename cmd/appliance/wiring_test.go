@@ -33,7 +33,7 @@ func TestDefaultsAreThePackages(t *testing.T) {
 		w.shout().ConnectionsMax, w.shout().SourceSilence, w.shout().WriteStall,
 		w.cluster().Shards, w.cluster().Replicas, w.cluster().ElectionWait, w.cluster().SweepWait,
 		w.cluster().SweepGrace,
-		w.blobs().MemtableBytes, w.blobs().BlockCacheBytes, w.blobs().IndexCacheBytes,
+		w.blobs().MemtableBytes, w.blobs().IndexCacheBytes,
 	}
 	want := []any{
 		int64(library.UploadBytesMaxDefault), int64(library.RecordingBytesMaxDefault), library.TicketTTLDefault,
@@ -43,8 +43,7 @@ func TestDefaultsAreThePackages(t *testing.T) {
 		shoutd.ConnectionsMaxDefault, shoutd.SourceSilenceDefault, shoutd.WriteStallDefault,
 		cluster.ShardsDefault, cluster.ReplicasDefault, cluster.ElectionWaitDefault, cluster.SweepWaitDefault,
 		cluster.SweepGraceDefault,
-		int64(blobstore.StoreMemtableBytes), int64(blobstore.StoreBlockCacheBytes),
-		int64(blobstore.StoreIndexCacheBytes),
+		int64(blobstore.StoreMemtableBytes), int64(blobstore.StoreIndexCacheBytes),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("packages -, configuration +:\n%s", diff)

@@ -124,7 +124,6 @@ type Media struct {
 // Storage is the memory and disk that the shelf may use.
 type Storage struct {
 	MemtableBytes   ByteSize `toml:"memtable_bytes"`
-	BlockCacheBytes ByteSize `toml:"block_cache_bytes"`
 	IndexCacheBytes ByteSize `toml:"index_cache_bytes"`
 	SweepInterval   Duration `toml:"sweep_interval"`
 	SweepGrace      Duration `toml:"sweep_grace"`
@@ -208,7 +207,6 @@ func Default() Config {
 		Media: Media{UndeleteWindow: Duration{7 * 24 * time.Hour}, ExpiryInterval: Duration{time.Hour}},
 		Storage: Storage{
 			MemtableBytes:   MiB(16),
-			BlockCacheBytes: MiB(16),
 			IndexCacheBytes: MiB(16),
 			SweepInterval:   Minutes(10),
 			SweepGrace:      Duration{time.Hour},

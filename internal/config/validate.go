@@ -129,7 +129,6 @@ func (v *validator) bounds() {
 		// A transaction of Badger fills at most 15% of a memtable, and an entry
 		// of the log may have a megabyte.
 		{"storage.memtable_bytes", c.Storage.MemtableBytes, MiB(8), GiB(1)},
-		{"storage.block_cache_bytes", c.Storage.BlockCacheBytes, MiB(1), GiB(256)},
 		{"play.forms_bytes_max", c.Play.FormsBytesMax, ByteSize{}, GiB(16 << 10)},
 		{"cluster.catch_up_rate", c.Cluster.CatchUpRate, Bytes(0), GiB(64)},
 		{"storage.read_cache_bytes", c.Storage.ReadCacheBytes, Bytes(0), GiB(256)},
