@@ -171,7 +171,8 @@ func TestFirstFormat(t *testing.T) {
 		mustApply(t, s, putOf(n, p))
 		txn := s.db.NewTransactionAt(newest, true)
 		row := appendChunk(p)
-		entry := badger.NewEntry(chunkKey(numberedID(n), 0), row).WithMeta(oldMark(kindChunk, row[:len(row)-len(p)]))
+		mark := oldMark(kindChunk, row[:len(row)-len(p)])
+		entry := badger.NewEntry(chunkKey(numberedID(n), 0), row).WithMeta(mark)
 		if err := txn.SetEntry(entry); err != nil {
 			t.Fatal(err)
 		}

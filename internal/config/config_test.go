@@ -106,7 +106,8 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"streams.listeners_max": "7", "streams.mount_listeners_max": "6", "ingest.allow": "10.0.0.0/8",
 		"recordings.ticket_ttl": "1m", "recordings.takeover_grace": "2m", "recordings.bytes_max": "1GiB",
 		"play.ttl": "2h", "play.forms_bytes_max": "2GiB",
-		"storage.index_cache_bytes": "10MiB", "storage.memtable_bytes": "32MiB", "outbound.allow": "10.0.0.0/8", "outbound.deny": "10.0.0.1",
+		"storage.index_cache_bytes": "10MiB", "storage.memtable_bytes": "32MiB",
+		"outbound.allow": "10.0.0.0/8", "outbound.deny": "10.0.0.1",
 		"events.kept": "1h", "events.max": "2000",
 
 		"storage.value_log_file_bytes": "64MiB", "storage.reserve_bytes": "0B",
