@@ -32,6 +32,7 @@ func TestRotUnderRunningNode(t *testing.T) {
 	n.Stop() // this writes the table
 	n.start()
 	c.WaitReady()
+	name := n.nodeID() // who cannot be asked while it starts again
 	table := newestFile(t, filepath.Join(n.dir, "data", "catalog", "catalog-*", "*.sst"))
 	rotBlocks(t, table)
 	for id, hash := range hashes {
@@ -57,7 +58,7 @@ func TestRotUnderRunningNode(t *testing.T) {
 		c.Node(0).call(http.MethodGet, "/v1/cluster", nil, http.StatusOK, &s)
 		for _, node := range s.Nodes {
 			aside := strings.Join(node.PutAside, " ")
-			if node.ID == n.nodeID() && len(node.PutAside) == 1 && strings.HasPrefix(aside, "catalog/damaged-") {
+			if node.ID == name && len(node.PutAside) == 1 && strings.HasPrefix(aside, "catalog/damaged-") {
 				return nil
 			}
 		}
