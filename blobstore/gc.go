@@ -168,13 +168,17 @@ func (s *Store) countRows(ctx context.Context) (map[uint32]fileUse, error) {
 func (s *Store) livingRows(ctx context.Context, files []uint32) (
 	rows map[uint32][]rowRef, cut map[uint32]bool, err error,
 ) {
-	rows, cut = make(map[uint32][]rowRef), make(map[uint32]bool)
+	rows, cut = make(map[uint32][]rowRef, len(files)), make(map[uint32]bool)
+	wanted := make(map[uint32]bool, len(files)) // there may be thousands, of millions of rows
+	for _, file := range files {
+		wanted[file] = true
+	}
 	n := 0
 	for row, err := range s.longRows(ctx) {
 		switch {
 		case err != nil:
 			return nil, nil, err
-		case !slices.Contains(files, row.at.file):
+		case !wanted[row.at.file]:
 		case n == s.collect.rowsMax:
 			cut[row.at.file] = true
 		default:
