@@ -2,6 +2,7 @@ package blobstore
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -11,6 +12,37 @@ import (
 	"sync/atomic"
 	"testing"
 )
+
+// fill stores n blobs, numbered from 0.
+func fill(t *testing.T, s *Store, n int, content func(n int) []byte) {
+	t.Helper()
+	for i := range n {
+		mustApply(t, s, putOf(i, content(i)))
+	}
+}
+
+// thin removes those of n blobs that are not multiples of keep.
+func thin(t *testing.T, s *Store, n, keep int) {
+	t.Helper()
+	for i := range n {
+		if i%keep != 0 {
+			mustApply(t, s, Op{Kind: OpRemove, ID: numberedID(i)})
+		}
+	}
+}
+
+// intact compares those that thin leaves.
+func intact(t *testing.T, s *Store, n, keep int, content func(n int) []byte) {
+	t.Helper()
+	for i := 0; i < n; i += keep {
+		if !bytes.Equal(readBlob(t, s, numberedID(i)), content(i)) {
+			t.Errorf("blob %d has other bytes", i)
+		}
+	}
+}
+
+// wholeChunk is a chunk of bytes of its own for each number.
+func wholeChunk(n int) []byte { return randomBytes(uint64(n), ChunkBytesMax) }
 
 // Goal: the small files of many starts become few.
 func TestCollectSmallFiles(t *testing.T) {
@@ -30,11 +62,7 @@ func TestCollectSmallFiles(t *testing.T) {
 	if files := valueFiles(t, dir); len(files) != 1 {
 		t.Errorf("files %v", files)
 	}
-	for n := range starts {
-		if !bytes.Equal(readBlob(t, s, numberedID(n)), p) {
-			t.Errorf("blob %d has other bytes", n)
-		}
-	}
+	intact(t, s, starts, 1, func(int) []byte { return p })
 }
 
 // Goal: collections in the midst of writes, removals and reads take nothing away.
@@ -96,14 +124,8 @@ func TestCollectInParts(t *testing.T) {
 	s.collect.rowsMax = 3
 	const blobs = 120
 	content := func(n int) []byte { return randomBytes(uint64(n), 2*BlockBytes+n) }
-	for n := range blobs {
-		mustApply(t, s, putOf(n, content(n)))
-	}
-	for n := range blobs {
-		if n%4 != 0 {
-			mustApply(t, s, Op{Kind: OpRemove, ID: numberedID(n)})
-		}
-	}
+	fill(t, s, blobs, content)
+	thin(t, s, blobs, 4)
 	for n := range 32 { // fill it up, so that the first is finished
 		mustApply(t, s, putOf(blobs+n, randomBytes(1, ChunkBytesMax)))
 	}
@@ -113,11 +135,36 @@ func TestCollectInParts(t *testing.T) {
 	if exists(filepath.Join(dir, valuesDir, "000001.vlog")) {
 		t.Error("not collected")
 	}
-	for n := 0; n < blobs; n += 4 {
-		if !bytes.Equal(readBlob(t, s, numberedID(n)), content(n)) {
-			t.Errorf("blob %d has other bytes", n)
-		}
+	intact(t, s, blobs, 4, content)
+}
+
+// watched is a context that looks at something whenever it is asked.
+type watched struct {
+	context.Context //nolint:containedctx // it is one
+	look            func()
+}
+
+func (w watched) Err() error {
+	w.look()
+	return w.Context.Err()
+}
+
+// Goal: a collection frees as it goes: it does not need room for all that it moves.
+func TestCollectNeedsLittleRoom(t *testing.T) {
+	s := testStore(t) // of files of 4 MiB
+	const blobs = 256 // 16 files
+	fill(t, s, blobs, wholeChunk)
+	thin(t, s, blobs, 4)
+	before := s.values.bytes()
+	most := before
+	ctx := watched{t.Context(), func() { most = max(most, s.values.bytes()) }}
+	if err := s.RunGC(ctx); err != nil {
+		t.Fatal(err)
 	}
+	if moved := int64(blobs / 4 * ChunkBytesMax); most > before+moved/4 || s.values.bytes() > before/2 {
+		t.Errorf("%d bytes, at most %d while %d were moved, then %d", before, most, moved, s.values.bytes())
+	}
+	intact(t, s, blobs, 4, wholeChunk)
 }
 
 // Goal: another row where one should be is none, also after its file was collected:
@@ -125,12 +172,9 @@ func TestCollectInParts(t *testing.T) {
 func TestCollectDamagedRow(t *testing.T) {
 	dir := t.TempDir()
 	s := openStoreIn(t, dir)
-	for n := range 20 {
-		mustApply(t, s, putOf(n, randomBytes(uint64(n), ChunkBytesMax)))
-	}
-	for n := range 19 {
-		mustApply(t, s, Op{Kind: OpRemove, ID: numberedID(n + 1)})
-	}
+	const blobs = 20
+	fill(t, s, blobs, wholeChunk)
+	thin(t, s, blobs, blobs)
 	// The first file begins with the row of blob 0.
 	f, err := os.OpenFile(valueFiles(t, dir)[0], os.O_RDWR, 0)
 	if err != nil {
@@ -163,12 +207,9 @@ func TestCollectNothingInDoubt(t *testing.T) {
 	dir := t.TempDir()
 	s := openStoreIn(t, dir)
 	defer closeStore(t, s)
-	for n := range 40 {
-		mustApply(t, s, putOf(n, randomBytes(uint64(n), ChunkBytesMax)))
-	}
-	for n := range 40 {
-		mustApply(t, s, Op{Kind: OpRemove, ID: numberedID(n)})
-	}
+	const blobs = 40
+	fill(t, s, blobs, wholeChunk)
+	thin(t, s, blobs, blobs)
 	before := len(valueFiles(t, dir))
 	errMismatch.seen.Add(1)
 	if err := s.RunGC(t.Context()); !errors.Is(err, errDoubted) || len(valueFiles(t, dir)) != before {
@@ -188,14 +229,8 @@ func TestCollectPowerCut(t *testing.T) {
 	dir, cut := t.TempDir(), filepath.Join(t.TempDir(), "cut")
 	s := openStoreIn(t, dir)
 	const blobs = 40
-	for n := range blobs {
-		mustApply(t, s, putOf(n, randomBytes(uint64(n), ChunkBytesMax)))
-	}
-	for n := range blobs {
-		if n%8 != 0 {
-			mustApply(t, s, Op{Kind: OpRemove, ID: numberedID(n)})
-		}
-	}
+	fill(t, s, blobs, wholeChunk)
+	thin(t, s, blobs, 8)
 	if err := s.Sync(); err != nil { // and the raft log is cut
 		t.Fatal(err)
 	}
@@ -229,11 +264,7 @@ func TestCollectPowerCut(t *testing.T) {
 	closeStore(t, s)
 	s = openStoreIn(t, cut)
 	defer closeStore(t, s)
-	for n := 0; n < blobs; n += 8 {
-		if !bytes.Equal(readBlob(t, s, numberedID(n)), randomBytes(uint64(n), ChunkBytesMax)) {
-			t.Errorf("blob %d has other bytes", n)
-		}
-	}
+	intact(t, s, blobs, 8, wholeChunk)
 }
 
 // Goal: a flipped bit in the number of entries of a table's block, which Badger
@@ -241,9 +272,7 @@ func TestCollectPowerCut(t *testing.T) {
 func TestCollectOverDamagedTable(t *testing.T) {
 	dir := t.TempDir()
 	s := openStoreIn(t, dir)
-	for n := range 2000 {
-		mustApply(t, s, putOf(n, randomBytes(uint64(n), storeValueThreshold)))
-	}
+	fill(t, s, 2000, func(n int) []byte { return randomBytes(uint64(n), storeValueThreshold) })
 	closeStore(t, s)
 	s = openStoreIn(t, dir)
 	defer closeStore(t, s)
