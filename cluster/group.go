@@ -37,6 +37,13 @@ const (
 	// neverEntries switches raft's own snapshot trigger off: it counts entries,
 	// and ours may be 100 bytes or 256 KiB. See snapshot.go.
 	neverEntries = 1 << 62
+	// leaseShare is the part of the election timeout, in hundredths, after which a
+	// leader steps down that hears from no majority. Heartbeats are answered when the
+	// disk of a follower has done what came before them: at half of the timeout, as
+	// is usual, a sync of a third of it ended a leadership that nobody contested. It
+	// is less than the whole so that a leader that is cut off gives up before another
+	// can be elected.
+	leaseShare = 90
 	// applyWait bounds how long a proposal waits for a place in the leader's
 	// queue. It does not bound the commit.
 	applyWait = 5 * time.Second
@@ -174,7 +181,7 @@ func raftConfig(spec groupSpec) *raft.Config {
 		ProtocolVersion:          raft.ProtocolVersionMax,
 		HeartbeatTimeout:         spec.electionWait,
 		ElectionTimeout:          spec.electionWait,
-		LeaderLeaseTimeout:       spec.electionWait / 2,
+		LeaderLeaseTimeout:       spec.electionWait * leaseShare / 100,
 		CommitTimeout:            commitWait,
 		MaxAppendEntries:         entries,
 		BatchApplyCh:             true,

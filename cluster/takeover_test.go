@@ -56,7 +56,7 @@ func TestSilentLeader(t *testing.T) {
 	})
 }
 
-// TestLoadedDisks makes every sync take a third of the election timeout while
+// TestLoadedDisks makes every sync take half of the election timeout while
 // clients write: that is slow, and no reason for an election.
 func TestLoadedDisks(t *testing.T) {
 	dir := t.TempDir()
@@ -74,7 +74,7 @@ func TestLoadedDisks(t *testing.T) {
 		}
 		before := terms()
 		for i := range s.disks {
-			s.disks[i].wait.Store(int64(ElectionWaitDefault / 3))
+			s.disks[i].wait.Store(int64(ElectionWaitDefault / 2))
 		}
 		for i := range 20 {
 			mustUpload(t, s.node(i%simNodes), fmt.Sprintf("item-%d", i), noise(uint64(i), 1+i*50_000))
