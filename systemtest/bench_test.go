@@ -75,6 +75,7 @@ func BenchmarkPut(b *testing.B) {
 // benchPipe measures the bare pipe. It is one operation for the benchmark.
 func benchPipe(b *testing.B, size int) float64 {
 	b.Helper()
+	warmMemory(b)
 	p := startPipe(b)
 	defer p.close()
 	var rate float64
@@ -102,6 +103,7 @@ type writer struct {
 
 func benchPut(b *testing.B, c *Cluster, name string, size, writers int) float64 {
 	b.Helper()
+	warmMemory(b)
 	clients := make([]*writer, writers)
 	for i := range clients {
 		host := strings.TrimPrefix(c.Node(i).HTTP, "http://")

@@ -24,6 +24,9 @@ func (c *Cluster) profile(tb testing.TB, name string) (stop func()) {
 	if dir == "" {
 		return func() {}
 	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		tb.Fatal(err)
+	}
 	var pids []string
 	for _, n := range c.Live() {
 		pids = append(pids, strconv.Itoa(n.PID()))

@@ -23,5 +23,5 @@ func (m leakChecked) Run() int {
 
 // In scripts, appliance is this test binary, run as main would.
 func TestMain(m *testing.M) {
-	testscript.Main(leakChecked{m}, map[string]func(){"appliance": main})
+	testscript.Main(leakChecked{m}, map[string]func(){"appliance": main, "timerslack": printTimerSlack})
 }
