@@ -140,7 +140,7 @@ func TestCollectInParts(t *testing.T) {
 
 // watched is a context that looks at something whenever it is asked.
 type watched struct {
-	context.Context //nolint:containedctx // it is one
+	context.Context
 	look            func()
 }
 
