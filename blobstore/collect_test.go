@@ -141,7 +141,8 @@ func TestCollectInParts(t *testing.T) {
 // watched is a context that looks at something whenever it is asked.
 type watched struct {
 	context.Context
-	look            func()
+
+	look func()
 }
 
 func (w watched) Err() error {
