@@ -67,7 +67,7 @@ func main() {
 	}
 	tty.outIsTerminal = term.IsTerminal(int(os.Stdout.Fd()))
 	if startsNode(os.Args[1:]) {
-		if err := relaxTimers(); err != nil { // it costs speed, and nothing else
+		if err := tuneProcess(); err != nil {
 			_, _ = fmt.Fprintf(tty.err, "appliance: %v\n", err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -15,8 +16,25 @@ import (
 // thread sleeps for 20 µs again and again while others wait for a disk, which a node
 // always does: with the kernel's slack of 50 µs that was a tenth of what a PUT costs, and
 // a processor taken back from a thread that would have been done a moment later had to be
-// woken elsewhere (BENCHMARKS.md, "Timers"). See prctl(2), PR_SET_TIMERSLACK.
+// woken elsewhere (BENCHMARKS.md, "Timers and garbage"). See prctl(2),
+// PR_SET_TIMERSLACK.
 const timerSlack = time.Millisecond
+
+// gcPercent is how much the heap of a node may grow before it is collected, unless GOGC
+// says otherwise. Most of what is live are the memtables of two databases, which have
+// nothing to look through: collecting twice as often as Go would costs nothing that can be
+// measured, and a node takes less memory (BENCHMARKS.md, "Timers and garbage").
+const gcPercent = 50
+
+// tuneProcess sets what a node wants of its process. What the kernel refuses costs speed,
+// and nothing else.
+func tuneProcess() error {
+	err := relaxTimers()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	return err
+}
 
 // startsNode says whether a command line is of a command that runs nodes.
 func startsNode(args []string) bool {
