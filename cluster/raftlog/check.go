@@ -10,14 +10,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
-	"github.com/hashicorp/raft-wal/metadb"
-	"github.com/hashicorp/raft-wal/types"
 
 	"carillon/blobstore"
 )
@@ -105,55 +102,7 @@ func (c *checkedCodec) Decode(b []byte, l *raft.Log) error {
 	return c.BinaryCodec.Decode(b[:n], l) //nolint:wrapcheck // as above
 }
 
-// codecMeta and segments say which codec was used: raft-wal v0.4.0 notes its own
-// whatever it is given, and refuses the log at the next start.
-type codecMeta struct{ *metadb.BoltMetaDB }
-
-// CommitState writes down which segments there are.
-func (m codecMeta) CommitState(state types.PersistentState) error {
-	state.Segments = slices.Clone(state.Segments)
-	for i := range state.Segments {
-		state.Segments[i].Codec = checkedCodecID
-	}
-	return m.BoltMetaDB.CommitState(state) //nolint:wrapcheck // raft-wal compares this error
-}
-
-// The head of a page of bbolt (id u64, flags u16, count u16, overflow u32) and of
-// its two meta pages behind that (magic, version, page size, flags, all u32; root
-// u64 and u64, free list u64, number of pages u64, transaction u64, checksum).
-const (
-	boltMagic     = 0xED0CDAED
-	boltPageHead  = 16
-	boltPagesAt   = boltPageHead + 4*4 + 3*8
-	boltMetaBytes = boltPagesAt + 3*8
-)
-
-// checkMetaStore refuses a meta store that is shorter than it says: bbolt maps
-// the file, and what is not there ends the process.
-func checkMetaStore(dir string) error {
-	b, err := os.ReadFile(filepath.Join(dir, "wal-meta.db")) //nolint:gosec // in our own directory
-	if errors.Is(err, os.ErrNotExist) || err == nil && len(b) == 0 {
-		if left, _ := filepath.Glob(filepath.Join(dir, "*.wal")); len(left) > 0 { // raft-wal would delete them
-			return fmt.Errorf("%d segments and no meta store: %w", len(left), ErrDamaged)
-		}
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("meta store: %w", err)
-	}
-	size := os.Getpagesize()
-	for _, at := range []int{0, size} {
-		if len(b) < at+boltMetaBytes || binary.NativeEndian.Uint32(b[at+boltPageHead:]) != boltMagic {
-			continue
-		}
-		if pages := binary.NativeEndian.Uint64(b[at+boltPagesAt:]); pages > uint64(len(b)/size) {
-			return fmt.Errorf("meta store of %d bytes says %d pages: %w", len(b), pages, ErrDamaged)
-		}
-	}
-	return nil
-}
-
-// logError tells damage from what a person can mend.
+// toError tells damage from what a person can mend.
 func toError(err error) error {
 	switch {
 	case err == nil:
@@ -222,6 +171,9 @@ func (s *Store) check(log *slog.Logger) error {
 	if err != nil {
 		return toError(err)
 	}
+	if (first == 0) != (last == 0) {
+		return fmt.Errorf("it begins at %d and ends at %d: %w", first, last, ErrDamaged)
+	}
 	if noted := s.tail.last(); noted > last {
 		return fmt.Errorf("it ends at %d, and was at %d: %w", last, noted, ErrDamaged)
 	}
@@ -242,16 +194,16 @@ func (s *Store) check(log *slog.Logger) error {
 // lost it without a word, or panic (see Open); a node that has forgotten
 // its term could vote twice in one.
 func (s *Store) checkTerm(lastTerm uint64) error {
-	for _, key := range []string{"LastVoteTerm", "CurrentTerm"} {
+	for _, key := range []string{keyVoteTerm, keyTerm} {
 		term, err := s.GetUint64([]byte(key))
 		if err != nil {
 			return fmt.Errorf("%s: %w: %w", key, ErrDamaged, err)
 		}
-		if key == "CurrentTerm" && term < lastTerm {
+		if key == keyTerm && term < lastTerm {
 			return fmt.Errorf("its last entry is of term %d, and its term %d: %w", lastTerm, term, ErrDamaged)
 		}
 	}
-	if _, err := s.Get([]byte("LastVoteCand")); err != nil {
+	if _, err := s.Get([]byte(keyVote)); err != nil {
 		return fmt.Errorf("last vote: %w: %w", ErrDamaged, err)
 	}
 	return nil
