@@ -31,8 +31,8 @@ import (
 
 const (
 	pipeNodes = 3
-	// pipeInFlight proposals at a time; more did not make it faster.
-	pipeInFlight = 32
+	// pipeInFlightMax proposals at a time: more did not make it faster.
+	pipeInFlightMax = 32
 	// pipeWait bounds each step of the pipe's life.
 	pipeWait = 30 * time.Second
 	// pipeEntriesMax of one AppendEntries: 16 of 64 KiB are 1 MiB. The product
@@ -154,12 +154,12 @@ func (p *pipe) leader() *pipeNode {
 
 var errNoLeader = errors.New("no leader yet")
 
-// run proposes entries for that time and returns what came of it with what the
-// three processes used.
-func (p *pipe) run(size int, duration time.Duration) (pipeResult, usage) {
+// run proposes entries for that time, so many at a time, and returns what came of it
+// with what the three processes used.
+func (p *pipe) run(size, inFlight int, duration time.Duration) (pipeResult, usage) {
 	p.tb.Helper()
 	leader := p.leader()
-	if _, err := leader.ask(pipeOrder{size, pipeInFlight, 500}); err != nil { // warm up
+	if _, err := leader.ask(pipeOrder{size, inFlight, 500}); err != nil { // warm up
 		p.tb.Fatal(err)
 	}
 	var pids []int
@@ -167,7 +167,7 @@ func (p *pipe) run(size int, duration time.Duration) (pipeResult, usage) {
 		pids = append(pids, n.cmd.Process.Pid)
 	}
 	before := usageOf(p.tb, pids...)
-	result, err := leader.ask(pipeOrder{size, pipeInFlight, duration.Milliseconds()})
+	result, err := leader.ask(pipeOrder{size, inFlight, duration.Milliseconds()})
 	if err != nil {
 		p.tb.Fatal(err)
 	}
