@@ -139,6 +139,10 @@ func openGroup(
 	if g.snapshots, err = snapshot.Open(dir, g.log); err != nil {
 		return nil, err
 	}
+	at, _ := snapshot.Newest(g.snapshots)
+	if err = g.store.Follows(at); err != nil {
+		return nil, fmt.Errorf("log of group %s: %w", spec.name, err)
+	}
 	// What is synced in a directory that was made a moment ago is lost in a power
 	// cut if the name of that directory is not synced, too.
 	for _, parent := range []string{dir, spec.dir, filepath.Dir(spec.dir)} {

@@ -190,6 +190,19 @@ func (s *Store) check(log *slog.Logger) error {
 	return s.checkTerm(l.Term)
 }
 
+// Follows says whether the log goes on where a snapshot ends, 0 for none: ErrDamaged if
+// entries between them are gone, which raft would panic for.
+func (s *Store) Follows(snapshot uint64) error {
+	first, err := s.FirstIndex()
+	if err != nil {
+		return toError(err)
+	}
+	if first > snapshot+1 {
+		return fmt.Errorf("it begins at %d, and the snapshot before it ends at %d: %w", first, snapshot, ErrDamaged)
+	}
+	return nil
+}
+
 // checkTerm reads what raft keeps beside the log. A damaged meta store may have
 // lost it without a word, or panic (see Open); a node that has forgotten
 // its term could vote twice in one.

@@ -56,6 +56,11 @@ func TestDamagedMetaStore(t *testing.T) {
 		copyLog(t, whole, dir)
 		flipSome(t, filepath.Join(dir, "wal-meta.db"), rand.New(rand.NewPCG(seed, 0)), 1+int(seed%8))
 		s, err := Open(dir, Config{}, slog.New(slog.DiscardHandler))
+		if err == nil {
+			if err = s.Follows(0); err != nil {
+				err = errors.Join(err, s.Close())
+			}
+		}
 		if errors.Is(err, ErrDamaged) || errors.Is(err, blobstore.ErrFormat) {
 			refused++
 			continue
