@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,7 +17,7 @@ import (
 // rename gives acme/{from} the name acme/{to}, replacing what is there.
 func rename(t *testing.T, l *Library, from, to string) error {
 	t.Helper()
-	_, err := l.Rename(t.Context(), CopyRequest{
+	_, err := l.Rename(context.WithValue(t.Context(), byRename{}, true), CopyRequest{
 		From: ItemName{"acme", from}, To: ItemName{"acme", to}, Overwrite: true,
 	})
 	return err
@@ -178,17 +179,22 @@ func TestRenameOfAFallback(t *testing.T) {
 	libtest.Equal(t, "fallback", found.ID, "c")
 }
 
-// racing makes a second name just before the next commit.
+// racing makes a second name just before the next commit of a rename: the library
+// commits other things by itself.
 type racing struct {
 	blobstore.Catalog
 
-	first func()
+	first atomic.Pointer[func()]
 }
 
+// byRename marks the context of a rename.
+type byRename struct{}
+
 func (r *racing) Commit(ctx context.Context, txn blobstore.Txn) (uint64, error) {
-	if first := r.first; first != nil {
-		r.first = nil
-		first()
+	if ctx.Value(byRename{}) != nil {
+		if first := r.first.Swap(nil); first != nil {
+			(*first)()
+		}
 	}
 	return r.Catalog.Commit(ctx, txn) //nolint:wrapcheck // it is the catalog's
 }
@@ -202,8 +208,14 @@ func TestRenameMeetsAlias(t *testing.T) {
 	deps.Catalog = catalog
 	l := openLibrary(t, testConfig(), deps)
 	put(t, l, "acme", "old", mp3Sound(3), PutOptions{})
-	catalog.first = func() { alias(t, l, ItemName{"beta", "second"}, ItemName{"acme", "old"}) }
+	made := false
+	first := func() {
+		alias(t, l, ItemName{"beta", "second"}, ItemName{"acme", "old"})
+		made = true
+	}
+	catalog.first.Store(&first)
 	libtest.WantErr(t, "rename", rename(t, l, "old", "new"), nil)
+	libtest.Equal(t, "a second name was made", made, true)
 	got := libtest.Must[Document](t)(l.Get(t.Context(), "beta", "second", Local))
 	libtest.Equal(t, "second name", got.ID, "new")
 }
