@@ -86,14 +86,18 @@ type listenResult struct {
 	bytes   int64
 }
 
-// runListeners lets them come, measures the server while they are all there,
-// and reports.
+// runListeners measures the server while nobody listens, lets them come, measures it
+// while they are all there, and reports. What a listener costs has his share of the
+// idle server in it.
 func runListeners(b *testing.B, load listenLoad, url func(i int) string, used func() usage) {
 	b.Helper()
 	result := &listenResult{}
 	ctx, stop := context.WithCancel(b.Context())
 	defer stop()
+	idle := used()
+	pause(ctx, joinSettle)
 	before := used()
+	b.ReportMetric(millis(before.minus(idle).cpu)/joinSettle.Seconds(), "idle-ms/s")
 	var wg sync.WaitGroup
 	began := time.Now()
 	for i := range load.listeners {
