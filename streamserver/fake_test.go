@@ -307,5 +307,6 @@ func (f *fakeLibrary) OpenRecording(ctx context.Context, id string, from library
 			return nil, rec, err
 		}
 	}
+	rec.Size = rd.Info().Size // as far as it is there
 	return rd, rec, nil
 }
