@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	walfs "github.com/hashicorp/raft-wal/fs"
 
 	"carillon/blobstore"
 	"carillon/cluster/command"
@@ -122,7 +121,7 @@ func openGroup(
 	}
 	dir := filepath.Join(spec.dir, spec.name)
 	if g.store, err = raftlog.Open(filepath.Join(dir, "wal"), raftlog.Config{
-		FS: spec.fs.of(spec.name, walfs.New()), Room: spec.room,
+		FS: spec.fs.of(spec.name, raftlog.Files()), Room: spec.room,
 		Writing:  func() func() { return g.stall.enter(&g.stall.writing) },
 		Snapshot: func() (uint64, uint64) { return snapshot.Newest(g.snapshots) },
 	}, g.log); err != nil {

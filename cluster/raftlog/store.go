@@ -10,7 +10,6 @@ import (
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
-	walfs "github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/metadb"
 	"github.com/hashicorp/raft-wal/types"
 
@@ -83,7 +82,7 @@ func Open(dir string, cfg Config, log *slog.Logger) (_ *Store, err error) {
 		return nil, fmt.Errorf("raft log directory: %w", err)
 	}
 	if cfg.FS == nil {
-		cfg.FS = walfs.New()
+		cfg.FS = Files()
 	}
 	if cfg.Writing == nil {
 		cfg.Writing = func() func() { return func() {} }
