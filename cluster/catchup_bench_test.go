@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"carillon/internal/memtest"
 )
 
 const (
@@ -25,12 +27,14 @@ const (
 // with a copy of as many bytes from a file over loopback TCP into a file that is
 // fsynced, in the same run: "ratio" is the rate from the first blob that it asks
 // for until it is ready by the copy's. join-s is what came before: gossip, and
-// the pause and the steps of a node that joins, which no size changes. cpu-s is
+// the pause and the steps of a node that joins, which no size changes. The
+// memory is warm for both, or the first touch of it is what both take longest for. cpu-s is
 // the processor time of both nodes, copy-cpu-s that of the copy.
 func BenchmarkCatchUp(b *testing.B) {
 	total := int64(envInt(b, "CARILLON_BENCH_MIB", catchUpMiB)) << 20
 	for range b.N {
 		b.StopTimer()
+		memtest.Warm(b)
 		bare, copied := copyRate(b, total)
 		nodes := startCluster(b, 1, func(c *Config) {
 			c.Shards, c.ElectionWait = ShardsDefault, ElectionWaitDefault
@@ -47,6 +51,7 @@ func BenchmarkCatchUp(b *testing.B) {
 			g.trailing.mu.Unlock()
 			g.snapshot(true)
 		}
+		memtest.Warm(b)
 		ctx, stop := context.WithCancel(b.Context())
 		written := make(chan int)
 		go func() { written <- writeOn(ctx, nodes[0]) }()

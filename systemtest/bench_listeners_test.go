@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"carillon/internal/memtest"
 )
 
 // BenchmarkListeners is the load of the project's promise for playing: many
@@ -95,7 +97,7 @@ type listenResult struct {
 // share of the idle server in it, and without, as his own.
 func runListeners(b *testing.B, load listenLoad, url func(i int) string, used func() usage) {
 	b.Helper()
-	warmMemory(b)
+	memtest.Warm(b)
 	result := &listenResult{}
 	ctx, stop := context.WithCancel(b.Context())
 	defer stop()

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"carillon/internal/memtest"
 )
 
 // pipeRun is how long the bare pipe is measured.
@@ -85,7 +87,7 @@ func BenchmarkPut(b *testing.B) {
 // benchPipe measures the bare pipe. It is one operation for the benchmark.
 func benchPipe(b *testing.B, size, inFlight int) float64 {
 	b.Helper()
-	warmMemory(b)
+	memtest.Warm(b)
 	p := startPipe(b)
 	defer p.close()
 	var rate float64
@@ -113,7 +115,7 @@ type writer struct {
 
 func benchPut(b *testing.B, c *Cluster, name string, size, writers int) float64 {
 	b.Helper()
-	warmMemory(b)
+	memtest.Warm(b)
 	clients := make([]*writer, writers)
 	for i := range clients {
 		host := strings.TrimPrefix(c.Node(i).HTTP, "http://")

@@ -71,6 +71,7 @@ func arrows() map[string][]string {
 		"internal/ring":     {},
 		"internal/outlet":   {},
 		"internal/tcptest":  {},
+		"internal/memtest":  {},
 		"internal/audience": {"internal/ring", "internal/outlet"},
 		"internal/config":   {},
 		"internal/hlog":     {},
@@ -109,7 +110,7 @@ func owners() map[string][]string {
 		"pgregory.net/rapid":              {},
 		"github.com/google/go-cmp":        {},
 		"testing": {
-			"blobstore/storetest", "library/libtest", "audio/audiotest", "internal/tcptest",
+			"blobstore/storetest", "library/libtest", "audio/audiotest", "internal/tcptest", "internal/memtest",
 		},
 		"github.com/prometheus/client_golang": everyone(),
 	}

@@ -1,4 +1,4 @@
-package systemtest
+package memtest
 
 import (
 	"bufio"
@@ -16,18 +16,18 @@ const (
 	warmBytesMax   = 64 << 30
 )
 
-// warmMemory fills the page cache, as it is on a server that has run for a day, with
+// Warm fills the page cache, as it is on a server that has run for a day, with
 // the zeros of a file that has no blocks. Memory that a virtual machine has never used,
 // or has given back to its host, costs 2 to 2.5 ms a MiB at the first touch: a write to a
 // file does that then, and takes several times as long as all the rest of an upload.
-func warmMemory(tb testing.TB) {
+func Warm(tb testing.TB) {
 	tb.Helper()
 	size := min(freeMemory(tb)-warmLeaveBytes, warmBytesMax)
 	if size <= 0 {
 		return
 	}
 	path := filepath.Join(tb.TempDir(), "zeros")
-	f, err := os.Create(path)
+	f, err := os.Create(path) //nolint:gosec // in a directory of the test
 	if err != nil {
 		tb.Fatal(err)
 	}
