@@ -57,11 +57,11 @@ type directFile struct {
 }
 
 // openDirect opens the same file for direct writes. A file system that has none
-// says EINVAL.
+// says EINVAL, or that it has none.
 func openDirect(f types.WritableFile, path string) (types.WritableFile, error) {
 	direct, err := os.OpenFile(path, os.O_WRONLY|unix.O_DIRECT, 0) //nolint:gosec // raft-wal's path
 	switch {
-	case errors.Is(err, unix.EINVAL):
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
 		return f, nil
 	case err != nil:
 		return nil, errors.Join(fmt.Errorf("open for direct writes: %w", err), f.Close())

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -140,6 +142,48 @@ func TestDirectUnknown(t *testing.T) {
 	}
 	if _, err := openDirect(below, filepath.Join(t.TempDir(), "gone")); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("file that is not there: %v", err)
+	}
+}
+
+// TestDirectReadBeside reads entries from the file, the newest first of all, while others
+// are written beside them: the pages that it reads are those that the next write makes
+// stale. What a follower that is far behind needs of its leader is read like that.
+func TestDirectReadBeside(t *testing.T) {
+	s, err := Open(onDisk(t), Config{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := func(i uint64) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8)}, 1+int(i%1500)) }
+	const entries = 1500
+	var written atomic.Uint64
+	var readers sync.WaitGroup
+	for turn := range uint64(3) {
+		readers.Go(func() {
+			for n := turn; written.Load() < entries; n++ {
+				last := written.Load()
+				if last == 0 {
+					continue
+				}
+				i := last - min(last-1, n%7)
+				var l raft.Log
+				if err := s.WAL.GetLog(i, &l); err != nil || !bytes.Equal(l.Data, entry(i)) {
+					t.Errorf("entry %d of %d: %d bytes, %v", i, last, len(l.Data), err)
+					return
+				}
+			}
+		})
+	}
+	for i := uint64(1); i <= entries; i++ {
+		if err := s.StoreLog(&raft.Log{Index: i, Data: entry(i)}); err != nil {
+			t.Error(err)
+			break
+		}
+		written.Store(i)
+	}
+	written.Store(entries)
+	readers.Wait()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 
