@@ -77,7 +77,7 @@ func (c *change) keepDeleted(before *Document, how deletion) {
 	}
 	at := how.at.UTC().Truncate(time.Millisecond)
 	deleted := *before
-	deleted.Deletion = &Deletion{ID: rows.NewID(at), Time: at, Reason: how.reason}
+	deleted.Deletion = &Deletion{ID: rows.NewID(how.at), Time: at, Reason: how.reason}
 	key := deletedKey(before.Account, before.ID, deleted.Deletion.ID)
 	c.putDocument(key, &deleted)
 	c.Put(blobstore.RefKey(before.Blob, key), rows.EncodeText(""))

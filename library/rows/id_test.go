@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// TestIDs: ids sort by their time to the millisecond, are different, and
+// TestIDs: ids sort by their time to the microsecond, are different, and
 // inverting turns their order round.
 func TestIDs(t *testing.T) {
 	t.Parallel()
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	var ids, inverted []string
 	for i := range 200 {
-		id := NewID(start.Add(time.Duration(i) * time.Millisecond))
+		id := NewID(start.Add(time.Duration(i) * 13 * time.Microsecond))
 		if !IsID(id) {
 			t.Fatalf("%q is not taken for a recording id", id)
 		}
