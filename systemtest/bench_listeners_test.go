@@ -35,6 +35,12 @@ func BenchmarkListeners(b *testing.B) {
 	}
 }
 
+// newcomers come one by one when all others have been there for long.
+const (
+	newcomers     = 300
+	newcomerEvery = 10 * time.Millisecond
+)
+
 // storedSlack: who paces himself is never ahead, and on a busy machine late; by
 // so much means that the server did not keep up.
 const storedSlack = 2 * time.Second
@@ -93,8 +99,8 @@ type listenResult struct {
 }
 
 // runListeners measures the server while nobody listens, lets them come, measures it
-// while they are all there, and reports. What a listener costs is reported with his
-// share of the idle server in it, and without, as his own.
+// while they are all there, lets newcomers come to them, and reports. What a listener
+// costs is reported with his share of the idle server in it, and without, as his own.
 func runListeners(b *testing.B, load listenLoad, url func(i int) string, used func() usage) {
 	b.Helper()
 	memtest.Warm(b)
@@ -120,8 +126,17 @@ func runListeners(b *testing.B, load listenLoad, url func(i int) string, used fu
 	result.mu.Lock()
 	here := load.listeners - len(result.refused) - len(result.dropped)
 	result.mu.Unlock()
+	late := &listenResult{}
+	for i := range newcomers {
+		wg.Go(func() { late.listen(ctx, url(i), load) })
+		pause(ctx, newcomerEvery)
+	}
+	pause(ctx, joinSettle)
 	stop()
 	wg.Wait()
+	if len(late.first) < newcomers {
+		b.Errorf("%d of %d newcomers heard something", len(late.first), newcomers)
+	}
 	cpu := end.minus(start).cpu.Seconds() / took / float64(max(here, 1)) * 1000
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(cpu, "cpu-ms/listener-s")
@@ -131,6 +146,7 @@ func runListeners(b *testing.B, load listenLoad, url func(i int) string, used fu
 	b.ReportMetric(float64(end.anon-before.anon)/1024/float64(max(here, 1)), "anon-KiB/listener")
 	b.ReportMetric(millis(result.first.quantile(0.5)), "first-p50-ms")
 	b.ReportMetric(millis(result.first.quantile(0.99)), "first-p99-ms")
+	b.ReportMetric(millis(late.first.quantile(0.99)), "newcomer-p99-ms")
 	b.ReportMetric(float64(len(result.refused)), "refused")
 	b.ReportMetric(float64(len(result.dropped)), "dropped")
 	b.ReportMetric(float64(result.dry), "ran-dry")

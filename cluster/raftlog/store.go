@@ -28,8 +28,8 @@ const (
 	tailBytesMax = 2 << 20
 	// tailEntriesMax bounds the same by number: it is the length of the ring.
 	tailEntriesMax = 512
-	// roomBytesMax is how much room for encoding a group keeps: some entries of 64
-	// KiB, or one of a whole chunk.
+	// roomBytesMax is how much room a group keeps for encoding, and as much again for
+	// its direct writes: some entries of 64 KiB, or one of a whole chunk.
 	roomBytesMax = 512 << 10
 )
 
