@@ -156,19 +156,22 @@ func openGroup(
 	// mute may not vote in the first moment either.
 	g.transport = raftnet.Open(raftnet.Config{
 		ID: spec.nodeID, Group: spec.name, ElectionWait: spec.electionWait, Mute: spec.mute,
-		Stalled: g.stallError, Declines: spec.declines, Mend: g.store.Mend,
+		Stalled: g.stallError, Declines: spec.declines, Mend: g.store.Mend, Log: g.store,
 	}, link, all, g.log)
 	conf := raftConfig(spec)
 	if err = g.bootstrap(conf, spec.members); err == nil {
 		spec.fsm.count(g.countApplied)
-		fsm := snapshot.NewRestorer(spec.fsm, dir, g.snapshots)
-		g.raft, err = raft.NewRaft(conf, watched{fsm, g.stall}, g.store, g.store, g.snapshots, g.transport)
+		fsm := watched{snapshot.NewRestorer(spec.fsm, dir, g.snapshots), g.stall}
+		g.raft, err = raft.NewRaft(conf, &durable{BatchingFSM: fsm, log: g.store},
+			g.store, g.store, g.snapshots, g.transport)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("group %s: %w", spec.name, err), g.transport.Close())
 	}
 	g.turns.observe(g.raft)
-	g.transport.Start(func() bool { return g.raft.State() == raft.Leader })
+	leads := func() bool { return g.raft.State() == raft.Leader }
+	g.transport.Start(leads)
+	g.store.Lead(leads, g.refused)
 	g.wg.Go(g.watchLeadership)
 	g.wg.Go(func() { g.snapshotLoop(spec.snapshotMax, spec.full) })
 	return g, nil
@@ -294,6 +297,13 @@ func (g *group) watchLeadership() {
 	}
 }
 
+// refused makes raft give up leading after the disk has refused entries that raft takes for
+// stored: it does when it is refused another one.
+func (g *group) refused(err error) {
+	g.log.Error("log not written; what it was to hold waits in memory", "error", err)
+	g.raft.Barrier(applyWait)
+}
+
 // leads says whether this node leads and has applied all that came before.
 func (g *group) leads() bool {
 	term := g.established.Load()
@@ -312,6 +322,19 @@ func (g *group) verifyLeads() error {
 	return nil
 }
 
+// answerAll waits until what was committed is applied: of what waits for the state machine when
+// raft shuts down nobody ever hears.
+func (g *group) answerAll() {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range applyWait / time.Millisecond {
+		if g.raft.Stats()["fsm_pending"] == "0" {
+			return
+		}
+		<-tick.C
+	}
+}
+
 // close hands leadership to another member if there is one, so that nobody
 // waits for an election, and stops.
 func (g *group) close() error {
@@ -326,6 +349,8 @@ func (g *group) close() error {
 		if g.stop != nil {
 			g.stop()
 		}
+		g.store.GiveUp()
+		g.answerAll()
 		err = g.raft.Shutdown().Error()
 		g.wg.Wait()
 		err = errors.Join(err, g.transport.Close(), g.store.Close())

@@ -35,7 +35,7 @@ func planOf(seed uint64) []fault {
 	r := rand.New(rand.NewPCG(seed, 1))
 	kinds := []string{
 		"isolate", "bridge", "one-way", "kill", "renumber", "delay", "drop", "partition", "slow-disk", "transfer",
-		"join", "drain", "undrain", "restart-all",
+		"join", "drain", "undrain", "restart-all", "unplug",
 	}
 	plan := make([]fault, simSteps)
 	for i := range plan {
@@ -107,6 +107,8 @@ func (s *sim) run(f fault) {
 		s.restart(f.kind, f.a, f.last)
 	case "restart-all":
 		s.moveAll()
+	case "unplug":
+		s.unplug(f.a, f.last)
 	case "transfer":
 		for _, g := range s.node(f.a).groups() {
 			_ = g.raft.LeadershipTransfer().Error() // it may not lead, or not be able to
@@ -130,6 +132,25 @@ func (s *sim) restart(kind string, i int, away time.Duration) {
 		s.net.Host(hostName(i)).Renumber()
 	}
 	old.close(s.t)
+	s.wait(away)
+	s.open(i)
+}
+
+// unplug takes the power of a node whose disk is slow: what its logs hold ahead of the disk is
+// gone, while the others may have it.
+func (s *sim) unplug(i int, away time.Duration) {
+	disk, old := &s.disks[i], s.node(i)
+	disk.wait.Store(int64(300 * time.Millisecond))
+	s.wait(time.Second)
+	disk.off.Store(true)
+	s.net.Host(hostName(i)).Kill()
+	for _, c := range []io.Closer{old.Node, old.rows, old.blobs} {
+		if err := c.Close(); err != nil && !errors.Is(err, errDisk) {
+			s.t.Errorf("close node %d: %v", i, err)
+		}
+	}
+	disk.off.Store(false)
+	disk.wait.Store(0)
 	s.wait(away)
 	s.open(i)
 }
@@ -258,7 +279,10 @@ func playsPrefix(ctx context.Context, n *testNode, id blobstore.ID, want []byte)
 }
 
 // slowDisk is the disk of a node's logs, whose syncs take a while.
-type slowDisk struct{ wait atomic.Int64 }
+type slowDisk struct {
+	wait atomic.Int64
+	off  atomic.Bool // nothing comes to it any more
+}
 
 func (d *slowDisk) of(_ string, below types.VFS) types.VFS { return slowFS{below, d} }
 
@@ -284,10 +308,21 @@ type slowFile struct {
 	disk *slowDisk
 }
 
+// WriteAt writes what the disk will have after a power cut, too: losing that is tried elsewhere.
+func (f slowFile) WriteAt(p []byte, at int64) (int, error) {
+	if f.disk.off.Load() {
+		return 0, errDisk
+	}
+	return f.WritableFile.WriteAt(p, at)
+}
+
 // Sync takes the disk's time.
 func (f slowFile) Sync() error {
 	if d := f.disk.wait.Load(); d > 0 {
 		pause(context.Background(), time.Duration(d))
+	}
+	if f.disk.off.Load() {
+		return errDisk
 	}
 	return f.WritableFile.Sync()
 }

@@ -8,8 +8,6 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/hashicorp/raft-wal/types"
-
-	"carillon/cluster/snapshot"
 )
 
 // DiskStallDefault is how long one write to the log, or one application of
@@ -148,7 +146,7 @@ func (n *Node) stalls() float64 {
 
 // watched is a state machine whose applications are watched.
 type watched struct {
-	snapshot.Restorer
+	raft.BatchingFSM
 
 	stall *stall
 }
@@ -156,7 +154,7 @@ type watched struct {
 // ApplyBatch applies entries.
 func (w watched) ApplyBatch(logs []*raft.Log) []any {
 	defer w.stall.enter(&w.stall.applying)()
-	return w.Restorer.ApplyBatch(logs)
+	return w.BatchingFSM.ApplyBatch(logs)
 }
 
 // diskFS is the file layer below a log; tests put a slow one there.

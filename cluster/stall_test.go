@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,9 +14,13 @@ import (
 	"carillon/cluster/placement"
 )
 
-// hangingFS is a disk whose syncs hang while it is told so.
+var errDisk = errors.New("disk refuses")
+
+// hangingFS is a disk whose syncs hang, or fail, while it is told so.
 type hangingFS struct {
 	types.VFS
+
+	refuses atomic.Bool
 
 	mu   sync.Mutex
 	gate chan struct{} // nil: it does not hang
@@ -63,35 +68,16 @@ type hangingFile struct {
 
 func (f hangingFile) Sync() error {
 	f.fs.wait()
+	if f.fs.refuses.Load() {
+		return errDisk
+	}
 	return f.WritableFile.Sync()
 }
 
 // Goal: a leader whose disk hangs is not waited for: the others elect and
 // write, it says what is wrong, and afterwards it has everything.
 func TestStalledLeaderGivesUp(t *testing.T) {
-	disks := make([]*hangingFS, 3)
-	next := 0
-	nodes := startClusterWith(t, 3, func(c *Config) { c.DiskStall = 400 * time.Millisecond }, func(d *Deps) {
-		i := next
-		next++
-		d.fs = func(group string, below types.VFS) types.VFS {
-			if group != placement.CatalogGroup {
-				return below
-			}
-			disks[i] = &hangingFS{VFS: below}
-			return disks[i]
-		}
-	})
-	leader := -1
-	eventually(t, "a leader", func() error {
-		for i, n := range nodes {
-			if n.catalog.leads() {
-				leader = i
-				return nil
-			}
-		}
-		return errors.New("none yet")
-	})
+	nodes, disks, leader := startOnDisks(t, 400*time.Millisecond)
 	disks[leader].hang()
 	defer disks[leader].release()
 	ctx, cancel := context.WithTimeout(t.Context(), testWait)

@@ -50,6 +50,12 @@ func (s *Store) emptying(low, high uint64) (emptied, error) {
 		return emptied{}, err //nolint:wrapcheck // as above
 	}
 	var l raft.Log
+	s.mu.Lock()
+	found := s.ahead.get(last, &l)
+	s.mu.Unlock()
+	if found {
+		return emptied{index: last, term: l.Term}, nil
+	}
 	if err := s.WAL.GetLog(last, &l); err != nil && !errors.Is(err, raft.ErrLogNotFound) {
 		return emptied{}, err //nolint:wrapcheck // as above
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
@@ -29,8 +30,8 @@ const (
 	// tailEntriesMax bounds the same by number: it is the length of the ring.
 	tailEntriesMax = 512
 	// roomBytesMax is how much room a group keeps for encoding, and as much again for
-	// its direct writes: some entries of 64 KiB, or one of a whole chunk.
-	roomBytesMax = 512 << 10
+	// its direct writes: what a leader writes at a time, with what is around entries.
+	roomBytesMax = flushBytesMax + 64<<10
 )
 
 // Store is a group's raft log on raft-wal with its newest entries in memory.
@@ -40,10 +41,15 @@ type Store struct {
 
 	meta     *metadb.BoltMetaDB
 	codec    *checkedCodec // of writes; guarded by writing
-	writing  sync.Mutex    // one StoreLogs at a time
+	writing  turn          // one write at a time
 	segments *segments
 	cfg      Config
 	tail     *tail
+
+	leading atomic.Pointer[leading]
+	wake    chan struct{} // tells flushLoop that there is something
+	closing chan struct{} // closed by Close
+	flusher sync.WaitGroup
 
 	mu    sync.Mutex
 	ring  [tailEntriesMax]*raft.Log // guarded by mu, by index modulo its length
@@ -51,6 +57,7 @@ type Store struct {
 	high  uint64                    // guarded by mu: last index in ring
 	bytes int                       // guarded by mu
 	gone  emptied                   // guarded by mu
+	ahead ahead                     // guarded by mu
 }
 
 var (
@@ -58,6 +65,14 @@ var (
 	_ raft.StableStore       = (*Store)(nil)
 	_ raft.MonotonicLogStore = (*Store)(nil)
 )
+
+// turn is a mutex that is held while a disk works: one that a test in virtual time, whose
+// disks take their time, can see somebody wait for.
+type turn chan struct{}
+
+func (t turn) take() { t <- struct{}{} }
+
+func (t turn) pass() { <-t }
 
 // Config is what a log needs from its group. The zero value is a log that
 // nobody watches, on the operating system's files.
@@ -88,8 +103,9 @@ func Open(dir string, cfg Config, log *slog.Logger) (_ *Store, err error) {
 		cfg.Writing = func() func() { return func() {} }
 	}
 	s := &Store{
-		meta: &metadb.BoltMetaDB{}, codec: &checkedCodec{}, cfg: cfg,
+		meta: &metadb.BoltMetaDB{}, codec: &checkedCodec{}, cfg: cfg, writing: make(turn, 1),
 		segments: newSegments(dir, cfg.FS, log),
+		wake:     make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	defer func() {
 		if p := recover(); p != nil { // the meta store's library panics at damage
@@ -119,12 +135,16 @@ func Open(dir string, cfg Config, log *slog.Logger) (_ *Store, err error) {
 	return s, nil
 }
 
-// Close closes the log and its meta store, which raft-wal leaves open and
-// locked: a node that is opened again in the same process would wait for ever.
+// Close writes what is ahead of the disk, and closes the log and its meta store, which
+// raft-wal leaves open and locked: a node that is opened again in the same process would
+// wait for ever.
 func (s *Store) Close() error {
-	var err error
+	s.GiveUp()
+	close(s.closing)
+	s.flusher.Wait()
+	err := s.flush()
 	if s.WAL != nil {
-		err = s.WAL.Close()
+		err = errors.Join(err, s.WAL.Close())
 	}
 	s.segments.close()
 	if s.tail != nil {
@@ -141,7 +161,7 @@ func (s *Store) GetLog(index uint64, out *raft.Log) error {
 		s.mu.Unlock()
 		return nil
 	}
-	answered := s.gone.get(s.cfg.Snapshot, index, out)
+	answered := s.gone.get(s.cfg.Snapshot, index, out) || s.ahead.get(index, out)
 	s.mu.Unlock()
 	if answered {
 		return nil
@@ -149,31 +169,56 @@ func (s *Store) GetLog(index uint64, out *raft.Log) error {
 	return s.WAL.GetLog(index, out) //nolint:wrapcheck // raft compares this error
 }
 
-// StoreLog stores one entry; it is on the disk when it returns.
+// FirstIndex is the index of the oldest entry, 0 if there is none.
+func (s *Store) FirstIndex() (uint64, error) {
+	first, err := s.WAL.FirstIndex()
+	if err != nil || first != 0 {
+		return first, err //nolint:wrapcheck // raft compares this error
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.ahead.pending; len(p) > 0 {
+		first = p[0].Index
+	}
+	return first, nil
+}
+
+// LastIndex is the index of the newest entry, 0 if there is none.
+func (s *Store) LastIndex() (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.ahead.pending; len(p) > 0 {
+		return p[len(p)-1].Index, nil
+	}
+	return s.WAL.LastIndex() //nolint:wrapcheck // raft compares this error
+}
+
+// StoreLog is StoreLogs of one entry.
 func (s *Store) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
-// StoreLogs stores entries in one write and one fsync.
+// StoreLogs stores entries. They are on the disk when it returns, with one fsync, unless
+// this node leads (see [Store.Lead]).
 func (s *Store) StoreLogs(logs []*raft.Log) error {
+	bytes := 0
+	for _, l := range logs {
+		bytes += len(l.Data)
+	}
 	if s.cfg.Room != nil {
-		bytes := 0
-		for _, l := range logs {
-			bytes += len(l.Data)
-		}
 		if err := s.cfg.Room(bytes); err != nil {
 			return err
 		}
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	ended := s.cfg.Writing()
-	s.codec.reserve(logs)
-	err := s.WAL.StoreLogs(logs)
-	s.codec.release()
-	if ended(); err != nil {
-		s.forget()
-		return err //nolint:wrapcheck // raft compares this error
+	if s.writesAhead(logs) {
+		if done, err := s.enqueue(logs, bytes); done || err != nil {
+			return err
+		}
 	}
-	if err := s.tail.note(logs[len(logs)-1].Index, false); err != nil {
+	s.writing.take()
+	defer s.writing.pass()
+	if err := s.drain(); err != nil {
+		return err
+	}
+	if err := s.write(logs); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -183,6 +228,19 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 		s.remember(l)
 	}
 	return nil
+}
+
+// write brings entries to the disk in one write and one fsync. Callers hold writing.
+func (s *Store) write(logs []*raft.Log) error {
+	ended := s.cfg.Writing()
+	s.codec.reserve(logs)
+	err := s.WAL.StoreLogs(logs)
+	s.codec.release()
+	if ended(); err != nil {
+		s.forget()
+		return err //nolint:wrapcheck // raft compares this error
+	}
+	return s.tail.note(logs[len(logs)-1].Index, false)
 }
 
 // remember adds an entry to the ring and drops the oldest beyond the bounds.
@@ -222,12 +280,16 @@ func (s *Store) forget() {
 
 // Set stores a value of the stable store; it is on the disk when it returns.
 func (s *Store) Set(key, value []byte) error {
+	s.writing.take()
+	defer s.writing.pass()
 	defer s.cfg.Writing()()
 	return s.WAL.Set(key, value) //nolint:wrapcheck // raft compares this error
 }
 
 // SetUint64 stores a number of the stable store, as Set does.
 func (s *Store) SetUint64(key []byte, value uint64) error {
+	s.writing.take()
+	defer s.writing.pass()
 	defer s.cfg.Writing()()
 	return s.WAL.SetUint64(key, value) //nolint:wrapcheck // raft compares this error
 }
@@ -235,11 +297,17 @@ func (s *Store) SetUint64(key []byte, value uint64) error {
 // DeleteRange removes entries; raft calls it after a snapshot and when a new
 // leader overrules what was not committed.
 func (s *Store) DeleteRange(low, high uint64) error {
+	s.writing.take()
+	defer s.writing.pass()
+	if err := s.drainBefore(high); err != nil {
+		return err
+	}
 	was, err := s.emptying(low, high)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
+	s.ahead.overrule(low, high)
 	if s.low != 0 && high >= s.low {
 		s.clear()
 	}
@@ -247,26 +315,29 @@ func (s *Store) DeleteRange(low, high uint64) error {
 		s.gone.index, s.gone.term = was.index, was.term
 	}
 	s.mu.Unlock()
-	if err := s.shorten(low, high); err != nil {
-		return err
-	}
-	return s.WAL.DeleteRange(low, high) //nolint:wrapcheck // raft compares this error
+	return s.deleteWritten(low, high)
 }
 
-// shorten notes a new end of the log, before it has it.
-func (s *Store) shorten(low, high uint64) error {
-	first, err := s.FirstIndex()
+// deleteWritten removes entries from the disk.
+func (s *Store) deleteWritten(low, high uint64) error {
+	first, err := s.WAL.FirstIndex()
 	if err != nil {
 		return err //nolint:wrapcheck // raft compares this error
 	}
-	last, err := s.LastIndex()
+	last, err := s.WAL.LastIndex()
 	switch {
 	case err != nil:
 		return err //nolint:wrapcheck // as above
-	case high < last:
+	case low > last:
 		return nil
+	case high < last: // the end stays where it is
 	case low <= first:
-		return s.tail.note(0, true)
+		err = s.tail.note(0, true)
+	default:
+		err = s.tail.note(low-1, true)
 	}
-	return s.tail.note(low-1, true)
+	if err != nil {
+		return err
+	}
+	return s.WAL.DeleteRange(low, high) //nolint:wrapcheck // as above
 }

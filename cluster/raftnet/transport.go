@@ -123,6 +123,16 @@ type Config struct {
 	Declines func() error
 	// Mend changes an AppendEntries for raft, see raftlog/emptied.go; nil: nothing.
 	Mend func(*raft.AppendEntriesRequest)
+	// Log is what raft may be ahead of, see raftlog/flush.go; nil: of nothing.
+	Log Log
+}
+
+// Log is a log of which raft may hold entries that are not on the disk yet.
+type Log interface {
+	// SyncedTo is the position that is on the disk, of the one that is asked for.
+	SyncedTo(index uint64) uint64
+	// Synced waits until a position is on the disk.
+	Synced(ctx context.Context, index uint64) error
 }
 
 // Open takes messages from now on.
@@ -210,6 +220,9 @@ func (t *Transport) AppendEntries(
 		t.beat.wait()
 	}
 	part := *args
+	if t.cfg.Log != nil {
+		part.LeaderCommitIndex = t.cfg.Log.SyncedTo(args.LeaderCommitIndex)
+	}
 	for rest := args.Entries; ; {
 		part.Entries, rest = cutEntries(rest)
 		answer := func(d *wire.Decoder) { appendResponse(d, resp) }
@@ -363,6 +376,9 @@ func (t *Transport) receive(ctx context.Context, kind byte, d *wire.Decoder) ([]
 	}
 	switch r := answer.(type) {
 	case *raft.AppendEntriesResponse:
+		if err := t.synced(ctx, command, r); err != nil {
+			return nil, err
+		}
 		return encodeAppendResponse(r), nil
 	case *raft.RequestVoteResponse:
 		return encodeVoteResponse(r), nil
@@ -372,6 +388,20 @@ func (t *Transport) receive(ctx context.Context, kind byte, d *wire.Decoder) ([]
 		return appendHeader(nil, r.RPCHeader), nil
 	}
 	return nil, fmt.Errorf("raft answered %T: %w", answer, wire.ErrMalformed)
+}
+
+// synced waits until what an answer acknowledges is on the disk: a member that led a moment
+// ago may hold it in memory only, and raft writes nothing that it holds.
+func (t *Transport) synced(ctx context.Context, command any, answer *raft.AppendEntriesResponse) error {
+	r, ok := command.(*raft.AppendEntriesRequest)
+	if t.cfg.Log == nil || !ok || !answer.Success {
+		return nil
+	}
+	index := r.PrevLogEntry
+	if n := len(r.Entries); n > 0 {
+		index = r.Entries[n-1].Index
+	}
+	return t.cfg.Log.Synced(ctx, index) //nolint:wrapcheck // says enough
 }
 
 // Ask brings an RPC to raft and waits for the response.

@@ -57,3 +57,53 @@ func TestNoPipeline(t *testing.T) {
 		t.Errorf("pipeline %v, %v", p, err)
 	}
 }
+
+// halfLog is on the disk up to an index, and fails who waits for more.
+type halfLog uint64
+
+var errNotSynced = errors.New("not on the disk")
+
+func (l halfLog) SyncedTo(index uint64) uint64 { return min(index, uint64(l)) }
+
+func (l halfLog) Synced(_ context.Context, index uint64) error {
+	if index > uint64(l) {
+		return errNotSynced
+	}
+	return nil
+}
+
+// TestAcknowledgedWhenSynced: a member that led a moment ago may hold what it is sent in memory
+// only. It says so when the disk has it, and answers at once where it acknowledges nothing.
+func TestAcknowledgedWhenSynced(t *testing.T) {
+	t.Parallel()
+	entries := func(to uint64) *raft.AppendEntriesRequest {
+		return &raft.AppendEntriesRequest{Term: 7, PrevLogEntry: to - 1, Entries: []*raft.Log{{Index: to, Term: 7}}}
+	}
+	for name, c := range map[string]struct {
+		request *raft.AppendEntriesRequest
+		success bool
+		want    error
+	}{
+		"on disk":                     {entries(5), true, nil},
+		"ahead of the disk":           {entries(6), true, errNotSynced},
+		"refused":                     {entries(6), false, nil},
+		"heartbeat":                   {&raft.AppendEntriesRequest{Term: 7}, true, nil},
+		"what comes before, on disk":  {&raft.AppendEntriesRequest{Term: 7, PrevLogEntry: 5}, true, nil},
+		"what comes before, is ahead": {&raft.AppendEntriesRequest{Term: 7, PrevLogEntry: 6}, true, errNotSynced},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := &Transport{
+				consumer: make(chan raft.RPC), closed: make(chan struct{}), cfg: Config{Log: halfLog(5)},
+			}
+			go func() {
+				rpc := <-tr.consumer
+				rpc.Respond(&raft.AppendEntriesResponse{Term: 7, Success: c.success}, nil)
+			}()
+			_, err := tr.receive(t.Context(), raftAppend, wire.NewDecoder(bytes.Join(encodeAppend(c.request), nil)))
+			if !errors.Is(err, c.want) {
+				t.Errorf("answer %v, want %v", err, c.want)
+			}
+		})
+	}
+}
