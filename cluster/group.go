@@ -300,7 +300,7 @@ func (g *group) watchLeadership() {
 // refused makes raft give up leading after the disk has refused entries that raft takes for
 // stored: it does when it is refused another one.
 func (g *group) refused(err error) {
-	g.log.Error("log not written; what it was to hold waits in memory", "error", err)
+	g.log.Error("disk refuses the log; restart this node when it does not any more", "error", err)
 	g.raft.Barrier(applyWait)
 }
 
