@@ -55,18 +55,22 @@ func TestRot(t *testing.T) { //nolint:tparallel // the parts share one cluster a
 					t.Errorf("%s: %v\n%s", id, err, n.diagnose(t, id, hash))
 				}
 			}
-			var checked struct {
-				Nodes []struct {
-					ID, Reason string
-					Ready      bool
+			// A node that is back is handed its share of leaderships, which takes each a moment.
+			eventually(t, rotWait, "all nodes are ready", func() error {
+				var checked struct {
+					Nodes []struct {
+						ID, Reason string
+						Ready      bool
+					}
 				}
-			}
-			n.call(http.MethodGet, "/v1/cluster", nil, http.StatusOK, &checked)
-			for _, s := range checked.Nodes {
-				if !s.Ready {
-					t.Errorf("node %s: %s", s.ID, s.Reason)
+				n.call(http.MethodGet, "/v1/cluster", nil, http.StatusOK, &checked)
+				for _, s := range checked.Nodes {
+					if !s.Ready {
+						return fmt.Errorf("node %s: %s", s.ID, s.Reason) //nolint:err113 // for the test's log
+					}
 				}
-			}
+				return nil
+			})
 		})
 	}
 	readBack(t, c, hashes)
