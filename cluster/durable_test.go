@@ -9,14 +9,15 @@ import (
 
 	"github.com/hashicorp/raft-wal/types"
 
+	"carillon/cluster/disktest"
 	"carillon/cluster/placement"
 )
 
 // startOnDisks is a cluster of three whose catalogs' logs are on disks that can hang, with the
 // number of the node that leads the catalog.
-func startOnDisks(t *testing.T, stall time.Duration) (nodes []*testNode, disks []*hangingFS, leader int) {
+func startOnDisks(t *testing.T, stall time.Duration) (nodes []*testNode, disks []*hangingDisk, leader int) {
 	t.Helper()
-	disks = make([]*hangingFS, 3)
+	disks = make([]*hangingDisk, 3)
 	next := 0
 	nodes = startClusterWith(t, 3, func(c *Config) { c.DiskStall = stall }, func(d *Deps) {
 		i := next
@@ -25,8 +26,8 @@ func startOnDisks(t *testing.T, stall time.Duration) (nodes []*testNode, disks [
 			if group != placement.CatalogGroup {
 				return below
 			}
-			disks[i] = &hangingFS{VFS: below}
-			return disks[i]
+			disks[i] = &hangingDisk{}
+			return &disktest.Disk{VFS: below, BeforeSync: disks[i].beforeSync}
 		}
 	})
 	eventually(t, "a leader", func() error {

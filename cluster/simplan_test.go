@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/raft-wal/types"
 
 	"carillon/blobstore"
+	"carillon/cluster/disktest"
 	"carillon/cluster/placement"
 )
 
@@ -284,45 +285,23 @@ type slowDisk struct {
 	off  atomic.Bool // nothing comes to it any more
 }
 
-func (d *slowDisk) of(_ string, below types.VFS) types.VFS { return slowFS{below, d} }
-
-type slowFS struct {
-	types.VFS
-
-	disk *slowDisk
+func (d *slowDisk) of(_ string, below types.VFS) types.VFS {
+	return &disktest.Disk{VFS: below, BeforeWrite: d.power, BeforeSync: d.beforeSync}
 }
 
-func (f slowFS) Create(dir, name string, size uint64) (types.WritableFile, error) {
-	file, err := f.VFS.Create(dir, name, size)
-	return slowFile{file, f.disk}, err
-}
-
-func (f slowFS) OpenWriter(dir, name string) (types.WritableFile, error) {
-	file, err := f.VFS.OpenWriter(dir, name)
-	return slowFile{file, f.disk}, err
-}
-
-type slowFile struct {
-	types.WritableFile
-
-	disk *slowDisk
-}
-
-// WriteAt writes what the disk will have after a power cut, too: losing that is tried elsewhere.
-func (f slowFile) WriteAt(p []byte, at int64) (int, error) {
-	if f.disk.off.Load() {
-		return 0, errDisk
-	}
-	return f.WritableFile.WriteAt(p, at)
-}
-
-// Sync takes the disk's time.
-func (f slowFile) Sync() error {
-	if d := f.disk.wait.Load(); d > 0 {
-		pause(context.Background(), time.Duration(d))
-	}
-	if f.disk.off.Load() {
+// power fails when there is none. What was written before is there after a power cut, synced or
+// not: losing that is tried elsewhere.
+func (d *slowDisk) power() error {
+	if d.off.Load() {
 		return errDisk
 	}
-	return f.WritableFile.Sync()
+	return nil
+}
+
+// beforeSync takes the disk's time.
+func (d *slowDisk) beforeSync() error {
+	if wait := d.wait.Load(); wait > 0 {
+		pause(context.Background(), time.Duration(wait))
+	}
+	return d.power()
 }

@@ -9,30 +9,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/raft-wal/types"
-
 	"carillon/cluster/placement"
 )
 
 var errDisk = errors.New("disk refuses")
 
-// hangingFS is a disk whose syncs hang, or fail, while it is told so.
-type hangingFS struct {
-	types.VFS
-
+// hangingDisk is one whose syncs hang, or fail, while it is told so.
+type hangingDisk struct {
 	refuses atomic.Bool
 
 	mu   sync.Mutex
 	gate chan struct{} // nil: it does not hang
 }
 
-func (h *hangingFS) hang() {
+func (h *hangingDisk) hang() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.gate = make(chan struct{})
 }
 
-func (h *hangingFS) release() {
+func (h *hangingDisk) release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.gate != nil {
@@ -41,37 +37,17 @@ func (h *hangingFS) release() {
 	h.gate = nil
 }
 
-func (h *hangingFS) wait() {
+func (h *hangingDisk) beforeSync() error {
 	h.mu.Lock()
 	gate := h.gate
 	h.mu.Unlock()
 	if gate != nil {
 		<-gate
 	}
-}
-
-func (h *hangingFS) Create(dir, name string, size uint64) (types.WritableFile, error) {
-	f, err := h.VFS.Create(dir, name, size)
-	return hangingFile{f, h}, err
-}
-
-func (h *hangingFS) OpenWriter(dir, name string) (types.WritableFile, error) {
-	f, err := h.VFS.OpenWriter(dir, name)
-	return hangingFile{f, h}, err
-}
-
-type hangingFile struct {
-	types.WritableFile
-
-	fs *hangingFS
-}
-
-func (f hangingFile) Sync() error {
-	f.fs.wait()
-	if f.fs.refuses.Load() {
+	if h.refuses.Load() {
 		return errDisk
 	}
-	return f.WritableFile.Sync()
+	return nil
 }
 
 // Goal: a leader whose disk hangs is not waited for: the others elect and

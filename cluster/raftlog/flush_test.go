@@ -13,50 +13,30 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
-	"github.com/hashicorp/raft-wal/types"
+
+	"carillon/cluster/disktest"
 )
 
 var errRefused = errors.New("disk refuses")
 
-// faultyFS is a disk that refuses to write while it is told so, and whose writes wait while
+// faults are what a disk does that refuses while it is told so, and whose writes wait while
 // somebody holds it.
-type faultyFS struct {
-	types.VFS
-
+type faults struct {
 	refuses atomic.Bool
 	held    sync.RWMutex
 }
 
-func (f *faultyFS) Create(dir, name string, size uint64) (types.WritableFile, error) {
-	file, err := f.VFS.Create(dir, name, size)
-	return faultyFile{file, f}, err
+func (f *faults) beforeWrite() error {
+	f.held.RLock()
+	defer f.held.RUnlock()
+	return f.beforeSync()
 }
 
-func (f *faultyFS) OpenWriter(dir, name string) (types.WritableFile, error) {
-	file, err := f.VFS.OpenWriter(dir, name)
-	return faultyFile{file, f}, err
-}
-
-type faultyFile struct {
-	types.WritableFile
-
-	fs *faultyFS
-}
-
-func (f faultyFile) WriteAt(p []byte, at int64) (int, error) {
-	f.fs.held.RLock()
-	defer f.fs.held.RUnlock()
-	if f.fs.refuses.Load() {
-		return 0, errRefused
-	}
-	return f.WritableFile.WriteAt(p, at)
-}
-
-func (f faultyFile) Sync() error {
-	if f.fs.refuses.Load() {
+func (f *faults) beforeSync() error {
+	if f.refuses.Load() {
 		return errRefused
 	}
-	return f.WritableFile.Sync()
+	return nil
 }
 
 // leader is a log on such a disk, of a node that leads while leads is true.
@@ -65,14 +45,14 @@ type leader struct {
 
 	t     *testing.T
 	dir   string
-	disk  *faultyFS
+	disk  faults
 	leads atomic.Bool
 	told  chan error // what Lead's second function was told
 }
 
 func newLeader(t *testing.T) *leader {
 	t.Helper()
-	l := &leader{t: t, dir: t.TempDir(), disk: &faultyFS{VFS: Files()}, told: make(chan error, 100)}
+	l := &leader{t: t, dir: t.TempDir(), told: make(chan error, 100)}
 	l.open()
 	t.Cleanup(func() { _ = l.Close() }) // it may have been given up
 	return l
@@ -80,8 +60,9 @@ func newLeader(t *testing.T) *leader {
 
 func (l *leader) open() {
 	l.t.Helper()
+	disk := &disktest.Disk{VFS: Files(), BeforeWrite: l.disk.beforeWrite, BeforeSync: l.disk.beforeSync}
 	var err error
-	if l.Store, err = Open(l.dir, Config{FS: l.disk}, slog.New(slog.DiscardHandler)); err != nil {
+	if l.Store, err = Open(l.dir, Config{FS: disk}, slog.New(slog.DiscardHandler)); err != nil {
 		l.t.Fatal(err)
 	}
 	if err := l.SetUint64([]byte(keyTerm), 1000); err != nil { // above all terms of these tests

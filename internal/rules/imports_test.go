@@ -55,6 +55,7 @@ func arrows() map[string][]string {
 		"cluster": {"blobstore", "internal/hlog", "internal/simnet"},
 		// Its parts know one another downwards, never the node.
 		"cluster/command":   {"cluster/wire", "blobstore"},
+		"cluster/disktest":  {},
 		"cluster/placement": {},
 		"cluster/raftnet":   {"cluster/command", "cluster/peer", "cluster/wire", "blobstore"},
 		"cluster/readcache": {"blobstore"},
