@@ -104,7 +104,8 @@ func TestLeaderAheadOfItsDisk(t *testing.T) {
 }
 
 // Goal: a leader whose disk refuses an entry gives up leading although nothing else is written,
-// the others go on with what it had sent them, and it has everything after a restart.
+// and says why it is not ready; the others go on with what it had sent them, and it has
+// everything after a restart.
 func TestLeaderRefusedByItsDisk(t *testing.T) {
 	nodes, disks, leader := startOnDisks(t, testWait)
 	broken := nodes[leader]
@@ -117,6 +118,9 @@ func TestLeaderRefusedByItsDisk(t *testing.T) {
 	}
 	if broken.catalog.leads() {
 		t.Error("it leads on")
+	}
+	if err := broken.Ready(); !errors.Is(err, ErrNotReady) || !errors.Is(err, errDisk) {
+		t.Errorf("it says %v", err)
 	}
 	if err := broken.Close(); !errors.Is(err, errDisk) {
 		t.Errorf("closed with what its disk has refused: %v", err)

@@ -126,6 +126,16 @@ func (n *Node) stalledGroup() (string, time.Duration) {
 	return "", 0
 }
 
+// refusedGroup is a group of this node whose log the disk does not take, and why.
+func (n *Node) refusedGroup() (string, error) {
+	for _, g := range n.groups() {
+		if err := g.store.Refused(); err != nil {
+			return g.name, err
+		}
+	}
+	return "", nil
+}
+
 // slowestWrite is the longest write to a log since it was last asked.
 func (n *Node) slowestWrite() time.Duration {
 	slowest := int64(0)

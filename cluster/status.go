@@ -17,6 +17,7 @@ import (
 func (n *Node) Ready() error {
 	group, why := n.halts.any()
 	stalled, stalledFor := n.stalledGroup()
+	refused, refusal := n.refusedGroup()
 	muted := n.mutedGroup()
 	damage := n.condemned.Load()
 	switch {
@@ -29,6 +30,9 @@ func (n *Node) Ready() error {
 	case stalledFor > 0:
 		return fmt.Errorf("disk of group %s does not answer for %v: %w", stalled, stalledFor.Round(time.Second),
 			ErrNotReady)
+	case refusal != nil:
+		return fmt.Errorf("disk refuses the log of group %s, restart this node when it does not: %w: %w", refused,
+			refusal, ErrNotReady)
 	case muted != "":
 		return fmt.Errorf("fetching the log of group %s anew after damage: %w", muted, ErrNotReady)
 	case n.resync.pending.Load():

@@ -46,6 +46,7 @@ type Store struct {
 	cfg      Config
 	tail     *tail
 
+	refused atomic.Pointer[error] // why writes fail, from the first of them on
 	leading atomic.Pointer[leading]
 	wake    chan struct{} // tells flushLoop that there is something
 	closing chan struct{} // closed by Close
@@ -237,10 +238,21 @@ func (s *Store) write(logs []*raft.Log) error {
 	err := s.WAL.StoreLogs(logs)
 	s.codec.release()
 	if ended(); err != nil {
+		s.refused.CompareAndSwap(nil, &err)
 		s.forget()
 		return err //nolint:wrapcheck // raft compares this error
 	}
+	s.refused.Store(nil)
 	return s.tail.note(logs[len(logs)-1].Index, false)
+}
+
+// Refused is why the disk did not take the last entries, nil if it did. raft-wal v0.4.0
+// takes nothing more after that until the log is opened again.
+func (s *Store) Refused() error {
+	if err := s.refused.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // remember adds an entry to the ring and drops the oldest beyond the bounds.
