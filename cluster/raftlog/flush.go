@@ -277,9 +277,9 @@ func (a *ahead) overrule(low, high uint64) {
 	a.tell()
 }
 
-// drainBefore writes what is ahead of the disk if a range that ends before its end leaves
-// nothing of the log on the disk, as raft never asks for: a log that is empty ends nowhere.
-// Callers hold writing.
+// drainBefore writes what is ahead of the disk if a range that ends before its end would leave
+// nothing of the log on the disk: where the log ended is noted there. A snapshot may be of all
+// that is on the disk. Callers hold writing.
 func (s *Store) drainBefore(high uint64) error {
 	s.mu.Lock()
 	p := s.ahead.pending

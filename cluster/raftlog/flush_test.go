@@ -228,6 +228,32 @@ func TestOverruledAhead(t *testing.T) {
 	l.want(1, []*raft.Log{entry(1, 1)})
 }
 
+// Goal: a snapshot for all that is on the disk does not empty it while more is in memory only: a
+// log whose end is noted and that holds nothing is damaged.
+func TestCompactedAhead(t *testing.T) {
+	l := newLeader(t)
+	l.mustStore(entry(1, 1), entry(2, 1))
+	if err := l.Synced(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	l.disk.refuses.Store(true)
+	l.mustStore(entry(3, 1))
+	if err := <-l.told; !errors.Is(err, errRefused) {
+		t.Fatal(err)
+	}
+	if err := l.DeleteRange(1, 2); !errors.Is(err, errRefused) {
+		t.Errorf("emptied before the disk had the rest: %v", err)
+	}
+	l.powerCut()
+	l.want(1, []*raft.Log{entry(1, 1), entry(2, 1)})
+	l.mustStore(entry(3, 2))
+	if err := l.DeleteRange(1, 2); err != nil {
+		t.Fatal(err)
+	}
+	l.powerCut()
+	l.want(3, []*raft.Log{entry(3, 2)})
+}
+
 // Goal: closing does not wait for a disk that refuses.
 func TestGivenUp(t *testing.T) {
 	l := newLeader(t)
