@@ -82,10 +82,8 @@ func TestLeaderAheadOfItsDisk(t *testing.T) {
 			t.Errorf("%s has applied %d; the leader's disk ends at %d", n.id, at, before)
 		}
 	}
-	select {
-	case err := <-done:
-		t.Errorf("acknowledged before the leader's disk had it: %v", err)
-	default:
+	if n := len(done); n > 0 {
+		t.Errorf("%d acknowledged before the leader's disk had them", n)
 	}
 	disks[leader].release()
 	for range keys {
