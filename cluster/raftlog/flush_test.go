@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/hashicorp/raft"
 
@@ -190,42 +191,35 @@ func TestMembersAhead(t *testing.T) {
 
 // Goal: a new leader overrules what never came to the disk, and who waited for it hears that.
 func TestOverruledAhead(t *testing.T) {
-	l := newLeader(t)
-	l.mustStore(entry(1, 1), entry(2, 1))
-	if err := l.Synced(t.Context(), 2); err != nil {
-		t.Fatal(err)
-	}
-	l.disk.refuses.Store(true)
-	l.mustStore(entry(3, 1), entry(4, 1), entry(5, 1))
-	l.leads.Store(false)
-	if err := <-l.told; !errors.Is(err, errRefused) {
-		t.Fatal(err)
-	}
-	changed, err := l.waitsFor(5)
-	if changed == nil || err != nil {
-		t.Fatalf("entry 5 is not waited for: %v", err)
-	}
-	waits := make(chan error, 1)
-	go func() {
-		waits <- l.Synced(context.Background(), 5)
-	}()
-	if err := l.DeleteRange(4, 5); err != nil {
-		t.Fatal(err)
-	}
-	l.want(1, []*raft.Log{entry(1, 1), entry(2, 1), entry(3, 1)})
-	if err := l.StoreLogs([]*raft.Log{entry(4, 2)}); !errors.Is(err, errRefused) {
-		t.Errorf("a follower stores ahead of its disk: %v", err)
-	}
-	if err := l.DeleteRange(2, 3); err != nil {
-		t.Fatal(err)
-	}
-	// Who came late was not waiting when it was overruled.
-	if err := <-waits; err != nil && !errors.Is(err, ErrOverruled) {
-		t.Errorf("waited for an entry that was overruled: %v", err)
-	}
-	l.want(1, []*raft.Log{entry(1, 1)})
-	l.powerCut()
-	l.want(1, []*raft.Log{entry(1, 1)})
+	synctest.Test(t, func(t *testing.T) {
+		l := newLeader(t)
+		l.mustStore(entry(1, 1), entry(2, 1))
+		if err := l.Synced(t.Context(), 2); err != nil {
+			t.Fatal(err)
+		}
+		l.disk.refuses.Store(true)
+		l.mustStore(entry(3, 1), entry(4, 1), entry(5, 1))
+		l.leads.Store(false)
+		waits := make(chan error, 1)
+		go func() { waits <- l.Synced(context.Background(), 5) }()
+		synctest.Wait() // until it does
+		if err := l.DeleteRange(4, 5); err != nil {
+			t.Fatal(err)
+		}
+		l.want(1, []*raft.Log{entry(1, 1), entry(2, 1), entry(3, 1)})
+		if err := l.StoreLogs([]*raft.Log{entry(4, 2)}); !errors.Is(err, errRefused) {
+			t.Errorf("a follower stores ahead of its disk: %v", err)
+		}
+		if err := l.DeleteRange(2, 3); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-waits; !errors.Is(err, ErrOverruled) {
+			t.Errorf("waited for an entry that was overruled: %v", err)
+		}
+		l.want(1, []*raft.Log{entry(1, 1)})
+		l.powerCut()
+		l.want(1, []*raft.Log{entry(1, 1)})
+	})
 }
 
 // Goal: a snapshot for all that is on the disk does not empty it while more is in memory only: a
