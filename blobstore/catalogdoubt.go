@@ -37,10 +37,11 @@ func (c *CatalogStore) check(tables func(*badger.DB) error) error {
 		return err
 	}
 	defer gen.gate.leave()
-	if err := tables(gen.db); err != nil {
+	err = tables(gen.db)
+	if errors.Is(err, ErrCorrupt) {
 		return gen.condemned(err)
 	}
-	return nil
+	return err
 }
 
 // believe says whether what was read may be believed: it is asked after each read.
@@ -84,6 +85,9 @@ func (g *generation) lookThrough(ctx context.Context) error {
 			return nil
 		}
 		err := checkTables(g.db)
+		if err != nil && !errors.Is(err, ErrCorrupt) {
+			return fmt.Errorf("the catalog is not looked through: %w: %w", ErrUnavailable, err)
+		}
 		if err == nil {
 			err = g.recount(ctx)
 		}

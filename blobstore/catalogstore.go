@@ -45,6 +45,9 @@ type CatalogConfig struct {
 	// BootID stands for this boot of the machine; "": the kernel's. Tests of
 	// power cuts set it.
 	BootID string
+	// still keeps tables as they are. Tests of damage set it: what they damage is
+	// not to be merged, nor a merge to meet it, which ends the process.
+	still bool
 }
 
 // TxnEntry is a transaction with its place in the log.
@@ -243,6 +246,9 @@ func (c *CatalogStore) openGeneration(name string, syncWrites bool) (*generation
 		WithValueLogFileSize(catalogValueLogFileBytes).
 		WithValueThreshold(catalogValueBytes + 1). // all in the tree
 		WithVerifyValueChecksum(true)
+	if c.cfg.still {
+		opts.NumCompactors = 0
+	}
 	gen := &generation{name: name, looking: make(chan struct{}, 1)}
 	seen := errMismatch.seen.Load()
 	db, err := openDatabase(opts)

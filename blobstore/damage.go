@@ -1,36 +1,28 @@
 package blobstore
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/pb"
-	"github.com/dgraph-io/badger/v4/y"
-	"google.golang.org/protobuf/proto"
+	"github.com/dgraph-io/badger/v4/table"
 )
 
 // Badger answers a block of a table whose checksum fails as if its keys were not
 // there, and a table that is cut short by ending the process. Neither must
 // happen: what is not found here may be lost everywhere else by the next sweep.
-// So the tables are checked before a database is opened, when it is, and by the
-// scrub; a database that fails is put aside and built again, see DESIGN.md,
-// "Damage".
+// So the tables are checked before a database is opened, and by the scrub; a
+// database that fails is put aside and built again, see DESIGN.md, "Damage".
 
 const (
 	// damagedMark in a database's directory says that it is not to be used.
 	damagedMark = "DAMAGED"
 	// asidePrefix starts the names of what was put aside.
 	asidePrefix = "damaged-"
-	// tableFooterMax bounds what a table's footer may claim: an index has some
-	// 100 bytes for a block of 4 KiB.
-	tableFooterMax = 1 << 30
 )
 
 // SetAside renames a directory to DIR.damaged-TIME, durably, and returns the new
@@ -49,16 +41,25 @@ func setAside(dir, into, prefix string, now time.Time) (string, error) {
 
 // openDatabase opens a database whose tables are all readable. ErrCorrupt: they
 // are not, or it cannot be opened for no reason that the operating system gives.
+//
+// The tables are read before Badger has them: its compactions begin at once, and
+// one that meets certain damage ends the process, which would do so again and again.
 func openDatabase(opts badger.Options) (*badger.DB, error) {
-	if err := errors.Join(checkFiles(opts.Dir), checkManifest(opts)); err != nil {
+	if reason, err := os.ReadFile(filepath.Join(opts.Dir, damagedMark)); err == nil {
+		return nil, fmt.Errorf("%w: %s", ErrCorrupt, strings.TrimSpace(string(reason)))
+	}
+	tables, err := checkManifest(opts)
+	if err != nil {
 		return nil, err
+	}
+	for id := range tables {
+		if err := checkTable(table.NewFilename(id, opts.Dir)); err != nil {
+			return nil, fmt.Errorf("table %06d: %w", id, err)
+		}
 	}
 	db, err := badger.OpenManaged(opts)
 	if err != nil {
 		return nil, openError(opts.Dir, err)
-	}
-	if err := checkTables(db); err != nil {
-		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
@@ -77,28 +78,11 @@ func openError(dir string, err error) error {
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
-// checkFiles looks at what Badger would trip over while it opens.
-func checkFiles(dir string) error {
-	if reason, err := os.ReadFile(filepath.Join(dir, damagedMark)); err == nil { //nolint:gosec // our own
-		return fmt.Errorf("%w: %s", ErrCorrupt, strings.TrimSpace(string(reason)))
-	}
-	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
-	if err != nil {
-		return fmt.Errorf("check tables: %w", err)
-	}
-	for _, name := range tables {
-		if err := checkFooter(name); err != nil {
-			return fmt.Errorf("table %s: %w", filepath.Base(name), err)
-		}
-	}
-	return nil
-}
-
 // checkManifest looks at the list of the tables: Badger deletes the tables that
 // it does not name. A list whose end is torn is what a power cut leaves while a
 // table is being added, whose rows are in a write-ahead file still; without such
-// a file it is damage.
-func checkManifest(opts badger.Options) error {
+// a file it is damage. It returns the tables that it names, by number.
+func checkManifest(opts badger.Options) (map[uint64]badger.TableManifest, error) {
 	files := func(pattern string) []string {
 		all, _ := filepath.Glob(filepath.Join(opts.Dir, pattern)) // the pattern is well formed
 		return all
@@ -106,81 +90,26 @@ func checkManifest(opts badger.Options) error {
 	f, err := os.Open(filepath.Join(opts.Dir, badger.ManifestFilename))
 	if errors.Is(err, os.ErrNotExist) {
 		if n := len(files("*.sst")) + len(files("*.vlog")) + len(files("*.mem")); n > 0 {
-			return fmt.Errorf("%d files and no %s: %w", n, badger.ManifestFilename, ErrCorrupt)
+			return nil, fmt.Errorf("%d files and no %s: %w", n, badger.ManifestFilename, ErrCorrupt)
 		}
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("check: %w", err)
+		return nil, fmt.Errorf("check: %w", err)
 	}
 	defer func() { _ = f.Close() }() // it was only read
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("check: %w", err)
+		return nil, fmt.Errorf("check: %w", err)
 	}
-	_, end, err := badger.ReplayManifestFile(f, opts.ExternalMagicVersion, opts)
+	m, end, err := badger.ReplayManifestFile(f, opts.ExternalMagicVersion, opts)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: %w: %w", badger.ManifestFilename, ErrCorrupt, err)
+		return nil, fmt.Errorf("%s: %w: %w", badger.ManifestFilename, ErrCorrupt, err)
 	case end < info.Size() && len(files("*.mem")) == 0:
-		return fmt.Errorf("%s ends at %d of %d: %w", badger.ManifestFilename, end, info.Size(), ErrCorrupt)
+		return nil, fmt.Errorf("%s ends at %d of %d: %w", badger.ManifestFilename, end, info.Size(), ErrCorrupt)
 	}
-	return nil
-}
-
-// checkFooter checks the index of a table: index, its length, its checksum,
-// that one's length; lengths in big endian at the end of the file.
-func checkFooter(name string) error {
-	f, err := os.Open(name) //nolint:gosec // below our own directory
-	if err != nil {
-		return fmt.Errorf("check: %w", err)
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("check: %w", err)
-	}
-	end := info.Size()
-	take := func(n int64) []byte {
-		if err != nil || n < 0 || n > tableFooterMax || n > end {
-			err = errors.Join(err, fmt.Errorf("footer of %d bytes at %d: %w", n, end, ErrCorrupt))
-			return make([]byte, 4)
-		}
-		p := make([]byte, n)
-		end -= n
-		if _, rerr := f.ReadAt(p, end); rerr != nil && !errors.Is(rerr, io.EOF) {
-			err = rerr
-		}
-		return p
-	}
-	length := func() int64 { return int64(binary.BigEndian.Uint32(take(4))) }
-	raw := take(length())
-	index := take(length())
-	if err != nil {
-		return err
-	}
-	var sum pb.Checksum
-	if err := proto.Unmarshal(raw, &sum); err != nil {
-		return fmt.Errorf("footer: %w: %w", ErrCorrupt, err)
-	}
-	if err := y.VerifyChecksum(index, &sum); err != nil {
-		return fmt.Errorf("index: %w: %w", ErrCorrupt, err)
-	}
-	return nil
-}
-
-// checkTables reads every block and index of every table.
-func checkTables(db *badger.DB) (err error) {
-	defer func() {
-		// Badger 4.9 follows a nil pointer on its way to report the bad block.
-		if p := recover(); p != nil {
-			err = fmt.Errorf("a block of a table: %w", ErrCorrupt)
-		}
-	}()
-	if err := db.VerifyChecksum(); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return checkIndexes(db)
+	return m.Tables, nil
 }
 
 // Look reads all tables if there was a reason to doubt them since the last time,

@@ -1,16 +1,11 @@
 package blobstore
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"runtime"
-	"slices"
 	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/badger/v4/y"
 )
 
@@ -85,25 +80,4 @@ func badBlock(p any, err error) error {
 	}
 	errMismatch.seen.Add(1)
 	return fmt.Errorf("a block of a table: %w: %v", ErrCorrupt, p)
-}
-
-// checkIndexes reads the indexes of the tables in use, which Badger checks when it
-// opens a table and never again.
-func checkIndexes(db *badger.DB) error {
-	ids := func() (all []uint64) {
-		for _, t := range db.Tables() {
-			all = append(all, t.ID)
-		}
-		return all
-	}
-	for _, id := range ids() {
-		name := table.NewFilename(id, db.Opts().Dir)
-		err := checkFooter(name)
-		if err == nil || errors.Is(err, fs.ErrNotExist) || !slices.Contains(ids(), id) {
-			continue // a compaction has deleted it
-		}
-		errMismatch.seen.Add(1)
-		return fmt.Errorf("table %s: %w", filepath.Base(name), err)
-	}
-	return nil
 }

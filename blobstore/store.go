@@ -54,6 +54,8 @@ type StoreConfig struct {
 	IndexCacheBytes   int64 // StoreIndexCacheBytes
 	ValueLogFileBytes int64 // StoreValueLogFileBytes
 	Shards            int   // that Count knows from the start; 0: one
+
+	still bool // as in CatalogConfig
 }
 
 func (c StoreConfig) withDefaults() StoreConfig {
@@ -141,6 +143,9 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 		WithValueLogFileSize(badgerValueLogBytes).
 		WithValueThreshold(storeValueThreshold).
 		WithVerifyValueChecksum(false) // we check the blocks that are touched
+	if cfg.still {
+		opts.NumCompactors = 0
+	}
 	left, _ := filepath.Glob(filepath.Join(cfg.Dir, "*.mem")) // the pattern is well formed
 	oldValues, _ := filepath.Glob(filepath.Join(cfg.Dir, "*.vlog"))
 	seen := errMismatch.seen.Load()
