@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -315,6 +316,17 @@ func (r *GroupRecovery) refusal(n *Node, there GroupWitness, pool []GroupWitness
 // brings the group to its full replicas. Again: success. ErrUnsafe: a majority
 // answers, or not all are named, or another node has more.
 func (n *Node) RecoverGroup(ctx context.Context, name, node string, lost []string) (GroupRecovery, error) {
+	for {
+		f, err := n.recoverGroup(ctx, name, node, lost)
+		if !errors.Is(err, blobstore.ErrConflict) {
+			return f, err
+		}
+		// The survivor of another group has obeyed meanwhile, or a node went: what was
+		// decided on is asked for anew.
+	}
+}
+
+func (n *Node) recoverGroup(ctx context.Context, name, node string, lost []string) (GroupRecovery, error) {
 	f, err := n.GroupRecovery(ctx, name, node)
 	if err != nil {
 		return f, err

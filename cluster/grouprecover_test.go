@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -168,7 +169,8 @@ func closeAndReopen(t *testing.T, known, survivor *testNode, lost []*testNode) *
 	return again
 }
 
-// recoverOthers recovers the other groups that were lost with the same nodes.
+// recoverOthers recovers the other groups that were lost with the same nodes, each
+// as two people would who do not know of each other.
 func recoverOthers(t *testing.T, by *testNode) {
 	t.Helper()
 	for s := range by.charter.Shards {
@@ -176,8 +178,18 @@ func recoverOthers(t *testing.T, by *testNode) {
 		if err != nil || f.Quorum || f.State != GroupRecoveryNone {
 			continue
 		}
-		if _, err := by.RecoverGroup(t.Context(), f.Group, f.Node, f.Lost); err != nil {
-			t.Errorf("recovery of %s: %v", f.Group, err)
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				if _, err := by.RecoverGroup(t.Context(), f.Group, f.Node, f.Lost); err != nil {
+					t.Errorf("recovery of %s: %v", f.Group, err)
+				}
+			})
+		}
+		wg.Wait()
+		orders, _, err := by.groupOrders(t.Context())
+		if err != nil || orders.Groups[f.Group].Seq != 1 {
+			t.Errorf("%s was recovered more than once: %+v %v", f.Group, orders.Groups[f.Group], err)
 		}
 	}
 }
