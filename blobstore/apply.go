@@ -206,7 +206,7 @@ func (b *batch) appendChunk(op *Op, m *meta) error {
 
 // addNext adds the chunk at the end of the contiguous bytes.
 func (b *batch) addNext(op *Op, m *meta, chunk uint32) error {
-	if err := b.putChunk(op.ID, chunk, op.Data, &m.sum); err != nil {
+	if err := b.putChunk(op, chunk, &m.sum); err != nil {
 		return err
 	}
 	return b.closeGap(op.ID, m)
@@ -218,7 +218,7 @@ func (b *batch) addAhead(op *Op, m *meta, chunk uint32) error {
 		return fmt.Errorf("chunk at %d, blob of %d bytes: %w", op.Offset, m.sum.size, ErrGap)
 	}
 	m.insertAhead(chunk, len(op.Data))
-	return b.putChunk(op.ID, chunk, op.Data, nil)
+	return b.putChunk(op, chunk, nil)
 }
 
 // seal closes the blob if it is exactly what totals say.
@@ -263,7 +263,7 @@ func (b *batch) put(op *Op, m *meta) error {
 			sum.size, sum.Sum32(), op.Totals.Size, op.Totals.Root, ErrCorrupt)
 	}
 	if len(op.Data) > 0 {
-		if err := b.setRow(chunkKey(op.ID, 0), head, op.Data); err != nil {
+		if err := b.setKept(chunkKey(op.ID, 0), head, op.Data, op.Kept); err != nil {
 			return err
 		}
 	}

@@ -93,7 +93,10 @@ func (b *batch) commit() error {
 }
 
 // setRow is Store.setRow in this transaction.
-func (b *batch) setRow(key, head, data []byte) error {
+func (b *batch) setRow(key, head, data []byte) error { return b.setKept(key, head, data, Kept{}) }
+
+// setKept is Store.setKept in this transaction.
+func (b *batch) setKept(key, head, data []byte, kept Kept) error {
 	b.rows++
 	b.size += rowOverheadBytes
 	if n := len(head) + len(data); n < storeValueThreshold {
@@ -101,7 +104,7 @@ func (b *batch) setRow(key, head, data []byte) error {
 	} else {
 		b.size += placeHeadBytes + int64(len(head))
 	}
-	return b.s.setRow(b.txn, key, head, data)
+	return b.s.setKept(b.txn, key, head, data, kept)
 }
 
 func (b *batch) delete(key []byte) error {
@@ -180,11 +183,11 @@ func (b *batch) chunkHead(p []byte, sum *RootSum) []byte {
 	return head
 }
 
-func (b *batch) putChunk(id ID, chunk uint32, p []byte, sum *RootSum) error {
+func (b *batch) putChunk(op *Op, chunk uint32, sum *RootSum) error {
 	if sum != nil {
-		b.s.counted(id, 0, int64(len(p)))
+		b.s.counted(op.ID, 0, int64(len(op.Data)))
 	}
-	return b.setRow(chunkKey(id, chunk), b.chunkHead(p, sum), p)
+	return b.setKept(chunkKey(op.ID, chunk), b.chunkHead(op.Data, sum), op.Data, op.Kept)
 }
 
 // putPieces writes p as pieces that do not cross the end of a chunk.

@@ -16,9 +16,10 @@ const (
 	// gcLiveShare is how much of a value-log file may live when it is collected.
 	// Half: a byte is copied at most once for a byte freed.
 	gcLiveShare = 0.5
-	// gcSmallFiles may lie beside one another, of a quarter of what a file may have;
-	// each start begins a file.
+	// gcSmallFiles may lie beside one another, of a sixteenth of what a file may have;
+	// each start begins a file. A raft log's are larger.
 	gcSmallFiles = 8
+	gcSmallShare = 16
 	// gcRowsMax bounds the rows that are moved before the next look at the tree: 16
 	// MiB of memory, and files of at least 400 MiB.
 	gcRowsMax = 100_000
@@ -133,7 +134,7 @@ func (s *Store) worthIt(sizes map[uint32]int64, use map[uint32]fileUse, stuck ma
 		case stuck[file]:
 		case float64(use[file].bytes) <= gcLiveShare*float64(size):
 			chosen = append(chosen, file)
-		case size < s.cfg.ValueLogFileBytes/4:
+		case size < s.cfg.ValueLogFileBytes/gcSmallShare:
 			small = append(small, file)
 		}
 	}

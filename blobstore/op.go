@@ -34,6 +34,9 @@ type Op struct {
 	// operations of an entry come in one Apply, in their order. With it a
 	// replay knows what a blob has behind it; 0 where there is no log.
 	Index uint64
+	// Kept is where on this node the log has Data already. It changes nothing but
+	// where that is read from.
+	Kept Kept
 }
 
 const (
@@ -42,8 +45,8 @@ const (
 	OpBytesMax = opHeadBytes + ChunkBytesMax
 )
 
-// AppendOps appends the encoding of ops to dst. Index is not part of it: the
-// log knows it.
+// AppendOps appends the encoding of ops to dst. Index and Kept are not part of it: the
+// log knows them.
 func AppendOps(dst []byte, ops []Op) []byte {
 	le := binary.LittleEndian
 	for i := range ops {

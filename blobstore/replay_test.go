@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,9 +137,13 @@ func TestApplyAgainstModel(t *testing.T) {
 		defer func() { _ = os.RemoveAll(dir) }()
 		s := openStoreIn(t, dir)
 		m, ops := make(model), genOps(t)
+		log := &fakeLog{tb: t, dir: filepath.Join(dir, "log"), bytes: 1}
+		if err := os.Mkdir(log.dir, 0o700); err != nil {
+			t.Fatalf("%v", err)
+		}
 		syncAt := rapid.IntRange(0, len(ops)).Draw(t, "sync")
 		for _, entry := range byEntry(ops) {
-			for i, err := range s.Apply(entry) {
+			for i, err := range s.Apply(keptIn(log, entry)) {
 				if want := m.apply(entry[i]); !errorsMatch(err, want) {
 					t.Fatalf("%d bytes at %d by kind %d: %v, want %v",
 						len(entry[i].Data), entry[i].Offset, entry[i].Kind, err, want)
@@ -148,6 +153,7 @@ func TestApplyAgainstModel(t *testing.T) {
 				if err := s.Sync(); err != nil {
 					t.Fatalf("sync: %v", err)
 				}
+				log.cut()
 			}
 		}
 		m.check(t, s)
@@ -166,6 +172,17 @@ func TestApplyAgainstModel(t *testing.T) {
 		m.check(t, s)
 		closeStore(t, s)
 	})
+}
+
+// keptIn has a log hold what operations bring.
+func keptIn(log *fakeLog, ops []Op) []Op {
+	ops = slices.Clone(ops)
+	for i := range ops {
+		if len(ops[i].Data) > 0 {
+			ops[i].Kept = log.write(ops[i].Data)
+		}
+	}
+	return ops
 }
 
 func errorsMatch(got, want error) bool {
@@ -315,18 +332,20 @@ func TestReplayAfterLostWrites(t *testing.T) {
 		defer func() { _ = os.RemoveAll(root) }()
 		live, synced, cut := filepath.Join(root, "live"), filepath.Join(root, "synced"), filepath.Join(root, "cut")
 		s := openStoreIn(t, live)
+		log := &fakeLog{tb: t, dir: root, bytes: 1}
 		entries := byEntry(genOps(t))
 		from := rapid.IntRange(0, len(entries)-1).Draw(t, "sync")
 		for _, e := range entries[:from] {
-			s.Apply(e)
+			s.Apply(keptIn(log, e))
 		}
 		if err := s.Sync(); err != nil {
 			t.Fatalf("sync: %v", err)
 		}
+		log.cut()
 		copyTree(t, live, synced)
 		collectAt := rapid.IntRange(0, len(entries)-from).Draw(t, "collect")
 		for i, e := range entries[from:] {
-			s.Apply(e)
+			s.Apply(keptIn(log, e))
 			if i == collectAt { // it syncs, too
 				collectIn(t, s)
 				if err := os.RemoveAll(synced); err != nil {

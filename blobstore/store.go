@@ -171,7 +171,7 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.merger = newMerger(s)
-	if s.values, err = openValues(cfg.Dir, cfg.ValueLogFileBytes, log); err != nil {
+	if s.values, err = openValues(cfg.Dir, cfg.ValueLogFileBytes, &s.garbage, log); err != nil {
 		cancel()
 		return nil, errors.Join(err, db.Close())
 	}

@@ -79,7 +79,12 @@ func (p *place) checkChunk() error {
 // setRow writes a row, which consists of head and data. The data of a long one goes to
 // the value log.
 func (s *Store) setRow(txn *badger.Txn, key, head, data []byte) error {
-	value, err := s.stored(head, data)
+	return s.setKept(txn, key, head, data, Kept{})
+}
+
+// setKept is setRow of data that a log has on the disk.
+func (s *Store) setKept(txn *badger.Txn, key, head, data []byte, kept Kept) error {
+	value, err := s.stored(head, data, kept)
 	if err != nil {
 		return err
 	}
@@ -90,11 +95,14 @@ func (s *Store) setRow(txn *badger.Txn, key, head, data []byte) error {
 }
 
 // stored is what the tree holds for a row: itself or its place.
-func (s *Store) stored(head, data []byte) ([]byte, error) {
+func (s *Store) stored(head, data []byte, kept Kept) ([]byte, error) {
 	if len(head)+len(data) < storeValueThreshold {
 		return append(slices.Clip(head), data...), nil
 	}
-	file, off, err := s.values.append(data)
+	file, off, err := s.values.keep(kept, data)
+	if errors.Is(err, errNotKept) {
+		file, off, err = s.values.append(data)
+	}
 	if err != nil {
 		return nil, err
 	}

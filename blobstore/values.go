@@ -54,22 +54,29 @@ func (f *valueFile) release() {
 type valueLog struct {
 	dir       string
 	fileBytes int64
+	filesMax  int // with files of a log in it
 	early     *writeback
+	garbage   *atomic.Int64 // as the Store's
+	log       *slog.Logger
+
+	unlinkable sync.Once // said that a file of a log has no name here
 
 	mu     sync.RWMutex
 	files  map[uint32]*valueFile // guarded by mu
 	active *valueFile            // the newest, nil before the first row; guarded by mu
 	last   uint32                // the newest number, guarded by mu
 	named  uint32                // the newest number whose name was synced, guarded by mu
+	links  map[string]*link      // by the directory of a log, guarded by mu
 	failed error                 // of a sync, guarded by mu
 }
 
 // openValues opens the value log below dir. It never appends to a file of an
 // earlier start: what a power cut took from one stays a hole.
-func openValues(dir string, fileBytes int64, log *slog.Logger) (*valueLog, error) {
+func openValues(dir string, fileBytes int64, garbage *atomic.Int64, log *slog.Logger) (*valueLog, error) {
 	v := &valueLog{
-		dir: filepath.Join(dir, valuesDir), fileBytes: fileBytes,
-		files: make(map[uint32]*valueFile), early: newWriteback(log),
+		dir: filepath.Join(dir, valuesDir), fileBytes: fileBytes, filesMax: filesMax(),
+		files: make(map[uint32]*valueFile), links: make(map[string]*link),
+		early: newWriteback(log), garbage: garbage, log: log,
 	}
 	if err := os.MkdirAll(v.dir, 0o750); err != nil {
 		return nil, fmt.Errorf("open value log: %w", err)
@@ -269,7 +276,7 @@ func (v *valueLog) finished() map[uint32]int64 {
 	defer v.mu.RUnlock()
 	sizes := make(map[uint32]int64, len(v.files))
 	for number, f := range v.files {
-		if f != v.active {
+		if !v.growing(number) {
 			sizes[number] = f.size.Load()
 		}
 	}

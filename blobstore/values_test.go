@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
@@ -135,7 +136,7 @@ func TestValueFilesOfStarts(t *testing.T) {
 
 // Goal: after a sync that failed nothing is taken as durable, nor taken at all.
 func TestValueLogAfterFailedSync(t *testing.T) {
-	v, err := openValues(t.TempDir(), 1<<20, quiet())
+	v, err := openValues(t.TempDir(), 1<<20, new(atomic.Int64), quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +216,7 @@ func TestFirstFormat(t *testing.T) {
 func TestMillionthValueFile(t *testing.T) {
 	dir := t.TempDir()
 	open := func() *valueLog {
-		v, err := openValues(dir, 4<<20, quiet())
+		v, err := openValues(dir, 4<<20, new(atomic.Int64), quiet())
 		if err != nil {
 			t.Fatal(err)
 		}

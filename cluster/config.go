@@ -56,6 +56,8 @@ type Config struct {
 	// formatMax is the newest format of log commands that this node reads; 0:
 	// command.FormatMax. Tests of upgrades set it.
 	formatMax byte
+	// segmentBytes is the size of a file of a raft log; 0: raftlog.SegmentBytes.
+	segmentBytes int
 
 	ElectionWait time.Duration // follower's patience with a silent leader
 	SweepWait    time.Duration // between looks for blobs nobody refers to

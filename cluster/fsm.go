@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/hashicorp/raft"
 
@@ -27,9 +28,41 @@ type breaker struct {
 	// reads is the newest format of commands that is understood.
 	reads   byte
 	counter func(index uint64, bytes int)
+	places  func(*raft.Log) (blobstore.Kept, bool)
 }
 
 func (b *breaker) count(f func(index uint64, bytes int)) { b.counter = f }
+
+func (b *breaker) keep(places func(*raft.Log) (blobstore.Kept, bool)) { b.places = places }
+
+// kept says where the log has the sound that operations of an entry bring.
+func (b *breaker) kept(l *raft.Log, ops []blobstore.Op) {
+	if b.places == nil {
+		return
+	}
+	entry, ok := b.places(l)
+	for i := range ops {
+		if off := within(l.Data, ops[i].Data); ok && off >= 0 {
+			ops[i].Kept = blobstore.Kept{File: entry.File, Offset: entry.Offset + int64(off)}
+		}
+	}
+}
+
+// within is where in whole a part of it begins, -1 if it is none.
+func within(whole, part []byte) int {
+	if len(part) == 0 || len(part) > len(whole) {
+		return -1
+	}
+	at := address(part) - address(whole)
+	if at > uintptr(len(whole)-len(part)) {
+		return -1
+	}
+	return int(at)
+}
+
+func address(p []byte) uintptr {
+	return uintptr(unsafe.Pointer(unsafe.SliceData(p))) //nolint:gosec // nothing is read by it
+}
 
 func (b *breaker) counted(logs []*raft.Log) {
 	if b.counter == nil {
@@ -113,6 +146,7 @@ func (m *catalogMachine) ApplyBatch(logs []*raft.Log) []any {
 			return m.stop(fmt.Errorf("catalog entry %d: %w", l.Index, err), len(logs))
 		}
 		if len(c.Sound) > 0 && m.wants(l.Index, c.Sound[0].ID) {
+			m.kept(l, c.Sound)
 			sounds = append(sounds, c.Sound...)
 		}
 		entries = append(entries, blobstore.TxnEntry{Index: l.Index, ID: c.ID, Txn: c.Txn})
@@ -270,6 +304,7 @@ func (m *blobMachine) ApplyBatch(logs []*raft.Log) []any {
 		for k := range ops {
 			ops[k].Index = l.Index
 		}
+		m.kept(l, ops)
 		counts[i] = len(ops)
 		if all == nil {
 			all = ops

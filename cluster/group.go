@@ -86,6 +86,8 @@ type machine interface {
 	check(cmd []byte) error
 	// count is told of every command applied, see snapshot.go.
 	count(func(index uint64, bytes int))
+	// keep is told where the log has the data of an entry on the disk.
+	keep(places func(*raft.Log) (blobstore.Kept, bool))
 	// recover brings the state in line with the newest snapshot if the node
 	// stopped while it restored it.
 	recover(raft.SnapshotStore) error
@@ -104,6 +106,7 @@ type groupSpec struct {
 	full         func() bool           // whether space is short
 	stall        time.Duration         // longest write before it gives up leading
 	fs           diskFS
+	segmentBytes int
 	declines     func() error // to be handed leadership
 	mute         bool         // it does not vote, see rejoin.go
 	chatter      *slog.Logger // for raft and its stores
@@ -121,7 +124,7 @@ func openGroup(
 	}
 	dir := filepath.Join(spec.dir, spec.name)
 	if g.store, err = raftlog.Open(filepath.Join(dir, "wal"), raftlog.Config{
-		FS: spec.fs.of(spec.name, raftlog.Files()), Room: spec.room,
+		FS: spec.fs.of(spec.name, raftlog.Files()), SegmentBytes: spec.segmentBytes, Room: spec.room,
 		Writing:  func() func() { return g.stall.enter(&g.stall.writing) },
 		Snapshot: func() (uint64, uint64) { return snapshot.Newest(g.snapshots) },
 	}, g.log); err != nil {
@@ -161,6 +164,7 @@ func openGroup(
 	conf := raftConfig(spec)
 	if err = g.bootstrap(conf, spec.members); err == nil {
 		spec.fsm.count(g.countApplied)
+		spec.fsm.keep(g.store.Kept)
 		fsm := watched{snapshot.NewRestorer(spec.fsm, dir, g.snapshots), g.stall}
 		g.raft, err = raft.NewRaft(conf, &durable{BatchingFSM: fsm, log: g.store},
 			g.store, g.store, g.snapshots, g.transport)

@@ -167,7 +167,7 @@ func (n *Node) groupSpec(name string, m machine) groupSpec {
 	return groupSpec{
 		name: name, dir: filepath.Join(n.cfg.Dir, "raft"), nodeID: n.id, fsm: m,
 		electionWait: n.cfg.ElectionWait, snapshotMax: SnapshotBytesMax, chatter: n.chatter,
-		room: n.disk.take, full: n.disk.full, stall: n.cfg.DiskStall, fs: n.fs,
+		room: n.disk.take, full: n.disk.full, stall: n.cfg.DiskStall, fs: n.fs, segmentBytes: n.cfg.segmentBytes,
 		declines: func() error {
 			if n.mayLead(name) {
 				return nil

@@ -225,6 +225,7 @@ func (s *sim) open(i int) {
 	cfg := Config{
 		GossipBind: fmt.Sprintf("%s:%d", host.IP(), gossipAt), PeerBind: fmt.Sprintf("%s:%d", host.IP(), peerAt),
 		Advertise: host.IP(), Expect: simNodes, Shards: 2, Replicas: simNodes, Seeds: seeds,
+		segmentBytes: testSegmentBytes / 4,
 	}
 	deps := Deps{Network: host, Gossip: packets, fs: s.disks[i].of}
 	if s.change != nil {

@@ -83,6 +83,10 @@ func testLog(tb testing.TB, name string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, options)).With("dir", name)
 }
 
+// testSegmentBytes is a file of a raft log: of several in each test, so that sound stays in
+// them.
+const testSegmentBytes = 256 << 10
+
 // startCluster opens size nodes on loopback and waits until all are ready.
 func startCluster(tb testing.TB, size int, change func(*Config)) []*testNode {
 	tb.Helper()
@@ -98,7 +102,7 @@ func startClusterWith(tb testing.TB, size int, change func(*Config), parts func(
 	for i := range nodes {
 		cfg := Config{
 			GossipBind: "127.0.0.1:0", PeerBind: "127.0.0.1:0", Expect: size, Shards: 3, Replicas: 3,
-			ElectionWait: 300 * time.Millisecond, Seeds: seeds,
+			ElectionWait: 300 * time.Millisecond, Seeds: seeds, segmentBytes: testSegmentBytes,
 		}
 		if change != nil {
 			change(&cfg)

@@ -19,7 +19,11 @@ const (
 
 // codecMeta and segments say which codec was used: raft-wal v0.4.0 notes its own
 // whatever it is given, and refuses the log at the next start.
-type codecMeta struct{ *metadb.BoltMetaDB }
+type codecMeta struct {
+	*metadb.BoltMetaDB
+
+	segments *segments
+}
 
 // CommitState writes down which segments there are.
 func (m codecMeta) CommitState(state types.PersistentState) error {
@@ -62,7 +66,14 @@ func (m codecMeta) Load(dir string) (types.PersistentState, error) {
 	if err == nil && (!reflect.DeepEqual(again, state) || !slices.EqualFunc(after, before, bytes.Equal)) {
 		err = fmt.Errorf("meta store does not keep what it is given: %w", ErrDamaged)
 	}
-	return state, err
+	if err != nil {
+		return state, err
+	}
+	whole, err := m.segments.finishSeal(again)
+	if err == nil && len(whole.Segments) > len(state.Segments) {
+		err = m.CommitState(whole)
+	}
+	return whole, err
 }
 
 func stableKeys() []string { return []string{keyTerm, keyVoteTerm, keyVote} }

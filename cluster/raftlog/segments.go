@@ -21,6 +21,8 @@ import (
 type segments struct {
 	*segment.Filer
 
+	dir string
+	fs  types.VFS
 	log *slog.Logger
 
 	mu      sync.Mutex
@@ -29,7 +31,7 @@ type segments struct {
 }
 
 func newSegments(dir string, fs types.VFS, log *slog.Logger) *segments {
-	return &segments{Filer: segment.NewFiler(dir, fs), log: log}
+	return &segments{Filer: segment.NewFiler(dir, fs), dir: dir, fs: fs, log: log}
 }
 
 // Delete removes a segment that nobody reads any more, soon.

@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,6 +46,7 @@ type Store struct {
 	segments *segments
 	cfg      Config
 	tail     *tail
+	places   places
 
 	refused atomic.Pointer[error] // why writes fail, from the first of them on
 	leading atomic.Pointer[leading]
@@ -80,6 +82,8 @@ func (t turn) pass() { <-t }
 type Config struct {
 	// FS is the file layer; nil: the operating system's.
 	FS types.VFS
+	// SegmentBytes is the size of a segment; 0: [SegmentBytes].
+	SegmentBytes int
 	// Writing is called before each write to the disk, and what it returns
 	// when the write has ended; nil: nothing is.
 	Writing func() (ended func())
@@ -100,14 +104,15 @@ func Open(dir string, cfg Config, log *slog.Logger) (_ *Store, err error) {
 	if cfg.FS == nil {
 		cfg.FS = Files()
 	}
+	cfg.SegmentBytes = cmp.Or(cfg.SegmentBytes, SegmentBytes)
 	if cfg.Writing == nil {
 		cfg.Writing = func() func() { return func() {} }
 	}
 	s := &Store{
 		meta: &metadb.BoltMetaDB{}, codec: &checkedCodec{}, cfg: cfg, writing: make(turn, 1),
-		segments: newSegments(dir, cfg.FS, log),
-		wake:     make(chan struct{}, 1), closing: make(chan struct{}),
+		wake: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
+	s.segments = newSegments(dir, placing{cfg.FS, &s.places, int64(cfg.SegmentBytes)}, log)
 	defer func() {
 		if p := recover(); p != nil { // the meta store's library panics at damage
 			err = fmt.Errorf("open raft log in %s: %w: %v", dir, ErrDamaged, p)
@@ -124,8 +129,8 @@ func Open(dir string, cfg Config, log *slog.Logger) (_ *Store, err error) {
 	if s.tail, err = openTail(dir); err != nil {
 		return nil, err
 	}
-	s.WAL, err = wal.Open(dir, wal.WithSegmentSize(SegmentBytes), wal.WithLogger(hlog.HCLog(log, "wal")),
-		wal.WithMetaStore(codecMeta{s.meta}), wal.WithSegmentFiler(s.segments),
+	s.WAL, err = wal.Open(dir, wal.WithSegmentSize(cfg.SegmentBytes), wal.WithLogger(hlog.HCLog(log, "wal")),
+		wal.WithMetaStore(codecMeta{s.meta, s.segments}), wal.WithSegmentFiler(s.segments),
 		wal.WithCodec(s.codec))
 	if err != nil {
 		return nil, fmt.Errorf("open raft log in %s: %w", dir, toError(err))
