@@ -139,6 +139,27 @@ func (n *lossyNode) syncNames() {
 	}
 }
 
+// shared says whether a file has two names.
+func (d *lossyDisk) shared() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	seen := map[*lossyNode]bool{}
+	var twice func(n *lossyNode) bool
+	twice = func(n *lossyNode) bool {
+		if seen[n] {
+			return true
+		}
+		seen[n] = true
+		for _, kid := range n.kids {
+			if twice(kid) {
+				return true
+			}
+		}
+		return false
+	}
+	return twice(d.root)
+}
+
 // cut turns the power off: from now on every call fails.
 func (d *lossyDisk) cut() {
 	d.mu.Lock()
@@ -395,6 +416,25 @@ func (f *lossyFS) Mkdir(ctx context.Context, name string, mode uint32, out *fuse
 	*fs.Inode, syscall.Errno,
 ) {
 	return f.make(ctx, name, syscall.S_IFDIR|mode&0o7777, out)
+}
+
+// Link gives a file a second name.
+func (f *lossyFS) Link(
+	ctx context.Context, target fs.InodeEmbedder, name string, out *fuse.EntryOut,
+) (*fs.Inode, syscall.Errno) {
+	file, ok := target.(*lossyFS)
+	if !ok {
+		return nil, syscall.ENOTSUP
+	}
+	err := f.locked(func() syscall.Errno {
+		f.n.kids[name] = file.n
+		file.n.attr(&out.Attr)
+		return 0
+	})
+	if err != 0 {
+		return nil, err
+	}
+	return f.inode(ctx, file.n), 0
 }
 
 func (f *lossyFS) Unlink(_ context.Context, name string) syscall.Errno {

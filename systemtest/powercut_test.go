@@ -119,6 +119,9 @@ func (p *power) on(rnd *rand.Rand, keep float64) {
 	p.n.Restart()
 }
 
+// linkedItems of a MiB fill more than a file of each raft log.
+const linkedItems = 56
+
 // TestPowerCut cuts the power of one node, and of all at once, while clients
 // upload and record: first nothing that was not synced has reached the disks,
 // then some of it, in any order. Nothing acknowledged is lost.
@@ -133,7 +136,7 @@ func TestPowerCut(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	c := prepare(t, 3, nil)
+	c := prepare(t, 3, settings{"cluster.shards": "2"})
 	var plugs []*power
 	for _, n := range c.nodes {
 		plugs = append(plugs, plugIn(t, n))
@@ -142,6 +145,21 @@ func TestPowerCut(t *testing.T) {
 	c.WaitReady()
 	begun := time.Now()
 	say := func(what string) { t.Logf("%6.1fs %s", time.Since(begun).Seconds(), what) }
+	hashes := map[string]string{}
+	for i := range linkedItems { // the second file of each log is one of the shelf, too
+		id := fmt.Sprintf("kept-%d.wav", i)
+		body := noise(wavHeaderBytes+1<<20, uint64(i))
+		hashes[id] = hashOf(body)
+		c.Node(i%2).put("faults", id, body)
+	}
+	for _, p := range plugs {
+		eventually(t, failoverWait, "a file of a log is one of the shelf, too", func() error {
+			if !p.disk.shared() {
+				return fmt.Errorf("node %d: %w", p.n.index+1, os.ErrNotExist)
+			}
+			return nil
+		})
+	}
 	up := startUploads(t, c)
 	up.progress(t, failoverWait)
 	for round, keep := range []float64{0, 0.5} {
@@ -177,8 +195,10 @@ func TestPowerCut(t *testing.T) {
 		for _, s := range sources {
 			s.cut(t, c, killed)
 		}
+		readBack(t, c, hashes)
 		t.Logf("round %d: %d uploads acknowledged", round+1, len(up.snapshot()))
 	}
 	up.stop(t)
 	up.verifyAll(t, c)
+	readBack(t, c, hashes)
 }
