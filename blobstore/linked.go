@@ -90,7 +90,7 @@ func (v *valueLog) linkOf(file *LogFile) *link {
 	if was != nil {
 		now.stays = float64(was.bytes) >= keptShare*float64(was.file.Bytes)
 		if was.number > 0 {
-			v.garbage.Add(was.file.Bytes - was.bytes)
+			v.garbage.Add(max(was.file.Bytes-was.bytes, 0))
 		}
 	}
 	v.links[dir] = now

@@ -47,9 +47,12 @@ type placed struct {
 
 // find says where the data of an entry lies.
 func (p *places) find(l *raft.Log) (blobstore.Kept, bool) {
+	if len(l.Data) < placeBytesMin {
+		return blobstore.Kept{}, false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ring == nil || len(l.Data) < placeBytesMin {
+	if p.ring == nil {
 		return blobstore.Kept{}, false
 	}
 	at := p.ring[l.Index%placesMax]
