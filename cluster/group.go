@@ -70,7 +70,8 @@ type group struct {
 	handAgain   atomic.Int64 // when leadership may be handed over again, Unix nanoseconds
 	moving      atomic.Bool  // a change of members is under way
 	stall       *stall
-	whole       atomic.Bool // this node has had everything since it opened the group
+	refusal     atomic.Pointer[chan struct{}] // closed when the disk refuses the log, and replaced
+	whole       atomic.Bool                   // this node has had everything since it opened the group
 
 	stop      context.CancelFunc // ends a pull; raft waits for it
 	closeOnce sync.Once
@@ -122,6 +123,8 @@ func openGroup(
 		name: spec.name, fsm: spec.fsm, closed: make(chan struct{}),
 		log: log.With("group", spec.name), stall: newStall(spec.stall),
 	}
+	refusal := make(chan struct{})
+	g.refusal.Store(&refusal)
 	dir := filepath.Join(spec.dir, spec.name)
 	if g.store, err = raftlog.Open(filepath.Join(dir, "wal"), raftlog.Config{
 		FS: spec.fs.of(spec.name, raftlog.Files()), SegmentBytes: spec.segmentBytes, Room: spec.room,
@@ -235,7 +238,7 @@ func (g *group) propose(ctx context.Context, cmd []byte) (uint64, any, error) {
 	if len(cmd) > command.BytesMax {
 		return 0, nil, fmt.Errorf("command of %d bytes: %w", len(cmd), blobstore.ErrTooLarge)
 	}
-	stalled := g.stall.begins()
+	stalled, refused := g.stall.begins(), *g.refusal.Load()
 	if g.raft.State() != raft.Leader || g.stall.stalled() {
 		return 0, nil, errNotLeader
 	}
@@ -250,6 +253,8 @@ func (g *group) propose(ctx context.Context, cmd []byte) (uint64, any, error) {
 		return future.Index(), future.Response(), nil
 	case <-stalled:
 		return 0, nil, fmt.Errorf("%w: %w", blobstore.ErrUnavailable, hangs(g.name))
+	case <-refused: // the others may have committed it, and this node not apply it
+		return 0, nil, fmt.Errorf("group %s: %w: disk refuses the log", g.name, blobstore.ErrUnavailable)
 	case <-ctx.Done():
 		return 0, nil, fmt.Errorf("group %s: %w: %w", g.name, blobstore.ErrUnavailable, ctx.Err())
 	}
@@ -305,6 +310,8 @@ func (g *group) watchLeadership() {
 // stored: it does when it is refused another one.
 func (g *group) refused(err error) {
 	g.log.Error("disk refuses the log; restart this node when it does not any more", "error", err)
+	next := make(chan struct{})
+	close(*g.refusal.Swap(&next)) // whoever waits for what is not on the disk asks the next leader
 	g.raft.Barrier(applyWait)
 }
 
