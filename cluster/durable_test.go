@@ -134,3 +134,38 @@ func TestLeaderRefusedByItsDisk(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Goal: who waits for an entry that the followers made committed, and the leader's disk then
+// refuses, is told before its own patience ends: the leader's state machine never gets to it.
+func TestRefusedAfterCommit(t *testing.T) {
+	nodes, disks, leader := startOnDisks(t, testWait)
+	own := nodes[leader].catalog
+	before := own.raft.LastIndex()
+	disks[leader].hang()
+	defer disks[leader].release()
+	ctx, cancel := context.WithTimeout(t.Context(), testWait)
+	defer cancel()
+	done := make(chan error, 1)
+	body := noise(1, 1000)
+	go func() {
+		_, err := upload(ctx, nodes[(leader+1)%3], "during", body)
+		done <- err
+	}()
+	eventually(t, "raft takes it for committed", func() error {
+		if at := own.raft.CommitIndex(); at <= before {
+			return fmt.Errorf("committed %d", at)
+		}
+		return nil
+	})
+	disks[leader].refuses.Store(true)
+	disks[leader].release()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	for _, n := range []*testNode{nodes[(leader+1)%3], nodes[(leader+2)%3]} {
+		eventually(t, "the others have it", func() error { return checkItem(ctx, n, "during", body) })
+	}
+	if err := nodes[leader].Close(); !errors.Is(err, errDisk) {
+		t.Errorf("closed with what its disk has refused: %v", err)
+	}
+}
