@@ -44,6 +44,16 @@ func intact(t *testing.T, s *Store, n, keep int, content func(n int) []byte) {
 // wholeChunk is a chunk of bytes of its own for each number.
 func wholeChunk(n int) []byte { return randomBytes(uint64(n), ChunkBytesMax) }
 
+// mustCollect collects, in a test that is not parallel: damage in any database of the
+// process keeps all of them from it until they have looked, and others' tests make some.
+func mustCollect(t *testing.T, s *Store) {
+	t.Helper()
+	t.Setenv("CARILLON_COLLECTS", "alone") // ends a test that is parallel
+	if err := s.RunGC(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Goal: the small files of many starts become few.
 func TestCollectSmallFiles(t *testing.T) {
 	dir := t.TempDir()
@@ -56,9 +66,7 @@ func TestCollectSmallFiles(t *testing.T) {
 	}
 	s := openStoreIn(t, dir)
 	defer closeStore(t, s)
-	if err := s.RunGC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	mustCollect(t, s)
 	if files := valueFiles(t, dir); len(files) != 1 {
 		t.Errorf("files %v", files)
 	}
@@ -94,15 +102,11 @@ func TestCollectBesideTraffic(t *testing.T) {
 	}
 	for running.Load() > 0 {
 		s.garbage.Add(s.cfg.ValueLogFileBytes)
-		if err := s.RunGC(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		mustCollect(t, s)
 	}
 	wg.Wait()
 	s.garbage.Add(s.cfg.ValueLogFileBytes)
-	if err := s.RunGC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	mustCollect(t, s)
 	// A quarter lives, in files that are at most half garbage, and the newest.
 	if most := int64(writers*rounds/4*ChunkBytesMax*2) + s.cfg.ValueLogFileBytes; s.values.bytes() > most {
 		t.Errorf("%d bytes are left, want %d at most", s.values.bytes(), most)
@@ -129,9 +133,7 @@ func TestCollectInParts(t *testing.T) {
 	for n := range 32 { // fill it up, so that the first is finished
 		mustApply(t, s, putOf(blobs+n, randomBytes(1, ChunkBytesMax)))
 	}
-	if err := s.RunGC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	mustCollect(t, s)
 	if exists(filepath.Join(dir, valuesDir, "000001.vlog")) {
 		t.Error("not collected")
 	}
@@ -185,9 +187,7 @@ func TestCollectDamagedRow(t *testing.T) {
 	if err := errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RunGC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	mustCollect(t, s)
 	defer closeStore(t, s)
 	if first := filepath.Join(dir, valuesDir, "000001.vlog"); exists(first) {
 		t.Error("not collected")
@@ -324,10 +324,8 @@ func entryCount(t *testing.T, table string) int64 {
 
 // Goal: pieces that were merged are garbage, which is looked for.
 func TestCollectMergedPieces(t *testing.T) {
-	s := testStore(t)                            // of files of 4 MiB
-	if err := s.RunGC(t.Context()); err != nil { // the first of a start always looks
-		t.Fatal(err)
-	}
+	s := testStore(t) // of files of 4 MiB
+	mustCollect(t, s) // the first of a start always looks
 	const size = 24 << 20
 	mustApply(t, s, Op{Kind: OpBegin, ID: numberedID(1), Spec: Spec{Live: true}})
 	p := randomBytes(1, LivePieceBytesMax)
@@ -337,9 +335,7 @@ func TestCollectMergedPieces(t *testing.T) {
 	eventually(t, "all is merged", func() bool {
 		return s.merger.backlog() == 0 && s.Sync() == nil && s.rowsOf(t, kindPiece, numberedID(1)) == 0
 	})
-	if err := s.RunGC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	mustCollect(t, s)
 	if most := int64(size*3/2) + s.cfg.ValueLogFileBytes; s.values.bytes() > most {
 		t.Errorf("%d MiB on the disk for %d MiB", s.values.bytes()>>20, size>>20)
 	}

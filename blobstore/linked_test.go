@@ -82,7 +82,6 @@ func written(s *Store) (bytes int64, linked int) {
 // Goal: what a log has on the disk is not written again, from its second file on, is read
 // where it is, also after the log was cut and after a start, and goes when it is removed.
 func TestKeptRows(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	s := openStoreIn(t, dir)
 	l := newFakeLog(t)
@@ -100,16 +99,12 @@ func TestKeptRows(t *testing.T) {
 	}
 	l.cut()
 	intact(t, s, blobs, 1, wholeChunk)
-	if err := s.RunGC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	mustCollect(t, s)
 	if _, linked := written(s); linked != 2 {
 		t.Errorf("%d files of the log after a collection of nothing", linked)
 	}
 	thin(t, s, blobs, 4)
-	if err := s.RunGC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	mustCollect(t, s)
 	if _, linked := written(s); linked != 1 { // the newest, which the log still writes into
 		t.Errorf("%d files of the log after a collection", linked)
 	}
@@ -132,9 +127,7 @@ func TestKeptRows(t *testing.T) {
 	for i := range blobs + 3 {
 		mustApply(t, s, Op{Kind: OpRemove, ID: numberedID(i)})
 	}
-	if err := s.RunGC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	mustCollect(t, s)
 	if now := len(valueFiles(t, dir)); now >= files || now > 1 {
 		t.Errorf("%d files of %d left, of nothing", now, files)
 	}

@@ -191,9 +191,7 @@ func TestFirstFormat(t *testing.T) {
 	}
 	for range 2 {
 		s = openStoreIn(t, dir)
-		if err := s.RunGC(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		mustCollect(t, s)
 		for n := range blobs {
 			if !bytes.Equal(readBlob(t, s, numberedID(n)), randomBytes(uint64(n), ChunkBytesMax)) {
 				t.Errorf("blob %d has other bytes", n)
