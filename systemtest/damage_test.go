@@ -83,7 +83,14 @@ func TestDamage(t *testing.T) {
 		t.Logf("node %d: %s: %s: %s", victim.index+1, d.name, what, verdict)
 		readBack(t, c, items) // from all that run
 		store(2)              // and it goes on
-		if !victim.Running() || victim.Ready(t.Context()) != nil {
+		// A node that is back is handed its share of leaderships, which takes each a moment.
+		healed := waitUntil(t.Context(), damageWait, func() error {
+			if !victim.Running() {
+				return nil
+			}
+			return victim.Ready(t.Context())
+		})
+		if !victim.Running() || healed != nil {
 			if victim.Running() {
 				t.Errorf("%s: %s: node %d neither heals nor says why: %s", d.name, what, victim.index+1, verdict)
 				victim.Kill9()
