@@ -12,6 +12,7 @@ import (
 
 	"carillon/blobstore"
 	"carillon/cluster/command"
+	"carillon/cluster/raftlog"
 	"carillon/cluster/snapshot"
 )
 
@@ -230,6 +231,7 @@ func (m *catalogMachine) restoreRows(r io.ReadCloser) error {
 // after a crash in the middle of Restore: raft is told not to restore at
 // start, because the catalog is on disk already. Sound is not fetched: when the
 // snapshot was made, or restored from a leader, the shelf had it durably.
+// raftlog.ErrDamaged: the snapshot is not what was written.
 func (m *catalogMachine) recover(snapshots raft.SnapshotStore) error {
 	list, err := snapshots.List()
 	if err != nil {
@@ -239,10 +241,16 @@ func (m *catalogMachine) recover(snapshots raft.SnapshotStore) error {
 		return nil
 	}
 	_, r, err := snapshots.Open(list[0].ID)
-	if err != nil {
-		return fmt.Errorf("open snapshot %s: %w", list[0].ID, err)
+	if err == nil {
+		err = m.restoreRows(r)
 	}
-	return m.restoreRows(r)
+	if snapshot.IsDamage(err) {
+		err = fmt.Errorf("%w: %w", raftlog.ErrDamaged, err)
+	}
+	if err != nil {
+		return fmt.Errorf("snapshot %s: %w", list[0].ID, err)
+	}
+	return nil
 }
 
 type catalogSnapshot struct {

@@ -82,6 +82,54 @@ func TestDamagedLogIsFetchedAnew(t *testing.T) {
 	}
 }
 
+// Goal: a member that lost its catalog, and whose snapshot of it is damaged, gets both from the
+// others.
+func TestDamagedSnapshotIsFetchedAnew(t *testing.T) {
+	nodes := startCluster(t, 3, nil)
+	body := noise(4, 100_000)
+	n := nodes[2]
+	for i := range 5 {
+		mustUpload(t, nodes[0], fmt.Sprint("item-", i), body)
+	}
+	if err := n.catalog.raft.Snapshot().Error(); err != nil {
+		t.Fatal(err)
+	}
+	n.close(t)
+	if err := os.RemoveAll(filepath.Join(n.dir, "catalog")); err != nil {
+		t.Fatal(err)
+	}
+	raftDir := filepath.Join(n.dir, "raft")
+	states, err := filepath.Glob(filepath.Join(raftDir, placement.CatalogGroup, "snapshots", "*", "state.bin"))
+	if err != nil || len(states) != 1 {
+		t.Fatalf("snapshots: %v, %v", states, err)
+	}
+	b, err := os.ReadFile(states[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 4
+	if err := os.WriteFile(states[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n = openNode(t, n.dir, n.cfg, Deps{})
+	defer n.close(t)
+	eventually(t, "it has everything and votes", func() error {
+		if name := n.mutedGroup(); name != "" {
+			return errors.New(name + " is mute")
+		}
+		for i := range 5 {
+			if err := checkItem(t.Context(), n, fmt.Sprint("item-", i), body); err != nil {
+				return err
+			}
+		}
+		return n.Ready()
+	})
+	aside, err := filepath.Glob(filepath.Join(raftDir, placement.CatalogGroup+".damaged-*"))
+	if err != nil || len(aside) != 1 {
+		t.Errorf("put aside: %v, %v", aside, err)
+	}
+}
+
 // Goal: the log of the only member stays where it is.
 func TestDamagedLogOfOnlyMember(t *testing.T) {
 	nodes := startCluster(t, 1, func(c *Config) { c.Replicas = 1 })

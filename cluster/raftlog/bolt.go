@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 )
 
 // A file of bbolt: pages, each with a head (id u64, flags u16, count u16, overflow u32: how
@@ -40,6 +41,9 @@ func checkMetaStore(dir string) error {
 			return fmt.Errorf("%d segments and no meta store: %w", len(left), ErrDamaged)
 		}
 		return nil
+	}
+	if errors.Is(err, syscall.EIO) { // a sector of the disk is gone
+		return fmt.Errorf("meta store: %w: %w", ErrDamaged, err)
 	}
 	if err != nil {
 		return fmt.Errorf("meta store: %w", err)

@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/hashicorp/raft"
 
+	"carillon/blobstore"
 	"carillon/cluster/statefile"
 	"carillon/internal/hlog"
 )
@@ -64,6 +66,19 @@ func (s sink) Close() error {
 		return fmt.Errorf("sync snapshot: %w", errors.Join(err, s.Cancel()))
 	}
 	return s.SnapshotSink.Close() //nolint:wrapcheck // raft logs it
+}
+
+// IsDamage says whether an error of reading a snapshot means that the disk has not what
+// was written, and not that this node is short of something. raft v1.8.0 has no sentinel
+// for a checksum that fails.
+func IsDamage(err error) bool {
+	if err == nil {
+		return false
+	}
+	if errors.Is(err, blobstore.ErrCorrupt) || errors.Is(err, syscall.EIO) || errors.Is(err, os.ErrNotExist) {
+		return true
+	}
+	return err.Error() == "CRC mismatch"
 }
 
 // Newest reads index and term of the newest snapshot, 0 if there is none.
