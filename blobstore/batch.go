@@ -138,7 +138,7 @@ func (b *batch) meta(id ID) (*meta, error) {
 
 // brokenRow hides the sentinel of a row that cannot be read where it would
 // pass for the outcome of an operation.
-func brokenRow(err error) error { return fmt.Errorf("database: %s", err.Error()) }
+func brokenRow(err error) error { return fmt.Errorf("%w: %s", ErrUnreadable, err.Error()) }
 
 func (b *batch) setMeta(id ID, m *meta) error {
 	b.changes = append(b.changes, change{info: m.info(id)})
@@ -242,7 +242,13 @@ func (b *batch) deleteBlob(id ID, m *meta) error {
 			keys = append(keys, chunkKey(id, a.chunk))
 		}
 	} else {
-		keys = append(keysOf(b.txn, kindChunk, id), keysOf(b.txn, kindPiece, id)...)
+		for _, kind := range []byte{kindChunk, kindPiece} {
+			more, err := keysOf(b.txn, kind, id)
+			if err != nil {
+				return brokenRow(err)
+			}
+			keys = append(keys, more...)
+		}
 	}
 	for _, key := range keys {
 		if err := b.reserve(1, rowOverheadBytes); err != nil {
@@ -259,12 +265,14 @@ func (b *batch) deleteBlob(id ID, m *meta) error {
 func (m *meta) chunks() uint32 { return chunkOf(m.sum.size + ChunkBytesMax - 1) }
 
 // keysOf lists the keys of a blob's rows of one kind.
-func keysOf(txn *badger.Txn, kind byte, id ID) [][]byte {
-	var keys [][]byte
+func keysOf(txn *badger.Txn, kind byte, id ID) (keys [][]byte, err error) {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: blobPrefix(kind, id)})
 	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		keys = append(keys, it.Item().KeyCopy(nil))
+	for item, err := range each(it, it.Rewind) {
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, item.KeyCopy(nil))
 	}
-	return keys
+	return keys, nil
 }

@@ -466,18 +466,20 @@ func applyModel(rows map[string]Row, outcomes map[[16]byte]error, e TxnEntry) er
 }
 
 // TestCatalogTrust opens a catalog that was not closed: at the same boot it is
-// used as it is, at another one it starts empty, and after an orderly close any
-// boot uses it.
+// used as it is, unless it was writing a table, at another one it starts empty, and
+// after an orderly close any boot uses it.
 func TestCatalogTrust(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		orderly bool
+		logs    int
 		boot    string
 		want    uint64
 	}{
-		{"process died", false, "boot 1", 7},
-		{"power cut", false, "boot 2", 0},
-		{"closed in order", true, "boot 2", 7},
+		{"process died", false, 1, "boot 1", 7},
+		{"process died in a flush", false, 2, "boot 1", 0},
+		{"power cut", false, 1, "boot 2", 0},
+		{"closed in order", true, 0, "boot 2", 7},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -502,6 +504,12 @@ func TestCatalogTrust(t *testing.T) {
 			}
 			if !c.orderly {
 				if err := os.WriteFile(filepath.Join(dir, openFile), mark, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for n := range c.logs { // what a process that dies leaves of them is not empty
+				name := filepath.Join(dir, generationPrefix+"1", fmt.Sprintf("%05d.mem", n+1))
+				if err := os.WriteFile(name, make([]byte, 100), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}

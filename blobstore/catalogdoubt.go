@@ -157,15 +157,17 @@ func (g *generation) scanAll(ts uint64, fn func(key, value []byte) error) error 
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 64})
 	defer it.Close()
-	err := step(it.Rewind)
-	for ; err == nil && it.Valid(); err = step(it.Next) {
-		key := it.Item().Key()
+	for item, err := range each(it, it.Rewind) {
+		if err != nil {
+			return err
+		}
+		key := item.Key()
 		if len(key) < kindBytes || key[0] != layoutVersion || key[1] == kindApplied {
 			continue
 		}
-		if err := it.Item().Value(func(v []byte) error { return fn(key, v) }); err != nil {
+		if err := item.Value(func(v []byte) error { return fn(key, v) }); err != nil {
 			return err
 		}
 	}
-	return err
+	return nil
 }

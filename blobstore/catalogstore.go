@@ -123,7 +123,7 @@ func OpenCatalog(cfg CatalogConfig, log *slog.Logger) (*CatalogStore, error) {
 		return nil, err
 	}
 	if cfg.Replayed {
-		ok, err := c.trusted()
+		ok, err := c.trusted(name)
 		if err != nil {
 			return nil, err
 		}
@@ -251,7 +251,7 @@ func (c *CatalogStore) openGeneration(name string, syncWrites bool) (*generation
 	}
 	gen := &generation{name: name, looking: make(chan struct{}, 1)}
 	seen := errMismatch.seen.Load()
-	db, err := openDatabase(opts)
+	db, err := openDatabase(opts, c.log)
 	if err != nil {
 		return nil, fmt.Errorf("open catalog database: %w", err)
 	}
@@ -280,12 +280,15 @@ func (c *CatalogStore) adopt(gen *generation) error {
 		Prefix: kindKey(kindOutcome, kindBytes), PrefetchValues: true, PrefetchSize: 64,
 	})
 	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		key := it.Item().Key()
+	for item, err := range each(it, it.Rewind) {
+		if err != nil {
+			return fmt.Errorf("open catalog: %w", err)
+		}
+		key := item.Key()
 		if len(key) != kindBytes+2 {
 			return fmt.Errorf("outcome key of %d bytes: %w", len(key), ErrFormat)
 		}
-		err := it.Item().Value(func(row []byte) error {
+		err := item.Value(func(row []byte) error {
 			o, err := decodeOutcome(row)
 			slot := binary.BigEndian.Uint16(key[kindBytes:])
 			if err != nil || slot >= outcomesMax {
@@ -316,9 +319,12 @@ func totalOf(txn *badger.Txn) (Tally, error) {
 		Prefix: kindKey(kindTally, kindBytes), PrefetchValues: true, PrefetchSize: 64,
 	})
 	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		class := string(it.Item().Key()[kindBytes:])
-		err := it.Item().Value(func(raw []byte) error {
+	for item, err := range each(it, it.Rewind) {
+		if err != nil {
+			return Tally{}, err
+		}
+		class := string(item.Key()[kindBytes:])
+		err := item.Value(func(raw []byte) error {
 			t, err := decodeTally(raw)
 			if err == nil && class == classOf(class) {
 				total.merge(t)
@@ -388,9 +394,11 @@ func (c *CatalogStore) Scan(ctx context.Context, prefix, after string) iter.Seq2
 		if after >= prefix {
 			start = append(rowKey(after), 0) // the key that follows it
 		}
-		err = step(func() { it.Seek(start) })
-		for ; err == nil && it.Valid(); err = step(it.Next) {
-			row, err := itemRow(it.Item())
+		for item, failed := range each(it, func() { it.Seek(start) }) {
+			if err = failed; err != nil {
+				break
+			}
+			row, err := itemRow(item)
 			if err == nil {
 				err = errors.Join(ctx.Err(), gen.believe(ctx))
 			}

@@ -26,12 +26,20 @@ const openFile = "OPEN"
 // bootIDFile names the boot of the machine (Linux, random(4)).
 const bootIDFile = "/proc/sys/kernel/random/boot_id"
 
-// trusted says whether what the directory holds may be used, and writes the
+// trusted says whether what the generation named holds may be used, and writes the
 // mark for this time.
-func (c *CatalogStore) trusted() (bool, error) {
+//
+// Two write-ahead files are there if the process ended while one of them became a
+// table. Badger says of neither whether it is whole, and rows that are missing at the
+// end of the older one would be missed by nobody.
+func (c *CatalogStore) trusted(name string) (bool, error) {
 	now, err := c.mark()
 	if err != nil {
 		return false, err
+	}
+	logs, err := filepath.Glob(filepath.Join(c.cfg.Dir, name, "*.mem"))
+	if err != nil {
+		return false, fmt.Errorf("open catalog: %w", err)
 	}
 	path := filepath.Join(c.cfg.Dir, openFile)
 	last, err := os.ReadFile(path) //nolint:gosec // below our own directory
@@ -41,7 +49,7 @@ func (c *CatalogStore) trusted() (bool, error) {
 	case err != nil:
 		return false, fmt.Errorf("open catalog: %w", err)
 	}
-	return string(last) == now, writeSynced(path, now)
+	return string(last) == now && len(logs) <= 1, writeSynced(path, now)
 }
 
 // mark is the boot and the directory of this moment.
@@ -72,7 +80,8 @@ func (c *CatalogStore) distrust(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c.log.Warn("catalog was open when the machine went down; it is built again from snapshot and log")
+	c.log.Warn("catalog was open when the machine went down, or was writing a table when the process ended; " +
+		"it is built again from snapshot and log")
 	next := generationPrefix + strconv.FormatUint(n+1, 10)
 	if err := c.setCurrent(next); err != nil {
 		return "", err

@@ -49,7 +49,7 @@ func (b *batch) compareChunk(id ID, chunk uint32, have int, p []byte) error {
 // lost says whether the row at key, which cannot be read, may be the one with this
 // head: it is, or nothing is left of it.
 func (b *batch) lost(key, head []byte) (bool, error) {
-	item, err := b.txn.Get(key)
+	item, err := lookUp(b.txn, key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return true, nil
 	}

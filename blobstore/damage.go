@@ -3,6 +3,7 @@ package blobstore
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,7 +45,7 @@ func setAside(dir, into, prefix string, now time.Time) (string, error) {
 //
 // The tables are read before Badger has them: its compactions begin at once, and
 // one that meets certain damage ends the process, which would do so again and again.
-func openDatabase(opts badger.Options) (*badger.DB, error) {
+func openDatabase(opts badger.Options, log *slog.Logger) (*badger.DB, error) {
 	if reason, err := os.ReadFile(filepath.Join(opts.Dir, damagedMark)); err == nil {
 		return nil, fmt.Errorf("%w: %s", ErrCorrupt, strings.TrimSpace(string(reason)))
 	}
@@ -56,6 +57,9 @@ func openDatabase(opts badger.Options) (*badger.DB, error) {
 		if err := checkTable(table.NewFilename(id, opts.Dir)); err != nil {
 			return nil, fmt.Errorf("table %06d: %w", id, err)
 		}
+	}
+	if err := salvageAll(opts.Dir, log); err != nil {
+		return nil, err
 	}
 	db, err := badger.OpenManaged(opts)
 	if err != nil {

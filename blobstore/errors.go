@@ -16,6 +16,9 @@ var (
 	// ErrCorrupt is returned when stored bytes do not match their checksum or
 	// a blob does not match its totals.
 	ErrCorrupt = errors.New("corrupt data")
+	// ErrUnreadable is returned by Apply when a row that decides the outcome of an
+	// operation cannot be read here: a table may be damaged, see [Store.Look].
+	ErrUnreadable = errors.New("row cannot be read")
 	// ErrTooLarge is returned when a blob, a chunk, a key or a row exceeds its
 	// limit.
 	ErrTooLarge = errors.New("too large")

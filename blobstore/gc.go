@@ -209,14 +209,11 @@ func (s *Store) longRows(ctx context.Context) iter.Seq2[rowRef, error] {
 func longRowsOf(ctx context.Context, txn *badger.Txn, kind byte, yield func(rowRef, error) bool) bool {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: kindKey(kind, kindBytes)})
 	defer it.Close()
-	for err := step(it.Rewind); ; err = step(it.Next) {
-		if err == nil && !it.Valid() {
-			return true
-		}
+	for item, err := range each(it, it.Rewind) {
 		var row rowRef
 		var long bool
 		if err = errors.Join(err, ctx.Err()); err == nil {
-			row, long, err = longRow(it.Item())
+			row, long, err = longRow(item)
 		}
 		if err != nil {
 			yield(rowRef{}, err)
@@ -226,6 +223,7 @@ func longRowsOf(ctx context.Context, txn *badger.Txn, kind byte, yield func(rowR
 			return false
 		}
 	}
+	return true
 }
 
 // longRow says where in the value log a row is, if it is there.

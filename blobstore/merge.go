@@ -260,7 +260,14 @@ func (g *merger) recover() error {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: kindKey(kindPiece, kindBytes)})
 	defer it.Close()
 	var refs []chunkRef
-	for it.Rewind(); it.Valid(); {
+	next := it.Rewind
+	for {
+		if err := step(next); err != nil {
+			return err
+		}
+		if !it.Valid() {
+			break
+		}
 		id, err := keyID(it.Item().Key())
 		if err != nil {
 			return err
@@ -271,7 +278,7 @@ func (g *merger) recover() error {
 		}
 		ref := chunkRef{id, chunkOf(off)}
 		refs = append(refs, ref)
-		it.Seek(pieceKey(id, chunkStart(ref.chunk+1))) // the next chunk with pieces
+		next = func() { it.Seek(pieceKey(id, chunkStart(ref.chunk+1))) } // the next chunk with pieces
 	}
 	g.add(refs)
 	return nil

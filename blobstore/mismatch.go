@@ -2,7 +2,9 @@ package blobstore
 
 import (
 	"fmt"
+	"iter"
 	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
@@ -56,17 +58,36 @@ func (t *trust) doubted() (seen uint64, yes bool) {
 }
 
 // lookUp is txn.Get. Badger believes the numbers in a block before it has checked
-// them: one that points out of the block ends in a panic.
+// them: one that points out of the block ends in a panic. So does one that the disk
+// cannot read, as tables are mapped.
 func lookUp(txn *badger.Txn, key []byte) (item *badger.Item, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() { err = badBlock(recover(), err) }()
 	return txn.Get(key)
 }
 
 // step moves an iterator, as lookUp looks.
 func step(move func()) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() { err = badBlock(recover(), err) }()
 	move()
 	return nil
+}
+
+// each yields what an iterator finds, from where start moves it to, to its end or an
+// error.
+func each(it *badger.Iterator, start func()) iter.Seq2[*badger.Item, error] {
+	return func(yield func(*badger.Item, error) bool) {
+		for err := step(start); ; err = step(it.Next) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !it.Valid() || !yield(it.Item(), nil) {
+				return
+			}
+		}
+	}
 }
 
 // badBlock turns a panic of Badger at a damaged block into ErrCorrupt, and counts

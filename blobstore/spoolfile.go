@@ -46,7 +46,7 @@ func (l *spoolLoad) ownFile(seg *segment) error {
 			continue
 		}
 		// The last may be torn; each was synced before the next.
-		if i.torn = r.seg != nil && followed(seg, &r); !i.torn {
+		if i.torn = seg.worn || r.seg != nil && followed(seg, &r); !i.torn {
 			l.s.log.Warn("end of a spooled item dropped, a crash cut it", "item", i.Name(),
 				"bytes", seg.size-at)
 		}

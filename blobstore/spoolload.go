@@ -81,6 +81,10 @@ func (s *Spool) load() error {
 // One that a crash left without content goes.
 func (l *spoolLoad) open(number uint64) error {
 	s := l.s
+	gone, err := s.cfg.disk.salvage(s.path(number))
+	if err != nil {
+		return fmt.Errorf("open spool: %w", err)
+	}
 	f, err := s.cfg.disk.open(s.path(number), os.O_RDWR)
 	if err != nil {
 		return fmt.Errorf("open spool: %w", err)
@@ -89,7 +93,7 @@ func (l *spoolLoad) open(number uint64) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("open spool: %w", err), f.Close())
 	}
-	seg := &segment{number: number, f: f, size: info.Size()}
+	seg := &segment{number: number, f: f, size: info.Size(), worn: gone > 0}
 	head := make([]byte, segmentHeadBytes)
 	if seg.size < int64(ownHeadBytes+ownRecordHead) {
 		s.log.Warn("file of the spool without content dropped", "file", spoolName(number))
@@ -100,6 +104,9 @@ func (l *spoolLoad) open(number uint64) error {
 	}
 	version := head[len(spoolMagic)]
 	switch {
+	case seg.worn && string(head[:len(spoolMagic)]) != spoolMagic:
+		l.lost = math.MaxUint64
+		return errors.Join(f.Close(), s.putFileAside(number, "its head cannot be read"))
 	case string(head[:len(spoolMagic)]) != spoolMagic, version != ownVersion && version != segmentVersion:
 		err := fmt.Errorf("spool file %s begins with %q: %w", spoolName(number), head[:5], ErrFormat)
 		return errors.Join(err, f.Close())
@@ -133,7 +140,7 @@ func (l *spoolLoad) segment(seg *segment, after uint64) error {
 			continue
 		}
 		next := l.nextFrame(seg, data, at+1)
-		if next < 0 && after == math.MaxUint64 {
+		if next < 0 && after == math.MaxUint64 && !seg.worn {
 			l.s.log.Warn("end of the spool dropped, a crash cut it", "file", spoolName(seg.number),
 				"bytes", len(data)-at)
 			return l.cut(seg, int64(at))

@@ -60,6 +60,9 @@ type spoolDisk interface {
 	open(path string, flag int) (spoolFile, error)
 	remove(path string) error
 	syncDir(dir string) error
+	// salvage makes a file readable, without what cannot be read any more, and says
+	// how much that is.
+	salvage(path string) (lost int64, err error)
 }
 
 type spoolFile interface {
@@ -85,12 +88,15 @@ func (osDisk) remove(path string) error { return os.Remove(path) }
 
 func (osDisk) syncDir(dir string) error { return syncPath(dir) }
 
+func (osDisk) salvage(path string) (int64, error) { return salvage(path) }
+
 // segment is one file: of the log, or an item of the release before.
 type segment struct {
 	number uint64
 	f      spoolFile
 	marker [markerBytes]byte
 	size   int64 // written and synced; changes as Spool.segments does
+	worn   bool  // a part could not be read when it was loaded
 	live   int64 // bytes that items have in it; changes likewise
 }
 

@@ -319,6 +319,35 @@ func TestSpoolEveryBit(t *testing.T) {
 	}
 }
 
+// Goal: what a disk cannot read any more at the end of the log is not taken for what a crash
+// cut: who waits there is damaged, or in quarantine.
+func TestSpoolWorn(t *testing.T) {
+	t.Parallel()
+	for _, worn := range []int64{1, 1 << 20} {
+		d, dir := newTestDisk(), t.TempDir()
+		s := openSpoolOn(t, d, dir, 1<<20)
+		items := createAll(t, s, 1)
+		must(t, items[0].Append(liveAppend(0, []byte("aaaa"))), items[0].Append(liveAppend(4, []byte("bbbb"))))
+		must(t, s.closeFiles()) // the process has ended
+		d.worn = worn
+		s = openSpoolOn(t, d, dir, 1<<20)
+		d.worn = 0
+		switch items := s.Items(); {
+		case worn > 1 && s.Stats().Quarantined == 0:
+			t.Errorf("%d bytes lost: no copy of them lies in quarantine", worn)
+		case worn == 1 && (len(items) != 1 || !items[0].Damaged()): // it can be told whose that was
+			t.Errorf("%d bytes lost: %v", worn, spoolStates(t, s))
+		}
+		more := createAll(t, s, 1) // and it goes on
+		must(t, more[0].Append(liveAppend(0, []byte("cccc"))), s.Close())
+		s = openSpoolOn(t, d, dir, 1<<20)
+		if got := spoolStates(t, s)[more[0].Name()]; !strings.HasSuffix(got, "0:cccc") {
+			t.Errorf("what came after is %q", got)
+		}
+		must(t, s.Close())
+	}
+}
+
 // spoolStates describes the items by name.
 func spoolStates(tb testing.TB, s *Spool) map[string]string {
 	tb.Helper()

@@ -149,7 +149,7 @@ func OpenStore(cfg StoreConfig, log *slog.Logger) (*Store, error) {
 	left, _ := filepath.Glob(filepath.Join(cfg.Dir, "*.mem")) // the pattern is well formed
 	oldValues, _ := filepath.Glob(filepath.Join(cfg.Dir, "*.vlog"))
 	seen := errMismatch.seen.Load()
-	db, err := openDatabase(opts)
+	db, err := openDatabase(opts, log)
 	if err != nil {
 		return nil, fmt.Errorf("open blobs database: %w", err)
 	}
@@ -326,12 +326,11 @@ func (s *Store) Blobs(ctx context.Context) iter.Seq2[Info, error] {
 		opts := badger.IteratorOptions{Prefix: kindKey(kindMeta, kindBytes)}
 		it := txn.NewIterator(opts)
 		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
-			if err := ctx.Err(); err != nil {
-				yield(Info{}, err)
-				return
+		for item, err := range each(it, it.Rewind) {
+			var info Info
+			if err = errors.Join(err, ctx.Err()); err == nil {
+				info, err = itemInfo(item)
 			}
-			info, err := itemInfo(it.Item())
 			if !yield(info, err) || err != nil {
 				return
 			}
@@ -378,7 +377,7 @@ func (s *Store) getMeta(id ID) (*meta, error) {
 }
 
 func txnMeta(txn *badger.Txn, id ID) (*meta, error) {
-	item, err := txn.Get(metaKey(id))
+	item, err := lookUp(txn, metaKey(id))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, fmt.Errorf("blob %v: %w", id, ErrNotFound)
 	}

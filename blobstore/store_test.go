@@ -52,7 +52,11 @@ func (s *Store) rowsOf(t *testing.T, kind byte, id ID) int {
 	t.Helper()
 	txn := s.db.NewTransactionAt(newest, false)
 	defer txn.Discard()
-	return len(keysOf(txn, kind, id))
+	keys, err := keysOf(txn, kind, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(keys)
 }
 
 // The pieces of a live blob become chunks, behind Apply; they are deleted by

@@ -155,20 +155,49 @@ func checkTables(db *badger.DB) error { return eachTable(db, checkTable) }
 func checkIndexes(db *badger.DB) error { return eachTable(db, checkIndex) }
 
 func eachTable(db *badger.DB, check func(name string) error) error {
-	ids := func() (all []uint64) {
-		for _, t := range db.Tables() {
-			all = append(all, t.ID)
-		}
-		return all
-	}
-	for _, id := range ids() {
+	ids, err := tablesInUse(db)
+	for id := range ids {
 		name := table.NewFilename(id, db.Opts().Dir)
-		err := check(name)
-		if err == nil || !slices.Contains(ids(), id) {
-			continue // a compaction has deleted it
+		if err = check(name); err == nil {
+			continue
 		}
-		errMismatch.seen.Add(1)
-		return fmt.Errorf("table %s: %w", filepath.Base(name), err)
+		now, lerr := tablesInUse(db)
+		if _, still := now[id]; lerr == nil && !still {
+			err = nil // a compaction has deleted it
+			continue
+		}
+		err = fmt.Errorf("table %s: %w", filepath.Base(name), err)
+		break
 	}
-	return nil
+	if err != nil {
+		errMismatch.seen.Add(1)
+	}
+	return err
+}
+
+// manifestTries is how often the list of tables is read before it is damaged: Badger may
+// write at its end at this moment.
+const manifestTries = 3
+
+// tablesInUse reads the list of tables. What Badger can say of them it takes from their
+// mapped indexes, with a lock in its hand: it may never give it back.
+func tablesInUse(db *badger.DB) (ids map[uint64]badger.TableManifest, err error) {
+	opts := db.Opts()
+	for range manifestTries {
+		var f *os.File
+		f, err = os.Open(filepath.Join(opts.Dir, badger.ManifestFilename))
+		if err != nil {
+			break
+		}
+		m, _, rerr := badger.ReplayManifestFile(f, opts.ExternalMagicVersion, opts)
+		_ = f.Close() // it was only read
+		if err = rerr; err == nil {
+			return m.Tables, nil
+		}
+	}
+	pathErr, system := errors.AsType[*fs.PathError](err)
+	if system && !errors.Is(pathErr, syscall.EIO) && !errors.Is(pathErr, fs.ErrNotExist) {
+		return nil, fmt.Errorf("check: %w", err)
+	}
+	return nil, fmt.Errorf("%s: %w: %w", badger.ManifestFilename, ErrCorrupt, err)
 }

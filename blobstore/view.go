@@ -104,8 +104,11 @@ func (r *blobReader) index(txn *badger.Txn, chunk uint32) error {
 	r.pieces, r.end = r.pieces[:0], 0
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: blobPrefix(kindPiece, r.id)})
 	defer it.Close()
-	for it.Seek(pieceKey(r.id, chunkStart(chunk))); it.Valid(); it.Next() {
-		off, err := pieceOffset(it.Item().Key())
+	for item, err := range each(it, func() { it.Seek(pieceKey(r.id, chunkStart(chunk))) }) {
+		var off int64
+		if err == nil {
+			off, err = pieceOffset(item.Key())
+		}
 		if err != nil {
 			return err
 		}

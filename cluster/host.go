@@ -188,6 +188,9 @@ func (n *Node) breaker(group string) breaker {
 			n.damaged("catalog", n.rows.Condemn, err)
 			return
 		}
+		if errors.Is(err, blobstore.ErrUnreadable) { // opened again it is put aside, if it is damaged
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
 		n.fail(err)
 	}}
 }

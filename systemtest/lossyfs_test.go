@@ -34,8 +34,9 @@ type lossyDisk struct {
 	// strict: names survive only if their own directory was synced. Else any sync
 	// makes all names before it durable, as the journals of ext4, XFS and btrfs do.
 	strict bool
-	off    bool // the power is cut: nothing gets through
-	lost   int  // pages and names that cuts have taken, for the log
+	off    bool     // the power is cut: nothing gets through
+	top    *lossyFS // of the last mount
+	lost   int      // pages and names that cuts have taken, for the log
 }
 
 // lossyNode is a file or a directory.
@@ -46,6 +47,7 @@ type lossyNode struct {
 	pages, synced    map[int64][]byte
 	size, syncedSize int64
 	dirty            map[int64]bool
+	bad              map[int64]bool // pages that cannot be read
 	// A directory: its names.
 	kids, syncedKids map[string]*lossyNode
 }
@@ -63,6 +65,7 @@ func (d *lossyDisk) node(mode uint32) *lossyNode {
 		n.kids, n.syncedKids = map[string]*lossyNode{}, map[string]*lossyNode{}
 	} else {
 		n.pages, n.synced, n.dirty = map[int64][]byte{}, map[int64][]byte{}, map[int64]bool{}
+		n.bad = map[int64]bool{}
 	}
 	return n
 }
@@ -75,6 +78,7 @@ func (n *lossyNode) write(p []byte, off int64) {
 		copy(fresh, n.pages[page])
 		done += copy(fresh[at:], p[done:])
 		n.pages[page], n.dirty[page] = fresh, true
+		delete(n.bad, page) // the disk has others for it
 	}
 	n.size = max(n.size, off+int64(len(p)))
 }
@@ -94,6 +98,16 @@ func (n *lossyNode) read(p []byte, off int64) int {
 		done += len(part)
 	}
 	return len(p)
+}
+
+// unreadable says whether a page is bad between off and off+size.
+func (n *lossyNode) unreadable(off, size int64) bool {
+	for page := range n.bad {
+		if page*lossyPage < off+size && off < (page+1)*lossyPage {
+			return true
+		}
+	}
+	return false
 }
 
 func (n *lossyNode) truncate(size int64) {
@@ -263,7 +277,8 @@ func (d *lossyDisk) mount(tb testing.TB, dir string) (unmount func()) {
 	hour := time.Hour // nobody else changes anything
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	_, err := fs.Mount(dir, &lossyFS{d: d, n: d.root}, &fs.Options{
+	d.top = &lossyFS{d: d, n: d.root}
+	_, err := fs.Mount(dir, d.top, &fs.Options{
 		EntryTimeout: &hour, AttrTimeout: &hour,
 		MountOptions: fuse.MountOptions{
 			DirectMount: true, FsName: "lossy", Name: "lossy", DisableXAttrs: true, MaxWrite: 1 << 20,
@@ -371,7 +386,13 @@ func (f *lossyFS) Read(
 	_ context.Context, _ fs.FileHandle, p []byte, off int64,
 ) (fuse.ReadResult, syscall.Errno) {
 	n := 0
-	err := f.locked(func() syscall.Errno { n = f.n.read(p, off); return 0 })
+	err := f.locked(func() syscall.Errno {
+		if f.n.unreadable(off, int64(len(p))) {
+			return syscall.EIO
+		}
+		n = f.n.read(p, off)
+		return 0
+	})
 	return fuse.ReadResultData(p[:n]), err
 }
 

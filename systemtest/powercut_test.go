@@ -119,6 +119,17 @@ func (p *power) on(rnd *rand.Rand, keep float64) {
 	p.n.Restart()
 }
 
+// needsDiskOfOurOwn ends a test where it cannot have one.
+func needsDiskOfOurOwn(t *testing.T) {
+	t.Helper()
+	if fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0); err != nil || os.Geteuid() != 0 {
+		needsKernel(t, fmt.Errorf("a disk of our own, as user %d: %w",
+			os.Geteuid(), cmp.Or(err, error(unix.EPERM))))
+	} else if err := fuse.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // linkedItems of a MiB fill more than a file of each raft log.
 const linkedItems = 56
 
@@ -127,12 +138,7 @@ const linkedItems = 56
 // then some of it, in any order. Nothing acknowledged is lost.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
-	if fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0); err != nil || os.Geteuid() != 0 {
-		needsKernel(t, fmt.Errorf("a disk of our own, as user %d: %w",
-			os.Geteuid(), cmp.Or(err, error(unix.EPERM))))
-	} else if err := fuse.Close(); err != nil {
-		t.Fatal(err)
-	}
+	needsDiskOfOurOwn(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
