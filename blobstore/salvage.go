@@ -25,10 +25,14 @@ const (
 	salvageRead = 1 << 20
 )
 
-// salvageAll makes the write-ahead files and value-log files of a database readable.
+// salvageAll makes readable what Badger reads to open a database, besides its tables: the
+// write-ahead files and the newest file of its value log.
 func salvageAll(dir string, log *slog.Logger) error {
 	for _, pattern := range []string{"*.mem", "*.vlog", "DISCARD"} {
-		names, _ := filepath.Glob(filepath.Join(dir, pattern)) // the pattern is well formed
+		names, _ := filepath.Glob(filepath.Join(dir, pattern)) // sorted, and the pattern is well formed
+		if pattern == "*.vlog" && len(names) > 1 {
+			names = names[len(names)-1:] // of the others nothing is read now
+		}
 		for _, name := range names {
 			lost, err := salvage(name)
 			if err != nil {

@@ -169,7 +169,7 @@ func eachTable(db *badger.DB, check func(name string) error) error {
 		err = fmt.Errorf("table %s: %w", filepath.Base(name), err)
 		break
 	}
-	if err != nil {
+	if errors.Is(err, ErrCorrupt) {
 		errMismatch.seen.Add(1)
 	}
 	return err

@@ -2,6 +2,7 @@ package systemtest
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path"
 	"path/filepath"
@@ -14,7 +15,8 @@ import (
 const (
 	// badSectorStarts is how often a supervisor starts a node that ended at a bad sector.
 	badSectorStarts = 3
-	// badSectorPages of a file cannot be read any more.
+	// badSectorPages of a file cannot be read any more. Of a table that is in use none
+	// can: it must be found now, and not in the midst of what follows.
 	badSectorPages = 4
 )
 
@@ -23,6 +25,9 @@ type badSector struct {
 	name, pattern string
 	how           string // "running", "stopped" or "killed"
 }
+
+// isTable says whether the file is a table: its database is put aside.
+func (b badSector) isTable() bool { return path.Ext(b.pattern) == ".sst" }
 
 func badSectors() []badSector {
 	return []badSector{
@@ -72,9 +77,19 @@ func TestBadSectors(t *testing.T) { //nolint:tparallel // the parts share one cl
 		t.Run(b.name+" "+b.how, func(t *testing.T) {
 			view := c.For(t)
 			w := &worn{t: t, n: view.Node(2), hashes: hashes}
+			aside := len(w.aside())
 			w.wear(p.disk, rnd, b)
 			w.heals()
-			store(2) // and it goes on, though this may be what meets the damage
+			if b.isTable() {
+				eventually(t, rotWait, "the database is put aside", func() error {
+					w.supervise()
+					if now := w.aside(); len(now) == aside {
+						return fmt.Errorf("put aside: %v", now)
+					}
+					return nil
+				})
+			}
+			store(2) // and it goes on
 			w.heals()
 			readBack(t, view, hashes)
 			t.Logf("started %d times", w.starts)
@@ -103,7 +118,11 @@ func (w *worn) wear(d *lossyDisk, rnd *rand.Rand, b badSector) {
 		w.n.start()
 		w.n.cluster.WaitReady()
 	}
-	w.t.Log(d.wear(w.t, rnd, b.pattern))
+	most := badSectorPages
+	if b.isTable() && b.how == "running" {
+		most = math.MaxInt
+	}
+	w.t.Log(d.wear(w.t, rnd, b.pattern, most))
 	w.supervise()
 	for id, hash := range w.hashes {
 		if err := w.n.knowsItem(w.t.Context(), id, hash); err != nil {
@@ -137,9 +156,23 @@ func (w *worn) heals() {
 	})
 }
 
-// wear makes pages of a file of that kind unreadable, where there is something in them, and
-// has the kernel forget what it read.
-func (d *lossyDisk) wear(t *testing.T, rnd *rand.Rand, pattern string) string {
+// aside is what the node has put aside.
+func (w *worn) aside() []string {
+	w.t.Helper()
+	var all []string
+	for _, pattern := range []string{"*damaged-*", "*/*damaged-*"} {
+		found, err := filepath.Glob(filepath.Join(w.n.dir, "data", pattern))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+	return all
+}
+
+// wear makes at most so many pages of a file of that kind unreadable, where there is
+// something in them, and has the kernel forget what it read.
+func (d *lossyDisk) wear(t *testing.T, rnd *rand.Rand, pattern string, most int) string {
 	t.Helper()
 	files := d.top.matching(strings.Split(pattern, "/"))
 	if len(files) == 0 {
@@ -157,7 +190,7 @@ func (d *lossyDisk) wear(t *testing.T, rnd *rand.Rand, pattern string) string {
 		}
 	}
 	rnd.Shuffle(len(pages), func(i, k int) { pages[i], pages[k] = pages[k], pages[i] })
-	pages = pages[:min(len(pages), badSectorPages)]
+	pages = pages[:min(len(pages), most)]
 	for _, page := range pages {
 		file.n.bad[page] = true
 	}
