@@ -35,7 +35,8 @@ const (
 	exitFormat = 6
 	// exitDamaged is data that do not match their checksums and that nobody else can
 	// replace: of a node that does not start, of a backup, or of what was fetched.
-	// Starting it again changes nothing; the message says what does.
+	// Starting it again changes nothing; the message says what does. So does a disk that
+	// damages its data again and again: the node would fetch them as often.
 	exitDamaged = 7
 	// exitInterrupted is what shells report after Ctrl-C: 128 + SIGINT.
 	exitInterrupted = 130

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"carillon/cluster"
 	"carillon/internal/config"
@@ -16,7 +17,7 @@ type serveCmd struct {
 }
 
 // Run runs a node until it is told to stop, or fails.
-func (c *serveCmd) Run(ctx context.Context, tty terminal) (err error) {
+func (c *serveCmd) Run(ctx context.Context, tty terminal) error {
 	if c.DataDir != "" {
 		c.Set = append(c.Set, "node.data_dir="+c.DataDir)
 	}
@@ -30,18 +31,32 @@ func (c *serveCmd) Run(ctx context.Context, tty terminal) (err error) {
 		log.Warn("configuration", "warning", w)
 	}
 	log.Info("starting", "version", version, "data_dir", cfg.Node.DataDir)
+	return keepOpen(ctx, log, func() error { return serveOnce(ctx, cfg, log) })
+}
+
+const (
+	// openingsMax bounds how often a process opens its node again because of damage:
+	// once for each database, and once more.
+	openingsMax = 3
+	// openingsWithin is the time in which that is too often: the disk is failing, and
+	// all that it holds would be fetched again and again.
+	openingsWithin = time.Hour
+)
+
+// keepOpen runs a node, and again without what is damaged as long as that helps.
+func keepOpen(ctx context.Context, log *slog.Logger, serve func() error) error {
 	for opened := 1; ; opened++ {
-		err = serveOnce(ctx, cfg, log)
+		began := time.Now()
+		err := serve()
+		if time.Since(began) > openingsWithin {
+			opened = 1 // whatever was damaged before has been healed
+		}
 		if !errors.Is(err, cluster.ErrDamaged) || opened == openingsMax || ctx.Err() != nil {
 			return err
 		}
 		log.Error("opening the node again without what is damaged", "error", err)
 	}
 }
-
-// openingsMax bounds how often a process opens its node again because of damage:
-// once for each database, and once more.
-const openingsMax = 3
 
 // serveOnce runs a node until it is told to stop, or fails.
 func serveOnce(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
