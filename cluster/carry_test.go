@@ -37,6 +37,12 @@ func TestCarry(t *testing.T) {
 		}
 		return nil
 	})
+	eventually(t, "the node that takes it knows the members of all groups", func() error {
+		if !carriesAll(nodes[1]) {
+			return errNotLeader
+		}
+		return nil
+	})
 	before := commands()
 	id := mustUpload(t, nodes[1], "small", noise(1, 64<<10))
 	if after := commands(); after != before {
@@ -57,6 +63,22 @@ func TestCarry(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// carriesAll says whether a node's catalog carries a blob of any shard.
+func carriesAll(n *testNode) bool {
+	if !n.isFormed() {
+		return false
+	}
+	shards := map[int]bool{}
+	for len(shards) < n.charter.Shards {
+		id := blobstore.NewID()
+		if !n.carries(id) {
+			return false
+		}
+		shards[shardOf(id, n.charter.Shards)] = true
+	}
+	return true
 }
 
 // TestCarryOnlyToReplicas expects that a node which is no voter ends it: its
