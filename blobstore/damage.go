@@ -33,12 +33,14 @@ func SetAside(dir string, now time.Time) (string, error) {
 }
 
 func setAside(dir, into, prefix string, now time.Time) (string, error) {
-	aside := filepath.Join(into, prefix+now.UTC().Format("20060102T150405.000"))
+	aside := filepath.Join(into, prefix+asideTime(now))
 	if err := os.Rename(dir, aside); err != nil {
 		return "", fmt.Errorf("put aside: %w", err)
 	}
 	return aside, syncPath(into)
 }
+
+func asideTime(now time.Time) string { return now.UTC().Format("20060102T150405.000") }
 
 // openDatabase opens a database whose tables are all readable. ErrCorrupt: they
 // are not, or it cannot be opened for no reason that the operating system gives.

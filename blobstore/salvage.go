@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,8 +48,8 @@ func salvageAll(dir string, log *slog.Logger) error {
 	return nil
 }
 
-// salvage puts a copy with zeros for what cannot be read in the place of a file, and says
-// how many bytes those are; 0: the file is as it was.
+// salvage puts a copy with zeros for what cannot be read in the place of a file, which stays
+// beside as NAME.damaged-TIME, and says how many bytes those are; 0: the file is as it was.
 func salvage(name string) (lost int64, err error) {
 	f, err := os.Open(name) //nolint:gosec // below our own directory
 	if err != nil {
@@ -83,6 +84,9 @@ func replaceReadable(f *os.File, name string) error {
 	if err = errors.Join(err, to.Truncate(size), to.Sync(), to.Close()); err != nil {
 		return errors.Join(err, os.Remove(whole))
 	}
+	// The old file stays beside: a disk may yet give more of it to somebody who is patient.
+	// Where it cannot have a second name it goes; all that can be read is in the copy.
+	_ = os.Link(name, name+"."+asidePrefix+asideTime(time.Now()))
 	if err := os.Rename(whole, name); err != nil {
 		return err
 	}

@@ -26,8 +26,11 @@ type badSector struct {
 	how           string // "running", "stopped" or "killed"
 }
 
-// isTable says whether the file is a table: its database is put aside.
+// isTable says whether the file is a table.
 func (b badSector) isTable() bool { return path.Ext(b.pattern) == ".sst" }
+
+// leavesAside says whether the file, or the database of a table, is put aside.
+func (b badSector) leavesAside() bool { return b.isTable() || b.pattern == "blobs/*.mem" }
 
 func badSectors() []badSector {
 	return []badSector{
@@ -80,8 +83,8 @@ func TestBadSectors(t *testing.T) { //nolint:tparallel // the parts share one cl
 			aside := len(w.aside())
 			w.wear(p.disk, rnd, b)
 			w.heals()
-			if b.isTable() {
-				eventually(t, rotWait, "the database is put aside", func() error {
+			if b.leavesAside() {
+				eventually(t, rotWait, "what is damaged is put aside", func() error {
 					w.supervise()
 					if now := w.aside(); len(now) == aside {
 						return fmt.Errorf("put aside: %v", now)
